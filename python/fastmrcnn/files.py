@@ -1,0 +1,132 @@
+"""Writing files and folders so that a reader never meets a half-written one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastmrcnn.errors import UserError
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move what was written there to ``path`` when the block ends well.
+
+    The temporary name keeps the suffix of ``path``, because writers choose the format by it. When the block raises,
+    nothing is left behind and an older file at ``path`` stays as it was. Missing parent folders are created.
+
+    Raises ``UserError`` where the folder cannot be created or written.
+
+    >>> with atomic_path("predictions/report.html") as temporary:  # doctest: +SKIP
+    ...     temporary.write_text("<html></html>")
+    """
+    target = Path(path)
+    temporary = _reserve_beside(target, directory=False)
+    try:
+        yield temporary
+        if target.is_dir():
+            raise UserError(f"{target}: cannot write a file here: this is a folder")
+        _apply_default_mode(temporary, 0o666)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: PathLike) -> Iterator[Path]:
+    """Like :func:`atomic_path` for a folder of files; an older folder at ``path`` is replaced.
+
+    The swap is two renames: a crash exactly between them leaves the old folder under its temporary name, never a
+    mixture of old and new files.
+    """
+    target = Path(path)
+    temporary = _reserve_beside(target, directory=True)
+    try:
+        yield temporary
+        _apply_default_mode(temporary, 0o777)
+        if target.is_dir():
+            retired = _reserve_beside(target, directory=True)
+            os.replace(target, retired)  # an empty folder may be replaced by a folder
+            os.replace(temporary, target)
+            shutil.rmtree(retired)
+        else:
+            os.replace(temporary, target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: PathLike, value: Any, *, indent: int | None = None) -> None:
+    """Write ``value`` as strict JSON (NaN and infinities become ``null``) to ``path``, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        json.dump(finite(value), stream, indent=indent, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
+    """Read JSON from ``path``; ``UserError`` naming the file (and line) when it is missing, unreadable or broken."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected {expected}; there is no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: expected {expected}; this is a folder") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected {expected}; the file is not UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}: expected {expected}; broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+
+
+def finite(value: Any) -> Any:
+    """A copy of nested dicts, lists and numbers in which NaN and infinities are ``None``, as strict JSON needs."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def _reserve_beside(target: Path, *, directory: bool) -> Path:
+    """An empty temporary file or folder in the folder of ``target``: there, a rename is atomic."""
+    prefix = f".{target.stem}-"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if directory:
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        return Path(name)
+    except FileExistsError as error:
+        raise UserError(f"{error.filename}: expected a folder for {target.name}; this is a file") from None
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def _apply_default_mode(path: Path, mode: int) -> None:
+    """``tempfile`` makes private files; give what is published the mode that ``open`` would have given it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
