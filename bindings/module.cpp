@@ -1,0 +1,41 @@
+// The extension module: one line per operator. Python allocates outputs and workspaces; the GIL is released while a
+// kernel runs.
+#include <pybind11/pybind11.h>
+
+#include "fastmrcnn/isa.h"
+#include "fastmrcnn/ops/nms.h"
+#include "fastmrcnn/parallel.h"
+#include "tensor_caster.h"
+
+namespace py = pybind11;
+using namespace fastmrcnn;
+
+namespace {
+
+void require_cpu(const char* name, const TensorView& tensor) {
+  check(!tensor.defined() || tensor.device.type == DeviceType::cpu, name,
+        ": no CUDA kernel in this build; move the tensors to the CPU");
+}
+
+template <class Argument>
+void require_cpu(const char*, const Argument&) {}
+
+// Binds an operator; its arguments after the context are tensors and plain values, in the order of its declaration.
+template <class... Arguments>
+void bind(py::module_& module, const char* name, void (*kernel)(const Context&, Arguments...)) {
+  module.def(name, [name, kernel](const Context& context, std::decay_t<Arguments>... arguments) {
+    (require_cpu(name, arguments), ...);
+    py::gil_scoped_release unlocked;
+    kernel(context, arguments...);
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "Native operators of fastmrcnn; use them through fastmrcnn.ops.";
+  module.def("isa", [] { return name_of(active_isa()); });
+  module.def("thread_backend", &thread_backend);
+
+  bind(module, "nms", &cpu::nms);
+}

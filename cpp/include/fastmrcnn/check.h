@@ -1,0 +1,64 @@
+// Argument checks shared by both devices. A message names the operator, the argument, what was expected and what was
+// found: `roi_align: rois must be [K, 5]; got [12, 4]`.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "fastmrcnn/tensor.h"
+
+namespace fastmrcnn {
+
+inline const char* name_of(DType dtype) {
+  switch (dtype) {
+    case DType::f16: return "float16";
+    case DType::bf16: return "bfloat16";
+    case DType::f32: return "float32";
+    case DType::f64: return "float64";
+    case DType::i32: return "int32";
+    case DType::i64: return "int64";
+    case DType::u8: return "uint8";
+    case DType::boolean: return "bool";
+  }
+  return "unknown";
+}
+
+inline std::string shape_of(const TensorView& tensor) {
+  std::ostringstream text;
+  text << '[';
+  for (int d = 0; d < tensor.ndim; ++d) text << (d ? ", " : "") << tensor.shape[d];
+  text << ']';
+  return text.str();
+}
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
+template <class... Parts>
+void check(bool condition, const Parts&... parts) {
+  if (!condition) fail(parts...);
+}
+
+// A size of -1 in `expected` accepts anything; `described` is how the shape reads in the message, e.g. "[K, 5]".
+template <int N>
+void check_shape(const char* op, const char* argument, const TensorView& tensor, const std::int64_t (&expected)[N],
+                 const char* described) {
+  bool matches = tensor.ndim == N;
+  for (int d = 0; matches && d < N; ++d) matches = expected[d] < 0 || tensor.shape[d] == expected[d];
+  check(matches, op, ": ", argument, " must be ", described, "; got ", shape_of(tensor));
+}
+
+inline void check_dtype(const char* op, const char* argument, const TensorView& tensor, DType expected) {
+  check(tensor.dtype == expected, op, ": ", argument, " must be ", name_of(expected), "; got ", name_of(tensor.dtype));
+}
+
+inline void check_contiguous(const char* op, const char* argument, const TensorView& tensor) {
+  check(tensor.is_contiguous(), op, ": ", argument, " must be contiguous");
+}
+
+}  // namespace fastmrcnn

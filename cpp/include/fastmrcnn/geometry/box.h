@@ -1,0 +1,32 @@
+// Boxes: corners in continuous pixel coordinates, x to the right, y down.
+#pragma once
+
+#include "fastmrcnn/geometry/host_device.h"
+
+namespace fastmrcnn::geometry {
+
+template <class T>
+struct Box {
+  T x1, y1, x2, y2;
+};
+
+template <class T>
+FM_HD T area(const Box<T>& box) {
+  return (box.x2 - box.x1) * (box.y2 - box.y1);
+}
+
+template <class T>
+FM_HD T intersection(const Box<T>& a, const Box<T>& b) {
+  const T width = max_of(T(0), min_of(a.x2, b.x2) - max_of(a.x1, b.x1));
+  const T height = max_of(T(0), min_of(a.y2, b.y2) - max_of(a.y1, b.y1));
+  return width * height;
+}
+
+// Intersection over union. NaN for boxes that hold a NaN and for two boxes of zero area: neither exceeds a threshold.
+template <class T>
+FM_HD T iou(const Box<T>& a, T area_a, const Box<T>& b, T area_b) {
+  const T overlap = intersection(a, b);
+  return overlap / (area_a + area_b - overlap);
+}
+
+}  // namespace fastmrcnn::geometry
