@@ -1,0 +1,236 @@
+"""The instances found in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastmrcnn.structures.images import ImageSource, as_image_tensor
+from fastmrcnn.structures.soft_paste import paste_soft_masks
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_NAMED_IN_REPR = 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """The instances found in one image, by descending score as the model returns them.
+
+    Masks are kept as the small probability maps that the network gives; ``masks`` and ``rle`` paste them into
+    the image when they are asked for. Index with an integer, a slice, or a tensor of booleans or indices to
+    get the ``Detections`` of those instances; iterate to get them one by one.
+
+    >>> found = model.predict("street.jpg")  # doctest: +SKIP
+    >>> confident = found.filter(score=0.7)  # doctest: +SKIP
+    >>> confident.names, confident.boxes.shape, confident.masks.shape  # doctest: +SKIP
+    (['person', 'dog'], torch.Size([2, 4]), torch.Size([2, 480, 640]))
+    >>> confident.plot().save("street-found.png")  # doctest: +SKIP
+    """
+
+    boxes: Tensor  # float32 [N, 4]: x1, y1, x2, y2 in pixels of the original image
+    scores: Tensor  # float32 [N], 0..1
+    labels: Tensor  # int64 [N], indices into class_names
+    mask_probs: Tensor | None  # float32 [N, M, M], probabilities within the boxes; None without masks
+    image_size: tuple[int, int]  # (height, width) of the original image
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]  # the data set's id of each class, in the order of class_names
+    paste_method: str = "exact"  # or "torchvision": how masks are pasted, see fastmrcnn.ops.paste_masks
+    source: ImageSource | None = None  # the image that was looked at: what plot() draws on
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes)
+        _check_shape("boxes", self.boxes, (count, 4))
+        _check_shape("scores", self.scores, (count,))
+        _check_shape("labels", self.labels, (count,))
+        if self.mask_probs is not None:
+            if self.mask_probs.ndim == 4:  # [N, 1, M, M], as a mask head gives them
+                object.__setattr__(self, "mask_probs", self.mask_probs.squeeze(1))
+            side = self.mask_probs.shape[-1]
+            _check_shape("mask_probs", self.mask_probs, (count, side, side))
+        if len(self.category_ids) != len(self.class_names):
+            raise ValueError(
+                f"Detections: category_ids must have one id per class name; "
+                f"got {len(self.category_ids)} for {len(self.class_names)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int | slice | Tensor | np.ndarray | list[int] | list[bool]) -> Detections:
+        """The chosen instances: an integer chooses one and keeps the instance dimension."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"Detections: index must be within {len(self)} detections; got {index}")
+            index = slice(index, index + 1 or None)
+        elif not isinstance(index, slice):
+            index = torch.as_tensor(index, device=self.boxes.device)
+            if index.numel() == 0 and index.dtype != torch.bool:
+                index = index.long()  # an empty list is read as float
+        chosen = index
+        return self._map(lambda tensor: tensor[chosen])
+
+    def __iter__(self) -> Iterator[Detections]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        first = self[:_NAMED_IN_REPR]
+        named = [f"{name} {score:.2f}" for name, score in zip(first.names, first.scores.tolist(), strict=True)]
+        if len(self) > _NAMED_IN_REPR:
+            named.append(f"and {len(self) - _NAMED_IN_REPR} more")
+        what = ": " + ", ".join(named) if named else ""
+        return f"<Detections: {len(self)} in {width} x {height} pixels{what}>"
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each instance."""
+        return [self.class_names[label] for label in self.labels.tolist()]
+
+    @property
+    def masks(self) -> Tensor:
+        """Bitmaps, bool [N, height, width], on the device of the boxes.
+
+        They are pasted anew at each access (a hundred bitmaps of a photograph take 100 MB, too much to keep
+        by default): hold on to the result. ``rle`` is the compact form.
+        """
+        from fastmrcnn.ops import paste_masks
+
+        return paste_masks(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
+
+    @cached_property
+    def rle(self) -> list[dict[str, Any]]:
+        """COCO run-length encodings ``{"size": [height, width], "counts": str}``, made without bitmaps."""
+        from fastmrcnn.ops import paste_masks_rle
+
+        return paste_masks_rle(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
+
+    def filter(self, *, score: float | None = None, classes: Collection[str] | None = None) -> Detections:
+        """The instances whose score is at least ``score`` and whose class name is among ``classes``.
+
+        Raises ``ValueError`` for a class name that the model does not know.
+        """
+        keep = torch.ones(len(self), dtype=torch.bool, device=self.boxes.device)
+        if score is not None:
+            keep &= self.scores >= score
+        if classes is not None:
+            wanted = [classes] if isinstance(classes, str) else list(classes)
+            unknown = sorted(set(wanted) - set(self.class_names))
+            if unknown:
+                raise ValueError(f"filter: classes must be among {list(self.class_names)}; got {unknown}")
+            indices = [index for index, name in enumerate(self.class_names) if name in wanted]
+            keep &= torch.isin(self.labels, self.labels.new_tensor(indices))
+        return self[keep]
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections with their tensors on ``device``."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def plot(
+        self, image: ImageSource | None = None, *, colour_by: str = "class", opacity: float = 0.45, zoom: int = 1
+    ) -> Image.Image:
+        """Draw masks, boxes and labels with scores over ``image`` (``source`` when left out): a Pillow RGB
+        image.
+
+        ``colour_by`` is "class" or "instance"; ``zoom`` enlarges a small image before it is drawn on.
+
+        Raises ``ValueError`` when there is no image or its size is not that of the detections.
+        """
+        from fastmrcnn.visualisation.overlay import draw_instances
+
+        if image is None:
+            image = self.source
+        if image is None:
+            raise ValueError("plot: image must be given, as these detections do not know theirs; got None")
+        pixels = as_image_tensor(image)
+        if tuple(pixels.shape[1:]) != tuple(self.image_size):
+            raise ValueError(f"plot: image must be of size {self.image_size}; got {tuple(pixels.shape[1:])}")
+        if pixels.is_floating_point():
+            pixels = (pixels.detach() * 255).round().to(torch.uint8)
+        here = self.to("cpu")
+        return draw_instances(
+            pixels.permute(1, 2, 0).cpu().numpy(),
+            here.boxes.detach().numpy(),
+            masks=None if here.mask_probs is None else here._mask_crops(),
+            labels=here.labels.tolist(),
+            names=here.names,
+            scores=here.scores.tolist(),
+            colour_by=colour_by,
+            opacity=opacity,
+            zoom=zoom,
+        )
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO results: dicts of image_id, category_id, bbox [x, y, width, height], score, segmentation (an
+        RLE).
+
+        Without masks there is no segmentation.
+        """
+        corners = self.boxes.detach().double()
+        xywh = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
+        results = [
+            {"image_id": image_id, "category_id": self.category_ids[label], "bbox": bbox, "score": score}
+            for label, bbox, score in zip(self.labels.tolist(), xywh, self.scores.tolist(), strict=True)
+        ]
+        if self.mask_probs is not None:
+            for result, encoding in zip(results, self.rle, strict=True):
+                result["segmentation"] = encoding
+        return results
+
+    def to_torchvision(self) -> dict[str, Tensor]:
+        """The dict that torchvision's Mask R-CNN returns in eval mode.
+
+        ``boxes`` [N, 4], ``labels`` int64 [N] counted from 1 (0 is the background), ``scores`` [N] and
+        ``masks`` float [N, 1, height, width]: probabilities pasted by torchvision's rule, whatever
+        ``paste_method`` is.
+        """
+        result = {"boxes": self.boxes, "labels": self.labels + 1, "scores": self.scores}
+        if self.mask_probs is not None:
+            result["masks"] = paste_soft_masks(self.mask_probs, self.boxes, self.image_size)[:, None]
+        return result
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Detections:
+        probabilities = None if self.mask_probs is None else change(self.mask_probs)
+        return replace(
+            self,
+            boxes=change(self.boxes),
+            scores=change(self.scores),
+            labels=change(self.labels),
+            mask_probs=probabilities,
+        )
+
+    def _require_masks(self) -> Tensor:
+        if self.mask_probs is None:
+            raise ValueError("Detections: masks need mask probabilities; this model gave boxes only")
+        return self.mask_probs
+
+    def _mask_crops(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
+        """Each bitmap cropped to its box, with the (x, y) of the crop: no need to paste whole images."""
+        from fastmrcnn.ops import paste_masks
+
+        probabilities = self._require_masks()
+        height, width = self.image_size
+        reach = 1 / max(probabilities.shape[-1], 1)  # a mask is pasted with a frame one cell wide around the box
+        crops = []
+        for box, probability in zip(self.boxes, probabilities, strict=True):
+            x1, y1, x2, y2 = torch.nan_to_num(box).tolist()
+            margin_x, margin_y = abs(x2 - x1) * reach + 1, abs(y2 - y1) * reach + 1
+            left, right = (int(min(max(x, 0), width)) for x in (x1 - margin_x, x2 + margin_x + 1))
+            top, bottom = (int(min(max(y, 0), height)) for y in (y1 - margin_y, y2 + margin_y + 1))
+            shifted = box - box.new_tensor([left, top, left, top])
+            size = (max(bottom - top, 0), max(right - left, 0))
+            bitmap = paste_masks(probability[None], shifted[None], size, method=self.paste_method)[0]
+            crops.append((bitmap.numpy(), (left, top)))
+        return crops
+
+
+def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"Detections: {name} must be {list(expected)}; got {list(tensor.shape)}")

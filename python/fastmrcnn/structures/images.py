@@ -1,0 +1,195 @@
+"""Every way of handing over an image, turned into one: an RGB tensor [3, H, W].
+
+``read_image`` reads a file; ``as_image_tensor`` takes files, Pillow images, numpy arrays and tensors alike.
+Whatever cannot be an image is refused with one line that names the source, what was expected and what was
+found.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastmrcnn.errors import UserError
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_OPAQUE_WHITE = (255, 255, 255, 255)
+
+
+def read_image(path: str | os.PathLike[str]) -> Tensor:
+    """Read an image file (any format that Pillow reads) as a uint8 RGB tensor [3, H, W].
+
+    The EXIF orientation is applied. Grayscale, palette and CMYK images become RGB, transparent pixels show
+    white, 16-bit images are scaled to 8 bits, and of an animation the first frame is taken.
+
+    Raises ``UserError`` naming the file when it is missing, is no image or is damaged.
+
+    >>> read_image("photograph.jpg").shape  # doctest: +SKIP
+    torch.Size([3, 480, 640])
+    """
+    name = str(path)
+    with warnings.catch_warnings():
+        # Large images are the user's right, and a damaged EXIF block leaves the picture intact.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return _from_pil(image, name)
+        except (MemoryError, UserError):
+            raise
+        except FileNotFoundError:
+            raise UserError(f"{name}: expected an image file; there is no such file") from None
+        except IsADirectoryError:
+            raise UserError(f"{name}: expected an image file; this is a folder") from None
+        except Image.UnidentifiedImageError:
+            raise UserError(f"{name}: expected an image file; {_describe_file(path)}") from None
+        except Exception as error:  # Pillow's decoders answer damaged files with a dozen unrelated types
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{name}: expected an image file; it does not decode: {cause}") from None
+
+
+def as_image_tensor(source: ImageSource, *, name: str | None = None) -> Tensor:
+    """Turn any accepted image into an RGB tensor [3, H, W]: uint8, or float32 in 0..1 for floating-point
+    input.
+
+    ``source`` is one of
+
+    * a path (see :func:`read_image`) or a Pillow image of any mode, brought upright as a file would be;
+    * a numpy array, channels last: uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA), or float in
+      0..1;
+    * a tensor, channels first: uint8 [3, H, W] or [1, H, W], or float in 0..1. It stays on its device.
+
+    The result may share memory with an array or tensor given. ``name`` stands for the image in error
+    messages.
+
+    Raises ``UserError`` for anything else, and for NaN or values outside 0..1 in floating-point input.
+
+    >>> as_image_tensor(np.zeros((480, 640, 3), np.uint8)).shape
+    torch.Size([3, 480, 640])
+    >>> as_image_tensor(torch.zeros(8, 3, 8))
+    Traceback (most recent call last):
+        ...
+    fastmrcnn.errors.UserError: image: expected a tensor [3, H, W] or [1, H, W]; got [8, 3, 8]
+    """
+    if isinstance(source, str | os.PathLike):
+        return read_image(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, name or str(getattr(source, "filename", "") or "image"))
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name or "image")
+    if isinstance(source, Tensor):
+        return _from_tensor(source, name or "image")
+    expected = "a path, a Pillow image, a numpy array or a tensor"
+    raise UserError(f"{name or 'image'}: expected {expected}; got {type(source).__name__}")
+
+
+def _from_pil(image: Image.Image, name: str) -> Tensor:
+    if min(image.size) < 1:
+        raise UserError(f"{name}: expected an image; got one of {image.width} x {image.height} pixels")
+    image = _upright(image)
+    if image.mode[0] in "IF":  # I, I;16 (and its byte orders) and F: one deep channel
+        return _from_tensor(torch.from_numpy(_to_eight_bits(image, name))[None], name)
+    try:
+        pixels = np.array(_to_rgb(image))  # [H, W, 3]; a copy, which torch may own
+    except ValueError:
+        raise UserError(f"{name}: expected an image that converts to RGB; its mode is {image.mode}") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; a missing or unreadable EXIF block means upright."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block fails in as many ways as a damaged image
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # premultiplied alpha: Pillow converts it in two steps only
+        image = image.convert("LA")
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _OPAQUE_WHITE), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image, name: str) -> np.ndarray:
+    """The pixels of a 16-bit or floating-point image as uint8 [H, W]; 0..65535, or 0..1, becomes 0..255."""
+    pixels = np.asarray(image).astype(np.float64)
+    low, high = pixels.min(), pixels.max()
+    top = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= top):  # NaN fails
+        expected = f"values in 0..{top:g} in an image of mode {image.mode}"
+        raise UserError(f"{name}: expected {expected}; got {low:g} to {high:g}")
+    return np.rint(pixels * (255.0 / top)).astype(np.uint8)
+
+
+def _from_array(array: np.ndarray, name: str) -> Tensor:
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+        hint = " (channels first: pass torch.from_numpy(array))" if _channels_first(array) else ""
+        expected = "an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
+        raise UserError(f"{name}: expected {expected}; got {list(array.shape)}{hint}")
+    if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
+        raise UserError(f"{name}: expected a uint8 array, or float in 0..1; got {pixels.dtype}")
+    if pixels.shape[2] == 4:
+        pixels = _over_white(pixels)
+    if pixels.dtype.kind == "f":
+        pixels = pixels.astype(np.float32)
+    pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    if not pixels.flags.writeable:  # torch has no read-only tensors
+        pixels = pixels.copy()
+    return _from_tensor(torch.from_numpy(pixels), name)
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    """Composite [H, W, 4] pixels of the array's own range over white: [H, W, 3]."""
+    white = 255.0 if pixels.dtype == np.uint8 else 1.0
+    alpha = pixels[:, :, 3:] / white
+    colour = pixels[:, :, :3] * alpha + white * (1.0 - alpha)
+    return np.rint(colour).astype(np.uint8) if pixels.dtype == np.uint8 else colour
+
+
+def _from_tensor(tensor: Tensor, name: str) -> Tensor:
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        channels_last = tensor.ndim == 3 and tensor.shape[2] in (1, 3, 4)
+        hint = " (channels last: use tensor.permute(2, 0, 1))" if channels_last else ""
+        raise UserError(f"{name}: expected a tensor [3, H, W] or [1, H, W]; got {list(tensor.shape)}{hint}")
+    if 0 in tensor.shape:
+        raise UserError(f"{name}: expected at least one pixel; got {list(tensor.shape)}")
+    if tensor.is_floating_point():
+        low, high = (float(extreme) for extreme in tensor.detach().aminmax())
+        if not (low >= 0 and high <= 1):  # NaN fails
+            hint = " (divide by 255, or pass uint8)" if low >= 0 and 1 < high <= 255 else ""
+            raise UserError(f"{name}: expected float values in 0..1; got {low:g} to {high:g}{hint}")
+        tensor = tensor.float()
+    elif tensor.dtype != torch.uint8:
+        raise UserError(f"{name}: expected a uint8 tensor, or float in 0..1; got {tensor.dtype}")
+    return tensor if tensor.shape[0] == 3 else tensor.expand(3, -1, -1)
+
+
+def _channels_first(array: np.ndarray) -> bool:
+    return array.ndim == 3 and array.shape[0] in (1, 3)
+
+
+def _describe_file(path: str | os.PathLike[str]) -> str:
+    return "the file is empty" if Path(path).stat().st_size == 0 else "it is in no image format, or damaged"

@@ -1,0 +1,95 @@
+"""Text over images: labels that stay readable, inside the image, and off each other where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, ImageDraw, ImageFont
+
+from fastmrcnn.visualisation.colours import Colour, readable_on
+
+Box: TypeAlias = tuple[int, int, int, int]  # first and last column and row: left, top, right, bottom
+Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text that names a box, on a background of the box's colour."""
+
+    text: str
+    box: Box
+    colour: Colour
+
+
+def font_size(size: tuple[int, int]) -> int:
+    """The height of text, in pixels, on an image of this (width, height)."""
+    return min(max(9, round(max(size) / 50)), 40)
+
+
+def draw_labels(canvas: Image.Image, labels: Sequence[Label]) -> None:
+    """Write the labels onto ``canvas``, the first ones (the surest) with the first choice of place and on
+    top.
+
+    A label goes above its box, else into its top, else below it; where all of these are taken it overlaps
+    another.
+    """
+    font = _font(font_size(canvas.size))
+    draw = ImageDraw.Draw(canvas)
+    taken: list[Box] = []
+    for label in labels:
+        taken.append(_place(label.box, _extent(label.text, font), canvas.size, taken))
+    for label, place in reversed(list(zip(labels, taken, strict=True))):
+        left, top, right, bottom = place
+        draw.rectangle(place, fill=label.colour)
+        middle = ((left + right + 1) / 2, (top + bottom + 1) / 2)
+        draw.text(middle, label.text, fill=readable_on(label.colour), font=font, anchor="mm")
+
+
+def _extent(text: str, font: Font) -> tuple[int, int]:
+    """The (width, height) of a label: of the text's width, of the font's height, with a little air."""
+    left, _, right, _ = font.getbbox(text)
+    _, top, _, bottom = font.getbbox("Ágy")
+    air = max(2, round((bottom - top) / 6))
+    return int(right - left) + 2 * air, int(bottom - top) + air
+
+
+def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: Sequence[Box]) -> Box:
+    left, top, right, bottom = box
+    width, height = extent
+    corners = [
+        (left, top - height),  # above
+        (left, top),  # inside
+        (left, bottom + 1),  # below
+        (right + 1 - width, top - height),
+        (right + 1 - width, bottom + 1 - height),
+    ]
+    places = [_shifted_inside(x, y, extent, size) for x, y in corners if 0 <= y <= size[1] - height]
+    places = places or [_shifted_inside(left, top, extent, size)]
+    free = (place for place in places if not any(_overlap(place, other) for other in taken))
+    return next(free, places[0])
+
+
+def _shifted_inside(x: int, y: int, extent: tuple[int, int], size: tuple[int, int]) -> Box:
+    left = max(0, min(x, size[0] - extent[0]))
+    top = max(0, min(y, size[1] - extent[1]))
+    return left, top, left + extent[0] - 1, top + extent[1] - 1
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> Font:
+    """DejaVu Sans, which matplotlib carries, for its wide range of scripts; else the font in Pillow."""
+    matplotlib = find_spec("matplotlib")
+    for folder in (matplotlib.submodule_search_locations or []) if matplotlib else []:
+        path = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
