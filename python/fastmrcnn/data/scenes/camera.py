@@ -24,10 +24,16 @@ def develop(rng: np.random.Generator, image: Array, blur_radius: float, noise: f
     """Lens blur (pixels), then sensor noise (standard deviation, in 0..1); float [H, W, C] to uint8 of the same shape."""
     pixels = _to_bytes(image)
     if blur_radius > 0:
-        picture = Image.fromarray(pixels.squeeze())
+        picture = Image.fromarray(pixels.squeeze() if image.shape[2] == 1 else pixels)
         pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(blur_radius))).reshape(image.shape)
     grain = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)
     return _to_bytes(pixels * np.float32(1 / 255) + grain)
+
+
+def sharpen(pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+    """Unsharp masking as scanners apply it: dark halos around bright objects. [H, W, 1] to [H, W, 1]."""
+    picture = Image.fromarray(pixels.squeeze(2))
+    return np.asarray(picture.filter(ImageFilter.UnsharpMask(2, int(100 * strength), 0)))[..., None]
 
 
 def _to_bytes(image: Array) -> NDArray[np.uint8]:

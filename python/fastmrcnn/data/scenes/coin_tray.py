@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera import develop
+from .camera import develop, sharpen
 from .canvas import Canvas, SceneObject
 from .coins import coin_brightness
 from .outlines import coin_outline, rasterise
@@ -19,12 +19,12 @@ def draw_coin_tray(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[ND
     ground = _ground(rng, shape, ramp)
     # The coins' own light is more even than the ground's: dark cloth glows where the lamp grazes it, so that coins there
     # stand out little.
-    metal = rng.uniform(0.36, 0.6) + rng.uniform(-0.02, 0.1) * ramp + 0.02 * smooth_noise(rng, shape, 120)
+    metal = rng.uniform(0.38, 0.68) + rng.uniform(-0.02, 0.1) * ramp + 0.02 * smooth_noise(rng, shape, 120)
     metal = np.maximum(metal, ground + rng.uniform(0.02, 0.12))
     canvas = Canvas(np.repeat(ground[..., None], 3, axis=2).astype(np.float32))
     toward = rng.normal(-0.6 * np.pi, 0.5)
     light = (float(np.cos(toward)), float(np.sin(toward)))
-    contrast = rng.uniform(0.15, 0.5)
+    contrast = rng.uniform(0.2, 0.55)
     irregularity = rng.uniform(0.005, 0.03)
     shadow = rng.uniform(0, 2.5), rng.uniform(1, 4), rng.uniform(0.1, 0.6)  # distance, blur, strength
     for x, y, radius in _layout(rng, shape):
@@ -33,14 +33,16 @@ def draw_coin_tray(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[ND
         sprite = _draw_grey_coin(rng, (x, y), radius, light, brightness, contrast, irregularity)
         canvas.try_place(sprite, (-light[0] * shadow[0], -light[1] * shadow[0], shadow[1], shadow[2]))
     grey = canvas.image[..., :1]
-    exposed = develop(rng, grey, blur_radius=rng.uniform(0.2, 0.75), noise=rng.uniform(0.008, 0.035))
+    exposed = develop(rng, grey, blur_radius=rng.uniform(0.0, 0.7), noise=rng.uniform(0.005, 0.03))
+    if rng.random() < 0.5:
+        exposed = sharpen(exposed, strength=rng.uniform(0.3, 1.5))
     return np.repeat(exposed, 3, axis=2), canvas.objects()
 
 
 def _ground(rng: np.random.Generator, shape: tuple[int, int], ramp: Array) -> Array:
     """Brightness [h, w] of the ground: dark to middle grey, with a gradient, stains, dust and scratches."""
     darkest = rng.uniform(0.05, 0.22)
-    rise = rng.uniform(0.03, 0.3)
+    rise = rng.uniform(0.03, 0.4)
     ground = darkest + rise * np.clip(0.5 + 0.5 * ramp, 0, 1) ** np.float32(rng.uniform(0.8, 2))
     ground = ground * (1 + 0.08 * smooth_noise(rng, shape, rng.uniform(60, 150)))
     ground = ground + rng.uniform(0.002, 0.02) * fractal_noise(rng, shape, rng.uniform(2, 6), 2)

@@ -46,7 +46,7 @@ def _figure(rng: np.random.Generator, shape: tuple[int, ...], radius: float) -> 
         draw.line(
             [(float(a), float(b)) for a, b in stroke],
             fill=int(rng.integers(0, 255)),
-            width=max(1, int(round(radius * rng.uniform(0.03, 0.12)))),
+            width=max(1, round(radius * rng.uniform(0.03, 0.12))),
         )
     worn = canvas.filter(ImageFilter.GaussianBlur(max(0.5, radius * rng.uniform(0.015, 0.05))))
     return np.asarray(worn, dtype=np.float32) / np.float32(160)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .backgrounds import draw_background
-from .canvas import Canvas, SceneObject
 from .camera import expose
+from .canvas import Canvas, SceneObject
 from .sprites import draw_object
 
 _CROWD_SHARE = 0.08  # of the scenes
