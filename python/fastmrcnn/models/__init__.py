@@ -1,0 +1,41 @@
+"""Mask R-CNN, from its configuration to the assembled network."""
+
+from fastmrcnn.models.config import (
+    AnchorConfig,
+    BackboneConfig,
+    BoxHeadConfig,
+    FPNConfig,
+    InputConfig,
+    MaskHeadConfig,
+    MaskRCNNConfig,
+    RoIAlignConfig,
+    RPNConfig,
+)
+from fastmrcnn.models.mask_rcnn import MaskRCNN
+from fastmrcnn.models.presets import (
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet34_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_resnet101_fpn,
+    tiny,
+    torchvision_resnet50_fpn,
+)
+
+__all__ = [
+    "AnchorConfig",
+    "BackboneConfig",
+    "BoxHeadConfig",
+    "FPNConfig",
+    "InputConfig",
+    "MaskHeadConfig",
+    "MaskRCNN",
+    "MaskRCNNConfig",
+    "RPNConfig",
+    "RoIAlignConfig",
+    "maskrcnn_resnet101_fpn",
+    "maskrcnn_resnet18_fpn",
+    "maskrcnn_resnet34_fpn",
+    "maskrcnn_resnet50_fpn",
+    "tiny",
+    "torchvision_resnet50_fpn",
+]

@@ -1,0 +1,43 @@
+"""Small blocks that several components share: normalisation by name and the convolution with its normalisation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from fastmrcnn.ops import FrozenBatchNorm2d
+
+from fastmrcnn.models.config import Norm
+
+
+def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
+    """The normalisation layer that a configuration names.
+
+    GroupNorm has at most 32 groups (Wu and He 2018), of at least 8 channels each where the width allows.
+    """
+    if norm == "none":
+        return nn.Identity()
+    if norm == "frozen_bn":
+        return FrozenBatchNorm2d(channels, eps=eps)
+    if norm == "bn":
+        return nn.BatchNorm2d(channels, eps=eps)
+    groups = min(32, max(1, channels // 8))
+    return nn.GroupNorm(groups if channels % groups == 0 else 1, channels, eps=eps)
+
+
+class ConvNorm(nn.Module):
+    """A convolution that keeps the size at stride 1, then its normalisation; a bias only where none follows."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: Norm = "none", eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        conv = partial(nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+        self.conv = conv(bias=norm == "none")
+        self.norm = make_norm(norm, outputs, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.norm(self.conv(x))
+        return out

@@ -1,0 +1,43 @@
+"""Feature pyramid network (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.models.config import FPNConfig
+
+
+class FPN(nn.Module):
+    """C2..C5 -> P2..P6, all with the same number of channels.
+
+    Top-down: each level adds the coarser one, enlarged by nearest neighbour, to its 1x1 lateral convolution; a 3x3
+    convolution then smooths the sum. P6 subsamples P5 by two.
+    """
+
+    def __init__(self, stage_channels: Sequence[int], config: FPNConfig) -> None:
+        super().__init__()
+        channels, norm = config.channels, config.norm
+        self.lateral = nn.ModuleList(ConvNorm(inputs, channels, 1, norm=norm) for inputs in stage_channels)
+        self.output = nn.ModuleList(ConvNorm(channels, channels, 3, norm=norm) for _ in stage_channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)  # a=1: no rectifier follows
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """C2..C5, each [B, C_i, H_i, W_i] -> P2..P6, each [B, channels, H_i, W_i]; P6 has half the size of P5."""
+        laterals = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
+        merged = [laterals[-1]]
+        for lateral in reversed(laterals[:-1]):
+            merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest"))
+        pyramid = [output(level) for output, level in zip(self.output, merged, strict=True)]
+        pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
+        return pyramid

@@ -1,0 +1,84 @@
+"""The mask head (He et al. 2017, figure 4): a small FCN that draws one mask per class in each RoI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastmrcnn.ops import roi_align
+
+from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.models.config import MaskHeadConfig
+from fastmrcnn.models.instances import SampledRoIs, Targets
+from fastmrcnn.models.losses import mask_loss
+from fastmrcnn.models.pooling import pool_pyramid
+
+
+class MaskHead(nn.Module):
+    """Convolutions, a deconvolution that doubles the size, and a 1x1 convolution to a mask per class."""
+
+    def __init__(self, channels: int, num_classes: int, config: MaskHeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [channels] + [config.channels] * config.convolutions
+        self.convs = nn.ModuleList(
+            ConvNorm(inputs, outputs, 3, norm=config.norm) for inputs, outputs in zip(widths, widths[1:], strict=False)
+        )
+        self.upsample = nn.ConvTranspose2d(config.channels, config.channels, 2, stride=2)
+        self.logits = nn.Conv2d(config.channels, num_classes + 1, 1)  # index 0, the background, is never used
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for conv in [*(block.conv for block in self.convs), self.upsample]:
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        self.reset_predictors()
+
+    def reset_predictors(self) -> None:
+        """The layer that depends on the classes: small weights, so that every pixel starts undecided."""
+        nn.init.normal_(self.logits.weight, std=0.001)
+        nn.init.zeros_(self.logits.bias)
+
+    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """P2..P6 and the RoIs of each image, [K_b, 4] -> mask logits [K, C + 1, M, M], image after image."""
+        x = pool_pyramid(features, boxes, self.config.roi_align)  # [K, channels, M / 2, M / 2]
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = F.relu(self.upsample(x))  # [K, channels, M, M]
+        logits: Tensor = self.logits(x).float()
+        return logits
+
+    def losses(self, logits: Tensor, rois: Sequence[SampledRoIs], targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """``loss_mask``, a mean over the positive RoIs, which ``logits`` and ``rois`` must hold alone."""
+        size = logits.shape[-1]
+        aligned = self.config.target_aligned
+        wanted = [
+            crop_masks(target.masks, roi.boxes, roi.matched, size, aligned=aligned)
+            for roi, target in zip(rois, targets, strict=True)
+        ]
+        return {"loss_mask": mask_loss(logits, torch.cat([roi.labels for roi in rois]), torch.cat(wanted))}
+
+
+def crop_masks(masks: Tensor, boxes: Tensor, matched: Tensor, size: int, *, aligned: bool) -> Tensor:
+    """What the mask head should draw: the bitmap of each box's object, cropped to the box and resampled.
+
+    Args:
+        masks: [M, H, W], the bitmaps of the image's objects. boxes: [P, 4] float32, px. matched: [P] int64, into masks.
+        size: cells on a side of the result. aligned: RoIAlign's half-pixel shift.
+
+    Returns:
+        [P, size, size] float32: the share of each cell that the object covers, 0..1.
+    """
+    if boxes.shape[0] == 0:
+        return boxes.new_zeros((0, size, size))
+    rois = torch.cat((matched[:, None].to(boxes.dtype), boxes), dim=1)  # [P, 5]
+    return roi_align(masks[:, None].to(boxes.dtype), rois, size, aligned=aligned)[:, 0]
+
+
+def select_masks(logits: Tensor, labels: Tensor) -> Tensor:
+    """The probabilities of each instance's own class: [N, C + 1, M, M], [N] int64 -> [N, M, M]."""
+    return logits[torch.arange(labels.shape[0], device=labels.device), labels].sigmoid()

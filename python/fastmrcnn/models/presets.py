@@ -1,0 +1,112 @@
+"""Ready configurations. Each is a plain function; change a detail with ``dataclasses.replace``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from fastmrcnn.models.config import (
+    AnchorConfig,
+    BackboneConfig,
+    BoxHeadConfig,
+    FPNConfig,
+    InputConfig,
+    MaskHeadConfig,
+    MaskRCNNConfig,
+    Norm,
+    RoIAlignConfig,
+    RPNConfig,
+)
+
+
+def maskrcnn_resnet18_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-18-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    return _resnet_fpn(18, class_names, category_ids, norm)
+
+
+def maskrcnn_resnet34_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-34-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    return _resnet_fpn(34, class_names, category_ids, norm)
+
+
+def maskrcnn_resnet50_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-50-FPN with the project's mathematics: aligned adaptive RoIAlign, exact anchors, L1 loss, exact paste.
+
+    ``norm`` is that of the backbone: "bn" or "gn" to train from scratch, "frozen_bn" for backbones trained elsewhere.
+    """
+    return _resnet_fpn(50, class_names, category_ids, norm)
+
+
+def maskrcnn_resnet101_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-101-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    return _resnet_fpn(101, class_names, category_ids, norm)
+
+
+def _resnet_fpn(
+    depth: Literal[18, 34, 50, 101], class_names: Sequence[str], category_ids: Sequence[int], norm: Norm
+) -> MaskRCNNConfig:
+    return MaskRCNNConfig(tuple(class_names), tuple(category_ids), backbone=BackboneConfig(depth=depth, norm=norm))
+
+
+def torchvision_resnet50_fpn(
+    class_names: Sequence[str],
+    category_ids: Sequence[int] = (),
+    *,
+    depth: Literal[18, 34, 50, 101] = 50,
+    norm: Norm = "frozen_bn",
+    norm_eps: float = 1e-5,
+) -> MaskRCNNConfig:
+    """Exactly the mathematics of torchvision's ``maskrcnn_resnet50_fpn``, for its weights and its users.
+
+    ``norm`` is "frozen_bn" where torchvision loads pretrained weights, "bn" where it starts from random ones. The
+    published COCO weights (V1) were trained with ``norm_eps`` 0.
+    """
+    return MaskRCNNConfig(
+        tuple(class_names),
+        tuple(category_ids),
+        input=InputConfig(antialias=False),
+        backbone=BackboneConfig(depth=depth, norm=norm, norm_eps=norm_eps),
+        rpn=RPNConfig(
+            anchors=AnchorConfig(rounded=True, strides="measured"), post_nms_train=2000, smooth_l1_beta=1 / 9
+        ),
+        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(sampling_ratio=2, aligned=False), smooth_l1_beta=1 / 9),
+        mask_head=MaskHeadConfig(
+            roi_align=RoIAlignConfig(output_size=14, sampling_ratio=2, aligned=False),
+            target_aligned=False,
+            paste="torchvision",
+        ),
+    )
+
+
+def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRCNNConfig:
+    """A small network for small images (about 320 px): below 3.9 million parameters, trainable on a CPU in minutes.
+
+    ResNet-18 at half width, a 64-channel pyramid, anchors and pyramid levels at half the usual sizes. Images are never
+    enlarged.
+    """
+    levels = {"canonical_scale": 112.0, "sampling_ratio": 2}
+    return MaskRCNNConfig(
+        tuple(class_names),
+        tuple(category_ids),
+        input=InputConfig(min_size=320, max_size=512, enlarge=False),
+        backbone=BackboneConfig(depth=18, width=32, norm="bn"),
+        fpn=FPNConfig(channels=64),
+        rpn=RPNConfig(
+            anchors=AnchorConfig(sizes=((16,), (32,), (64,), (128,), (256,))),
+            samples=128,
+            pre_nms_train=500,
+            pre_nms_test=500,
+            post_nms_train=250,
+            post_nms_test=250,
+        ),
+        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(**levels), hidden=192, samples=64),
+        mask_head=MaskHeadConfig(roi_align=RoIAlignConfig(output_size=14, **levels), channels=64),
+    )

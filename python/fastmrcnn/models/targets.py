@@ -1,0 +1,53 @@
+"""Checks of what the caller hands to the model: one clear line instead of an index error deep in a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """ValueError unless there is at least one image, each [3, H, W] with pixels, float or uint8."""
+    if len(images) == 0:
+        raise ValueError("MaskRCNN: images must hold at least one image; got none")
+    for index, image in enumerate(images):
+        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+            raise ValueError(f"MaskRCNN: images[{index}] must be [3, H, W]; got {list(image.shape)}")
+        if not (image.is_floating_point() or image.dtype == torch.uint8):
+            raise ValueError(f"MaskRCNN: images[{index}] must be float in 0..1 or uint8; got {image.dtype}")
+
+
+def check_targets(targets: Sequence[Mapping[str, Tensor]] | None, images: Sequence[Tensor], num_classes: int) -> None:
+    """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes."""
+    if targets is None:
+        raise ValueError("MaskRCNN: targets are needed in training mode (call .eval() to detect); got None")
+    if len(targets) != len(images):
+        raise ValueError(f"MaskRCNN: targets must match the {len(images)} images; got {len(targets)}")
+    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
+        for key in ("boxes", "labels", "masks"):
+            if key not in target:
+                raise ValueError(f"MaskRCNN: targets[{index}] must hold boxes, labels and masks; got {sorted(target)}")
+        _check_target(f"MaskRCNN: targets[{index}]", target, (image.shape[-2], image.shape[-1]), num_classes)
+
+
+def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int], num_classes: int) -> None:
+    boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
+    count = boxes.shape[0]
+    if boxes.shape != (count, 4) or not boxes.is_floating_point():
+        raise ValueError(f"{where}: boxes must be [M, 4] float; got {list(boxes.shape)} {boxes.dtype}")
+    if labels.shape != (count,) or labels.dtype != torch.int64:
+        raise ValueError(f"{where}: labels must be [{count}] int64; got {list(labels.shape)} {labels.dtype}")
+    if masks.shape != (count, *size) or masks.dtype not in (torch.uint8, torch.bool):
+        expected = [count, *size]
+        raise ValueError(f"{where}: masks must be {expected} uint8 or bool; got {list(masks.shape)} {masks.dtype}")
+    if count == 0:
+        return
+    low, high = labels.aminmax()
+    if low < 1 or high > num_classes:
+        raise ValueError(f"{where}: labels must lie in 1..{num_classes}; got {int(low)}..{int(high)}")
+    reversed_boxes = ~(boxes[:, 2:] >= boxes[:, :2]).all(dim=1)  # NaN counts as reversed
+    if reversed_boxes.any():
+        first = boxes[reversed_boxes][0].tolist()
+        raise ValueError(f"{where}: boxes must have x1 <= x2 and y1 <= y2; got {first}")

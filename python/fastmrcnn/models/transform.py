@@ -1,0 +1,113 @@
+"""From images of any size to the network's input, and from its boxes back to the original pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastmrcnn.models.config import InputConfig
+from fastmrcnn.models.instances import ImageBatch, Size, Targets
+
+
+class InputTransform(nn.Module):
+    """Normalise, resize and pad images; resize their targets alike."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: InputConfig) -> None:
+        super().__init__()
+        self.config = config
+        # Not part of the weights: the configuration holds them.
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+
+    def forward(self, images: Sequence[Tensor]) -> ImageBatch:
+        """Images [3, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device."""
+        originals = [(image.shape[-2], image.shape[-1]) for image in images]
+        resized = [self._resize(self._normalise(image), self.target_size(*image.shape[-2:])) for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
+        return ImageBatch(self._pad(resized), sizes, originals)
+
+    def target_size(self, height: int, width: int) -> Size:
+        """(height, width) after resizing: the shorter side at min_size, or what max_size allows for the longer one.
+
+        In training, one of ``train_min_sizes`` is drawn with torch's default generator. The draw takes place even where
+        there is only one to choose from, as torchvision's does: a seed then gives both the same samples later on.
+        """
+        config = self.config
+        shorter = config.min_size
+        if self.training:
+            choices = config.train_min_sizes or (config.min_size,)
+            shorter = choices[int(torch.rand(1) * len(choices))]
+        scale = min(shorter / min(height, width), config.max_size / max(height, width))
+        if not config.enlarge:
+            scale = min(scale, 1.0)
+        return max(int(height * scale), 1), max(int(width * scale), 1)
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        image = image.to(self.mean.device)
+        pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        return (pixels - self.mean) / self.std
+
+    def _resize(self, image: Tensor, size: Size) -> Tensor:
+        if image.shape[-2:] == size:
+            return image
+        antialias = self.config.antialias
+        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+
+    def _pad(self, images: Sequence[Tensor]) -> Tensor:
+        """Images [3, H_i, W_i] at the top left of zeros, [B, 3, H, W]; H and W are multiples of ``size_divisor``."""
+        height, width = (
+            ceil_to_multiple(max(image.shape[axis] for image in images), self.config.size_divisor) for axis in (1, 2)
+        )
+        batch = images[0].new_zeros((len(images), 3, height, width))
+        for slot, image in zip(batch, images, strict=True):
+            slot[:, : image.shape[1], : image.shape[2]] = image
+        return batch
+
+    def targets(self, targets: Sequence[Mapping[str, Tensor]], batch: ImageBatch) -> list[Targets]:
+        """Boxes, labels and masks of the original images, brought to the sizes of the batch."""
+        return [
+            self._resize_target(target, original, size)
+            for target, original, size in zip(targets, batch.original_sizes, batch.sizes, strict=True)
+        ]
+
+    def _resize_target(self, target: Mapping[str, Tensor], original: Size, size: Size) -> Targets:
+        device = self.mean.device
+        boxes = grow_empty_boxes(target["boxes"].to(device, torch.float32))
+        masks = target["masks"].to(device)
+        if original != size:
+            boxes = scale_boxes(boxes, original, size)
+            masks = resize_masks(masks, size)
+        return Targets(boxes, target["labels"].to(device), masks)
+
+
+def ceil_to_multiple(value: int, divisor: int) -> int:
+    """The smallest multiple of ``divisor`` that is not below ``value``."""
+    return -(-value // divisor) * divisor
+
+
+def scale_boxes(boxes: Tensor, source: Size, target: Size) -> Tensor:
+    """Boxes [N, 4] of an image of size ``source``, (height, width), in the same image resized to ``target``."""
+    vertical, horizontal = target[0] / source[0], target[1] / source[1]
+    return boxes * boxes.new_tensor([horizontal, vertical, horizontal, vertical])
+
+
+def resize_masks(masks: Tensor, size: Size) -> Tensor:
+    """Bitmaps [M, H, W] resized to ``size`` by nearest neighbour: [M, h, w] uint8."""
+    if masks.shape[0] == 0:
+        return masks.new_zeros((0, *size), dtype=torch.uint8)
+    return F.interpolate(masks[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0]
+
+
+def grow_empty_boxes(boxes: Tensor) -> Tensor:
+    """Boxes without width or height made one pixel wide or high: those of one-pixel masks, as ``masks_to_boxes`` gives.
+
+    boxes: [M, 4] float, px.
+    """
+    corner, opposite = boxes[:, :2], boxes[:, 2:]
+    return torch.cat((corner, torch.where(opposite == corner, corner + 1, opposite)), dim=1)
