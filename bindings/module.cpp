@@ -2,6 +2,7 @@
 // kernel runs.
 #include <pybind11/pybind11.h>
 
+#include "fastmrcnn/cuda_runtime_info.h"
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/ops/nms.h"
 #include "fastmrcnn/parallel.h"
@@ -30,12 +31,21 @@ void bind(py::module_& module, const char* name, void (*kernel)(const Context&, 
   });
 }
 
+py::dict cuda_info() {
+  const cuda::RuntimeInfo info = cuda::runtime_info();
+  using namespace py::literals;
+  return py::dict("built"_a = info.built, "toolkit_version"_a = info.toolkit_version,
+                  "driver_version"_a = info.driver_version, "device_count"_a = info.device_count,
+                  "problem"_a = info.problem, "architectures"_a = info.architectures);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "Native operators of fastmrcnn; use them through fastmrcnn.ops.";
   module.def("isa", [] { return name_of(active_isa()); });
   module.def("thread_backend", &thread_backend);
+  module.def("cuda_info", &cuda_info);
 
   bind(module, "nms", &cpu::nms);
 }

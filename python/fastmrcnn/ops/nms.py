@@ -28,7 +28,9 @@ register_kernel("nms", _nms)
 
 @torch.library.register_fake("fastmrcnn::nms", lib=LIBRARY)
 def _nms_fake(boxes: Tensor, scores: Tensor, groups: Tensor | None, iou_threshold: float) -> Tensor:
-    torch._check(boxes.dim() == 2 and boxes.shape[1] == 4, lambda: f"nms: boxes must be [N, 4]; got {list(boxes.shape)}")
+    torch._check(
+        boxes.dim() == 2 and boxes.shape[1] == 4, lambda: f"nms: boxes must be [N, 4]; got {list(boxes.shape)}"
+    )
     kept = torch.library.get_ctx().new_dynamic_size()
     return boxes.new_empty((kept,), dtype=torch.int64)
 
