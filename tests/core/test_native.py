@@ -1,0 +1,172 @@
+"""The extension module itself: symbols, instruction sets, threads and forks, the tensors it accepts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastmrcnn import _C, ops
+
+ROOT = Path(__file__).parents[2]
+
+
+def random_boxes(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(n, 2, generator=generator) * 100
+    size = torch.rand(n, 2, generator=generator) * 40
+    return torch.cat([corner, corner + size], dim=1), torch.rand(n, generator=generator)
+
+
+def native_nms(boxes: object, scores: object, n: int, threads: int = 2) -> list[int]:
+    keep, count = np.empty(n, np.int64), np.empty(1, np.int64)
+    _C.nms((threads, 0), boxes, scores, None, 0.5, keep, count)
+    return keep[: count[0]].tolist()
+
+
+def test_numpy_arrays_and_torch_tensors_are_read_alike() -> None:
+    boxes, scores = random_boxes(200)
+    assert native_nms(boxes.numpy(), scores.numpy(), 200) == native_nms(boxes, scores, 200)
+
+
+def test_tensor_attributes_are_the_fallback_of_the_exchange_api() -> None:
+    """torch before 2.10 has no exchange API: a tensor-like object without it is read through its attributes."""
+
+    class Attributes:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
+            self.stride, self.data_ptr = tensor.stride, tensor.data_ptr
+
+    boxes, scores = random_boxes(200)
+    assert native_nms(Attributes(boxes), Attributes(scores), 200) == native_nms(boxes, scores, 200)
+
+
+@pytest.mark.parametrize("argument", [[[0.0, 0.0, 1.0, 1.0]], "boxes", 3])
+def test_what_is_not_a_tensor_is_refused(argument: object) -> None:
+    with pytest.raises(TypeError, match="expected a torch tensor or a numpy array; got"):
+        native_nms(argument, np.zeros(1, np.float32), 1)
+
+
+def test_an_unsupported_dtype_is_refused() -> None:
+    with pytest.raises(TypeError, match="unsupported array format"):
+        native_nms(np.zeros((1, 4), np.complex64), np.zeros(1, np.float32), 1)
+
+
+def test_a_bad_context_is_refused() -> None:
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        _C.nms(1, *random_boxes(1), None, 0.5, np.empty(1, np.int64), np.empty(1, np.int64))
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+LEVELS = ["baseline", "avx2", "avx512"]
+SAME_AT_EVERY_LEVEL = """
+import numpy as np
+from fastmrcnn import _C
+generator = np.random.default_rng(0)
+corner = generator.random((3000, 2), np.float32) * 300
+boxes = np.concatenate([corner, corner + generator.random((3000, 2), np.float32) * 60], 1)
+keep, count = np.empty(3000, np.int64), np.empty(1, np.int64)
+_C.nms((2, 0), boxes, generator.random(3000, np.float32), None, 0.5, keep, count)
+print(_C.isa(), _C.thread_backend(), keep[: count[0]].tolist())
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS[: LEVELS.index(_C.isa()) + 1])
+def test_forced_levels_agree_and_torch_is_not_needed(level: str) -> None:
+    isa, backend, kept = run_python(SAME_AT_EVERY_LEVEL, FASTMRCNN_ISA=level).stdout.split(" ", 2)
+    assert (isa, backend) == (level, "threads")
+    assert kept == run_python(SAME_AT_EVERY_LEVEL).stdout.split(" ", 2)[2]
+
+
+def test_an_unknown_level_is_named() -> None:
+    message = run_python("from fastmrcnn import _C; _C.isa()", FASTMRCNN_ISA="sse9").stderr
+    assert "FASTMRCNN_ISA must be baseline, avx2 or avx512; got sse9" in message
+
+
+def test_torch_threads_are_joined() -> None:
+    assert _C.thread_backend() == "torch"
+
+
+FORK = """
+import os, torch
+from fastmrcnn import _C, ops
+torch.set_num_threads(2)
+boxes = torch.rand(4000, 4).cumsum(1)
+scores, groups = torch.rand(4000), torch.arange(4000) % 7
+expected = ops.batched_nms(boxes, scores, groups, 0.5)
+child = os.fork()
+if child == 0:
+    same = torch.equal(ops.batched_nms(boxes, scores, groups, 0.5), expected)
+    os._exit(0 if same and _C.thread_backend() == "threads" else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_may_run_parallel_kernels() -> None:
+    result = run_python(FORK)
+    assert result.returncode == 0, result.stderr
+
+
+def test_concurrent_callers_get_their_own_answers() -> None:
+    cases = [(*random_boxes(1000, seed), torch.arange(1000) % 5) for seed in range(8)]
+    expected = [ops.batched_nms(boxes, scores, groups, 0.5) for boxes, scores, groups in cases]
+    failures: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(10):
+            if not torch.equal(ops.batched_nms(*cases[index], 0.5), expected[index]):
+                failures.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(cases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_the_stub_names_what_the_module_has() -> None:
+    stub = (Path(_C.__file__).parent / "_C.pyi").read_text(encoding="utf-8")
+    declared = set(re.findall(r"^def (\w+)", stub, re.MULTILINE))
+    assert declared == {name for name in dir(_C) if not name.startswith("_")}
+
+
+@pytest.mark.skipif(shutil.which("ldd") is None, reason="needs ldd")
+def test_the_extension_links_neither_torch_nor_cuda_nor_openmp() -> None:
+    libraries = subprocess.run(["ldd", _C.__file__], capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"torch|c10|cudart|libcuda|gomp|libomp|iomp", libraries)
+
+
+def kernel_objects() -> list[Path]:
+    return [path for path in ROOT.glob("build/**/fastmrcnn_kernels_*/**/*.o") if path.is_file()]
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+@pytest.mark.skipif(not kernel_objects(), reason="no build tree beside the sources")
+def test_kernel_objects_define_no_weak_symbols() -> None:
+    """The linker would keep one copy of such a symbol, perhaps the AVX-512 one, for the whole library."""
+    for path in kernel_objects():
+        symbols = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+        weak = [line for line in symbols.splitlines() if re.search(r" [WVu] ", line)]
+        assert not weak, f"{path}: {weak}"
+
+
+def test_native_sources_include_no_framework() -> None:
+    sources = [path for folder in ("cpp", "cuda", "bindings") for path in (ROOT / folder).rglob("*.*")]
+    assert sources
+    for path in sources:
+        assert not re.search(r"#include [<\"](torch|ATen|c10)/", path.read_text(encoding="utf-8")), path
