@@ -4,9 +4,20 @@ Needs torch and numpy only. Every function works on CPU tensors, takes part in a
 traces under `torch.compile` and `torch.export`.
 """
 
+from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
+from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
 
 __all__ = [
     "batched_nms",
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "complete_box_iou",
+    "distance_box_iou",
+    "generalized_box_iou",
+    "masks_to_boxes",
     "nms",
+    "remove_small_boxes",
 ]
