@@ -1,0 +1,5 @@
+"""The command line: ``fastmrcnn demo | train | eval | predict``."""
+
+from fastmrcnn.cli.main import main
+
+__all__ = ["main"]

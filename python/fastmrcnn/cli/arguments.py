@@ -1,0 +1,99 @@
+"""From the words of a command line to one of the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fastmrcnn.cli.commands import Demo, Evaluate, Predict, Train
+from fastmrcnn.errors import UserError
+from fastmrcnn.training.config import read_config_fields
+
+DESCRIPTION = """Mask R-CNN: segment images, train on your own data, evaluate.
+
+Start with `fastmrcnn demo`. Each command has its own help: `fastmrcnn train --help`."""
+
+Command = Demo | Train | Evaluate | Predict
+
+_COMMANDS: Any = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("eval")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+)
+
+
+def parse(words: Sequence[str]) -> Command:
+    """The command that ``words`` name, with its options checked.
+
+    Raises ``UserError`` for a value that a configuration refuses; prints help or the usage error of the parser and
+    raises ``SystemExit`` otherwise.
+    """
+    complaints = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaints):
+            command: Command = tyro.cli(
+                _COMMANDS,
+                prog="fastmrcnn",
+                description=DESCRIPTION,
+                args=with_config_files(words),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            )
+    except SystemExit as end:
+        refused = _cause(end)
+        if refused is not None:
+            raise refused from None
+        sys.stderr.write(complaints.getvalue())
+        raise
+    return command
+
+
+def with_config_files(words: Sequence[str]) -> list[str]:
+    """``fastmrcnn train``: the options in the files of ``--config`` and ``--resume`` put before the ones typed.
+
+    Of an option that is given twice the parser takes the last, so what is typed wins.
+    """
+    if not words or words[0] != "train":
+        return list(words)
+    options: dict[str, Any] = {}
+    config, resume = _value_of("--config", words), _value_of("--resume", words)
+    if resume is not None:
+        saved = Path(resume) / "config.json"
+        if not saved.exists():
+            raise UserError(f"{resume}: expected the output folder of a training run; there is no config.json in it")
+        options |= read_config_fields(saved) | {"output": resume}
+    if config is not None:
+        options |= read_config_fields(Path(config))
+    return [words[0], *_as_words(options), *words[1:]]
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """The value of ``--option value`` or ``--option=value``, the last one."""
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            found = following
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _as_words(options: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        words.append(f"--{name.replace('_', '-')}")
+        words.extend(map(str, value) if isinstance(value, tuple) else [str(value)])
+    return words
+
+
+def _cause(error: BaseException | None) -> UserError | None:
+    """The ``UserError`` that a parser's error was raised for."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__context__
+    return error

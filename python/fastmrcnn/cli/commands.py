@@ -1,0 +1,97 @@
+"""The commands: the typed configurations as options, and what is printed. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from fastmrcnn.demo.config import DemoConfig
+from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo(DemoConfig):
+    """See the whole path in two minutes, without data of your own.
+
+    Draws a data set, segments and evaluates held-out images with the shipped weights, fine-tunes them on new classes,
+    segments a photograph, and writes a report.
+    """
+
+    def run(self) -> None:
+        from fastmrcnn.demo.run import run_demo
+
+        run_demo(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(TrainConfig):
+    """Train on your COCO-format data.
+
+    For example: fastmrcnn train --train-annotations train.json --train-images images
+    """
+
+    # JSON file of these options, such as the config.json of an earlier run; options typed here override it.
+    config: Path | None = None
+    # Continue the run in this folder; options typed here override its own.
+    resume: Path | None = None
+
+    def run(self) -> None:
+        from fastmrcnn.training.loop import train
+
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainConfig)}
+        result = train(TrainConfig(**fields), resume=self.resume is not None)
+        print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
+        if result.evaluation is not None:
+            print(result.evaluation.table)
+        weights = result.output / "last.safetensors"
+        print(f"weights: {weights}")
+        print(f"curves:  {result.output / 'curves.png'}")
+        print(f"next:    fastmrcnn predict IMAGES --weights {weights}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Print the COCO table of a model on your COCO-format data.
+
+    For example: fastmrcnn eval --annotations val.json --images images --weights runs/train-1/best.safetensors
+    """
+
+    # COCO JSON of the images to evaluate on.
+    annotations: Path
+    # Folder that its file names are relative to.
+    images: Path
+    # The shipped weights "tiny" or a weights file.
+    weights: str = "tiny"
+    # JSON file to write the numbers to.
+    output: Path | None = None
+    # Images that go through the network together.
+    batch_size: int = 4
+    # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
+    device: str = "auto"
+
+    def run(self) -> None:
+        from fastmrcnn.cli.evaluate import evaluate_files
+
+        evaluate_files(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict(PredictConfig):
+    """Segment images: overlays to look at and COCO results to work with.
+
+    For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found
+    """
+
+    # Image files, folders of images and globs such as "photos/**/*.jpg".
+    images: tyro.conf.Positional[tuple[str, ...]]
+
+    def run(self) -> None:
+        from fastmrcnn.inference.predict import predict
+
+        summary = predict(self)
+        rate = summary.images / max(summary.seconds, 1e-9)
+        print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
+        print(f"written to {summary.output}")

@@ -1,0 +1,32 @@
+"""``fastmrcnn eval``: a model, a COCO data set, the standard table."""
+
+from __future__ import annotations
+
+from fastmrcnn.cli.commands import Evaluate
+from fastmrcnn.data import CocoDataset
+from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation import evaluate
+from fastmrcnn.files import write_json
+from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.weights import load_model
+
+
+def evaluate_files(options: Evaluate) -> None:
+    """Evaluate ``options.weights`` on ``options.annotations``, print the table and write the numbers if asked to."""
+    if options.batch_size < 1:
+        raise UserError(f"batch_size must be at least 1; got {options.batch_size}")
+    dataset = CocoDataset(options.annotations, options.images)
+    model = load_model(options.weights, device=resolve_device(options.device))
+    expected = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    known = dict(zip(model.config.category_ids, model.config.class_names, strict=True))
+    if known != expected:
+        raise UserError(
+            f"{options.annotations}: expected the categories that the weights {options.weights} know, {known}; "
+            f"got {expected}"
+        )
+    result = evaluate(model, dataset, batch_size=options.batch_size, progress=True)
+    print(result.table)
+    if options.output is not None:
+        numbers = {"box": result.box, "mask": result.mask, "per_class": result.per_class}
+        write_json(options.output, numbers | {"weights": options.weights, "images": len(dataset)}, indent=2)
+        print(f"written to {options.output}")

@@ -1,0 +1,43 @@
+"""Entry point of ``fastmrcnn``: run a command, and turn a user's mistake into one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from fastmrcnn.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line ``words`` (``sys.argv`` by default) and return the exit code.
+
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    fastmrcnn ...
+    0
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    try:
+        if words == ["--version"]:
+            from fastmrcnn import __version__
+
+            print(f"fastmrcnn {__version__}")
+            return 0
+        from fastmrcnn.cli.arguments import parse
+
+        parse(words or ["--help"]).run()
+        return 0
+    except UserError as error:
+        print(f"fastmrcnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("fastmrcnn: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `fastmrcnn eval | head`: the reader has gone, there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as end:  # from the parser: help, or a usage error that it has printed
+        return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -1,0 +1,38 @@
+"""Prediction over files, folders and globs. Names load what they need at first use, so that the CLI starts quickly."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastmrcnn.inference.config import PredictConfig
+    from fastmrcnn.inference.device import resolve_device
+    from fastmrcnn.inference.predict import PredictSummary, predict, predict_images, read_ahead
+    from fastmrcnn.inference.sources import find_images
+
+__all__ = [
+    "PredictConfig",
+    "PredictSummary",
+    "find_images",
+    "predict",
+    "predict_images",
+    "read_ahead",
+    "resolve_device",
+]
+
+_HOME = {
+    "PredictConfig": "config",
+    "PredictSummary": "predict",
+    "find_images": "sources",
+    "predict": "predict",
+    "predict_images": "predict",
+    "read_ahead": "predict",
+    "resolve_device": "device",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastmrcnn.inference' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fastmrcnn.inference.{_HOME[name]}"), name)

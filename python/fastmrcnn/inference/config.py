@@ -1,0 +1,46 @@
+"""What a prediction run is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from fastmrcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Segment images and write overlays and COCO results.
+
+    >>> PredictConfig(images=("photos",), score_threshold=1.5)
+    Traceback (most recent call last):
+        ...
+    fastmrcnn.errors.UserError: score_threshold must be in 0..1; got 1.5
+    """
+
+    # Image files, folders of images and globs such as "photos/**/*.jpg".
+    images: tuple[str, ...]
+    # The shipped weights "tiny" or a weights file.
+    weights: str = "tiny"
+    # Folder for overlays/, predictions.json and images.json.
+    output: Path = Path("predictions")
+    # Least confidence of a detection, 0..1.
+    score_threshold: float = 0.5
+    # COCO JSON whose image ids (by file name) the results take; without it images are numbered from 1.
+    annotations: Path | None = None
+    # Draw the detections over each image.
+    overlays: bool = True
+    # Go on after an image that does not decode, instead of stopping.
+    skip_broken: bool = False
+    # Images that go through the network together.
+    batch_size: int = 1
+    # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", tuple(str(source) for source in self.images))
+        object.__setattr__(self, "output", Path(self.output))
+        if not 0 <= self.score_threshold <= 1:
+            raise UserError(f"score_threshold must be in 0..1; got {self.score_threshold}")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1; got {self.batch_size}")

@@ -1,0 +1,168 @@
+"""What a training run is: every choice in one frozen, printable, JSON-able dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.files import read_json
+from fastmrcnn.training.typed_fields import typed_fields
+
+Preset = Literal["tiny", "resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run on COCO-format data.
+
+    Every field is a command line option of ``fastmrcnn train`` and a key of the JSON files that ``--config`` reads.
+    A value that cannot work raises ``UserError`` naming the field.
+
+    >>> TrainConfig(train_annotations="a.json", train_images="images", batch_size=0)
+    Traceback (most recent call last):
+        ...
+    fastmrcnn.errors.UserError: batch_size must be at least 1; got 0
+    """
+
+    # COCO JSON of the training images.
+    train_annotations: Path
+    # Folder that the file names in train_annotations are relative to.
+    train_images: Path
+    # COCO JSON of the evaluation images; without it nothing is evaluated.
+    eval_annotations: Path | None = None
+    # Folder of the evaluation images; the default is train_images.
+    eval_images: Path | None = None
+    # Folder for config.json, metrics.jsonl, curves.png, checkpoints and weights; default: the next free runs/train-N.
+    output: Path | None = None
+
+    # Start from the shipped weights "tiny" or a weights file, with new predictors for the classes of the data.
+    # Default: "tiny", when no model is named.
+    weights: str | None = None
+    # Start this architecture from random weights instead.
+    model: Preset | None = None
+    # Length of the shorter side that images are resized to, in pixels; the default is the model's own.
+    min_size: int | None = None
+    # Longest side after resizing, in pixels; the default is the model's own.
+    max_size: int | None = None
+    # In training, the shorter side is drawn from these for each image, in pixels; the default is min_size.
+    train_min_sizes: tuple[int, ...] = ()
+
+    # Passes over the training images.
+    epochs: float = 12.0
+    # Optimizer steps; overrides epochs.
+    steps: int | None = None
+    # Images per step.
+    batch_size: int = 4
+    # "sgd" with momentum as in the paper, or "adamw", which needs fewer steps from random weights.
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    # Peak learning rate. 0.02 for 16 images is the usual value of SGD: scale it with batch_size.
+    learning_rate: float = 0.005
+    # Momentum of SGD (beta1 of AdamW).
+    momentum: float = 0.9
+    # L2 penalty on weights (decoupled in AdamW); normalisation parameters and biases have none.
+    weight_decay: float = 1e-4
+    # Steps over which the learning rate rises linearly to its peak; at most half of the run.
+    warmup_steps: int = 200
+    # After the warm-up: "steps" multiplies by lr_decay at each milestone, "cosine" falls to zero.
+    schedule: Literal["steps", "cosine"] = "steps"
+    # Fractions of the run at which schedule "steps" decays.
+    lr_milestones: tuple[float, ...] = (0.67, 0.89)
+    # Factor at each milestone.
+    lr_decay: float = 0.1
+    # Longest L2 norm of the whole gradient; longer ones are scaled down. 0 never clips.
+    gradient_clip: float = 10.0
+    # "bf16" computes convolutions and matrix products in bfloat16 (weights stay float32).
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    # Probability of mirroring a training image left to right.
+    horizontal_flip: float = 0.5
+    # Probability of mirroring a training image top to bottom.
+    vertical_flip: float = 0.0
+    # Strength of random brightness, contrast and saturation: factors in 1 - x .. 1 + x.
+    color_jitter: float = 0.0
+
+    # Seed of the initial weights, the order, the augmentation and the sampling.
+    seed: int = 0
+    # Processes that read images ahead; 0 reads in the training process.
+    workers: int = 2
+    # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
+    device: str = "auto"
+    # CPU threads of one step; 0 leaves PyTorch's own choice.
+    threads: int = 0
+    # Steps between evaluations; 0 evaluates at the end only.
+    evaluate_every: int = 0
+    # Steps between checkpoints; 0 writes one at the end and on Ctrl-C only.
+    checkpoint_every: int = 500
+    # Newest checkpoints that are kept.
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("train_annotations", "train_images", "eval_annotations", "eval_images", "output"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(value))
+        for name in ("lr_milestones", "train_min_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.weights is not None and self.model is not None:
+            raise UserError(
+                f"weights and model exclude each other: a weights file knows its own architecture; "
+                f"got weights={self.weights!r} and model={self.model!r}"
+            )
+        for name, smallest in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not (value >= smallest and math.isfinite(value)):
+                raise UserError(f"{name} must be at least {smallest}; got {value}")
+        for name in ("epochs", "learning_rate"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise UserError(f"{name} must be above 0; got {getattr(self, name)}")
+        for name in ("momentum", "horizontal_flip", "vertical_flip", "color_jitter", "lr_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
+        if not all(0 < fraction < 1 for fraction in self.lr_milestones):
+            raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
+
+    def total_steps(self, images: int) -> int:
+        """Optimizer steps of the whole run over a data set of ``images`` images."""
+        return self.steps or max(1, math.ceil(self.epochs * images / self.batch_size))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able dictionary; :meth:`from_dict` reads it back."""
+        values = dataclasses.asdict(self)
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *, source: str = "TrainConfig") -> TrainConfig:
+        """The configuration of ``values``; ``UserError`` naming ``source`` and the key that is unknown or mistyped."""
+        fields = typed_fields(cls, values, source)
+        for name in ("train_annotations", "train_images"):
+            if name not in fields:
+                raise UserError(f"{source}: {name} is missing")
+        try:
+            return cls(**fields)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+
+
+def read_config_fields(path: Path) -> dict[str, Any]:
+    """The fields of ``TrainConfig`` that a JSON file sets, checked by name and type; it may leave any out."""
+    return typed_fields(TrainConfig, read_json(path, expected="a JSON object of training options"), str(path))
+
+
+_AT_LEAST = {
+    "batch_size": 1,
+    "steps": 1,
+    "min_size": 16,
+    "max_size": 16,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "gradient_clip": 0,
+    "seed": 0,
+    "workers": 0,
+    "threads": 0,
+    "evaluate_every": 0,
+    "checkpoint_every": 0,
+    "keep_checkpoints": 1,
+}

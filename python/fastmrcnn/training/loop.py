@@ -1,0 +1,240 @@
+"""The training loop, from a configuration to trained weights; it reads from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation import EvaluationResult, evaluate
+from fastmrcnn.files import write_json
+from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training.batches import derived_seed, training_loader
+from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, restore_optimizer, save_checkpoint
+from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.interrupt import InterruptFlag
+from fastmrcnn.training.metrics import MetricsLog, read_metrics
+from fastmrcnn.training.schedule import learning_rate, make_optimizer
+from fastmrcnn.training.start import next_free_output, open_datasets, starting_model
+from fastmrcnn.visualisation.curves import save_curves
+from fastmrcnn.weights import save_model
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a finished run left behind."""
+
+    # Folder with config.json, metrics.jsonl, curves.png, last.safetensors, best.safetensors and checkpoints/.
+    output: Path
+    # The trained model, in evaluation mode.
+    model: MaskRCNN
+    # Optimizer steps of the whole run.
+    steps: int
+    # Wall-clock seconds of this call, evaluations included.
+    seconds: float
+    # Training images per second of this call, evaluations excluded.
+    images_per_second: float
+    # The last evaluation; None without evaluation data.
+    evaluation: EvaluationResult | None
+    # Rows of metrics.jsonl, see MetricsLog.
+    metrics: list[dict[str, Any]]
+
+
+def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> TrainResult:
+    """Train a Mask R-CNN as ``config`` says and return what came out.
+
+    Args:
+        config: the run; ``config.output`` receives every file.
+        resume: continue from the newest checkpoint in ``config.output``. On the CPU the continued run is bit-identical
+            to one that was never interrupted.
+        progress: show a progress bar with losses, learning rate and images per second on stderr.
+
+    Raises:
+        UserError: data, weights or options that cannot work, and a loss that is no longer finite.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint of the last finished step was written.
+
+    >>> from fastmrcnn.training import TrainConfig, train
+    >>> result = train(TrainConfig("train.json", "images", steps=100))  # doctest: +SKIP
+    >>> result.evaluation, result.output / "last.safetensors"  # doctest: +SKIP
+    """
+    with _random_state_kept(), InterruptFlag() as interrupt:
+        return Trainer(config, resume=resume, progress=progress).run(interrupt)
+
+
+class Trainer:
+    """One run: data, model, optimizer and the files in the output folder."""
+
+    def __init__(self, config: TrainConfig, *, resume: bool, progress: bool) -> None:
+        self.progress = progress
+        self.device = resolve_device(config.device)
+        self.train_data, self.eval_data = open_datasets(config)
+        self.total_steps = config.total_steps(len(self.train_data))
+        self.output = config.output or next_free_output()
+        self.config = dataclasses.replace(config, output=self.output)
+        checkpoints = checkpoint_folders(self.output)
+        if resume:
+            if not checkpoints:
+                raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
+            self.model, tensors, state = load_checkpoint(checkpoints[-1], self.device)
+            self.step, self.best_mask_ap = state["step"], state["best_mask_ap"]
+        else:
+            if checkpoints:
+                raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
+            self.model, tensors = starting_model(config, self.train_data, self.device), {}
+            self.step, self.best_mask_ap = 0, -1.0
+        self.optimizer = make_optimizer(self.model, config)
+        restore_optimizer(self.model, self.optimizer, tensors, self.output)
+        self.evaluation: EvaluationResult | None = None
+        self.training_seconds = 0.0  # spent in steps, evaluations excluded
+
+    def run(self, interrupt: InterruptFlag) -> TrainResult:
+        """All remaining steps, with evaluations and checkpoints on their way."""
+        config, start, first_step = self.config, time.monotonic(), self.step
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        write_json(self.output / "config.json", config.to_dict(), indent=2)
+        self.log = MetricsLog(self.output / "metrics.jsonl", first_step=self.step)
+        bar = tqdm(
+            total=self.total_steps,
+            initial=self.step,
+            desc="train",
+            unit="step",
+            disable=not self.progress,
+            dynamic_ncols=True,
+        )
+        with bar, contextlib.closing(self.log):
+            for images, targets, samples in training_loader(self.train_data, config, self.step):
+                row = self._timed_step(images, targets, samples)
+                self.log.write(row)
+                bar.update()
+                bar.set_postfix_str(_summary(row), refresh=False)
+                if interrupt.requested:
+                    self._stop(bar)
+                last = self.step == self.total_steps
+                if last or _due(self.step, config.evaluate_every):
+                    self._evaluate(bar)
+                if last or _due(self.step, config.checkpoint_every):
+                    self._checkpoint()
+            if self.step == first_step:  # the resumed run was already complete
+                self._evaluate(bar)
+        save_model(self.model, self.output / "last.safetensors")
+        metrics = read_metrics(self.output / "metrics.jsonl")
+        save_curves(metrics, self.output / "curves.png")
+        images_seen = (self.step - first_step) * config.batch_size
+        return TrainResult(
+            output=self.output,
+            model=self.model.eval(),
+            steps=self.step,
+            seconds=time.monotonic() - start,
+            images_per_second=images_seen / max(self.training_seconds, 1e-9),
+            evaluation=self.evaluation,
+            metrics=metrics,
+        )
+
+    def _timed_step(self, images: Any, targets: Any, samples: Any) -> dict[str, Any]:
+        """One optimizer step and its row of the metrics log."""
+        start = time.monotonic()
+        rate = learning_rate(self.step, self.total_steps, self.config)
+        torch.manual_seed(derived_seed(self.config.seed, self.step))  # of the sampling of anchors and RoIs
+        losses = self._update(images, targets, samples, rate)
+        seconds = time.monotonic() - start
+        self.training_seconds += seconds
+        epoch = self.step * self.config.batch_size / len(self.train_data)
+        self.step += 1
+        return {
+            "step": self.step,
+            "epoch": round(epoch, 4),
+            "learning_rate": rate,
+            **losses,
+            "images_per_second": round(len(images) / seconds, 3),
+            "seconds": round(seconds, 4),
+        }
+
+    def _update(self, images: Any, targets: Any, samples: Any, rate: float) -> dict[str, float]:
+        """Forward, backward and update of the parameters; the losses and the gradient's norm as numbers."""
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images = [image.to(self.device, non_blocking=True) for image in images]
+        targets = [{key: value.to(self.device, non_blocking=True) for key, value in t.items()} for t in targets]
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            losses = self.model(images, targets)
+        loss = torch.stack([value.float() for value in losses.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        longest = self.config.gradient_clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
+        values = torch.stack([loss, *(value.float() for value in losses.values()), norm]).tolist()  # one sync
+        row = dict(zip(["loss", *losses, "gradient_norm"], values, strict=True))
+        self._require_finite(row, samples)
+        self.optimizer.step()
+        return row
+
+    def _require_finite(self, row: dict[str, float], samples: Any) -> None:
+        """Stop before a NaN reaches the weights, and say where it came from."""
+        if all(value - value == 0 for value in row.values()):
+            return
+        bad = ", ".join(f"{name}={value}" for name, value in row.items() if value - value != 0)
+        files = ", ".join(str(sample.path) for sample in samples)
+        kept = checkpoint_folders(self.output)
+        advice = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
+        raise UserError(
+            f"step {self.step + 1}: training diverged: {bad}; images: {files}; {advice}; "
+            f"try a lower learning_rate than {self.config.learning_rate} or a longer warm-up"
+        )
+
+    def _evaluate(self, bar: tqdm[Any]) -> None:
+        """COCO metrics on the evaluation data; the best mask AP so far is kept as best.safetensors."""
+        if self.eval_data is None:
+            return
+        bar.set_description_str("evaluate")
+        self.evaluation = evaluate(self.model, self.eval_data, batch_size=self.config.batch_size, progress=False)
+        bar.set_description_str("train")
+        box_ap, mask_ap = self.evaluation.box_ap, self.evaluation.mask_ap
+        mask_ap50 = self.evaluation.mask_ap50
+        self.log.write({"step": self.step, "box_ap": box_ap, "mask_ap": mask_ap, "mask_ap50": mask_ap50})
+        if self.progress:
+            bar.write(f"step {self.step}: box AP {box_ap:.3f}, mask AP {mask_ap:.3f}, mask AP50 {mask_ap50:.3f}")
+        if mask_ap > self.best_mask_ap:
+            self.best_mask_ap = mask_ap
+            save_model(self.model, self.output / "best.safetensors")
+
+    def _checkpoint(self) -> Path:
+        state = {"step": self.step, "best_mask_ap": self.best_mask_ap}
+        return save_checkpoint(self.output, self.model, self.optimizer, state, keep=self.config.keep_checkpoints)
+
+    def _stop(self, bar: tqdm[Any]) -> None:
+        """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""
+        folder = self._checkpoint()
+        bar.write(f"interrupted after step {self.step}: wrote {folder}")
+        bar.write(f"continue with: fastmrcnn train --resume {self.output}")
+        raise KeyboardInterrupt
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _summary(row: dict[str, Any]) -> str:
+    """The numbers beside the progress bar."""
+    parts = {"cls": "loss_classifier", "box": "loss_box_reg", "mask": "loss_mask",
+             "obj": "loss_objectness", "rpn": "loss_rpn_box_reg"}  # fmt: skip
+    losses = " ".join(f"{short} {row[name]:.3f}" for short, name in parts.items() if name in row)
+    return f"loss {row['loss']:.3f} ({losses}) lr {row['learning_rate']:.2g} {row['images_per_second']:.1f} images/s"
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """The run seeds PyTorch's global generators; the caller finds them as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        yield

@@ -1,0 +1,45 @@
+"""The learning rate of each step, and the parameters that weight decay applies to: pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from fastmrcnn.training.config import TrainConfig
+
+WARMUP_START = 1e-3  # fraction of the peak at step 0, the usual choice of Mask R-CNN schedules
+
+
+def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
+    """Learning rate of optimizer step ``step`` in 0 .. ``total_steps`` - 1.
+
+    Linear warm-up to the peak, times the step or cosine decay (cosine: Loshchilov and Hutter, SGDR, without restarts).
+    """
+    warmup = min(config.warmup_steps, total_steps // 2)
+    rate = config.learning_rate
+    if step < warmup:
+        rate *= WARMUP_START + (1 - WARMUP_START) * step / warmup
+    if config.schedule == "cosine":
+        progress = max(0, step - warmup) / max(1, total_steps - warmup)
+        return rate * 0.5 * (1 + math.cos(math.pi * progress))
+    passed = sum(step >= milestone * total_steps for milestone in config.lr_milestones)
+    return rate * float(config.lr_decay**passed)
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: weights with decay; biases and normalisation parameters without."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer that ``config`` names over ``model``'s trainable parameters."""
+    groups = parameter_groups(model, config.weight_decay)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

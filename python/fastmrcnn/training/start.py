@@ -1,0 +1,76 @@
+"""What a run starts from: the data sets, the model and the output folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastmrcnn.data import CocoDataset
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
+from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.weights import load_model_for_finetuning
+
+DEFAULT_WEIGHTS = "tiny"  # shipped with the package
+
+PRESETS = {
+    "tiny": presets.tiny,
+    "resnet18_fpn": presets.maskrcnn_resnet18_fpn,
+    "resnet34_fpn": presets.maskrcnn_resnet34_fpn,
+    "resnet50_fpn": presets.maskrcnn_resnet50_fpn,
+    "resnet101_fpn": presets.maskrcnn_resnet101_fpn,
+}
+
+
+def open_datasets(config: TrainConfig) -> tuple[CocoDataset, CocoDataset | None]:
+    """The training data and the evaluation data, with the same classes in the same order."""
+    train_data = CocoDataset(config.train_annotations, config.train_images)
+    if len(train_data) == 0:
+        raise UserError(f"{config.train_annotations}: expected images to train on; 'images' is empty")
+    if config.eval_annotations is None:
+        return train_data, None
+    eval_data = CocoDataset(config.eval_annotations, config.eval_images or config.train_images)
+    if eval_data.category_ids != train_data.category_ids:
+        raise UserError(
+            f"{config.eval_annotations}: expected the category ids of {config.train_annotations}, "
+            f"{list(train_data.category_ids)}; got {list(eval_data.category_ids)}"
+        )
+    return train_data, eval_data
+
+
+def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device) -> MaskRCNN:
+    """The model before the first step, for the classes of ``data``, on ``device``."""
+    torch.manual_seed(config.seed)
+    if config.model is not None:
+        preset = PRESETS[config.model](data.class_names, data.category_ids)
+        return MaskRCNN(_with_input_sizes(preset, config)).to(device)
+    weights = config.weights or DEFAULT_WEIGHTS
+    loaded = load_model_for_finetuning(weights, data.class_names, data.category_ids)
+    model = MaskRCNN(_with_input_sizes(loaded.config, config))
+    model.load_state_dict(loaded.state_dict())
+    return model.to(device)
+
+
+def _with_input_sizes(model_config: MaskRCNNConfig, config: TrainConfig) -> MaskRCNNConfig:
+    """``model_config`` with the image sizes that ``config`` names."""
+    sizes: dict[str, Any] = {"min_size": config.min_size, "max_size": config.max_size}
+    sizes = {name: value for name, value in sizes.items() if value is not None}
+    if config.train_min_sizes:
+        sizes["train_min_sizes"] = config.train_min_sizes
+    if "min_size" in sizes:  # a longest side below the new shorter one would overrule it
+        sizes.setdefault("max_size", max(model_config.input.max_size, config.min_size or 0))
+    try:
+        return dataclasses.replace(model_config, input=dataclasses.replace(model_config.input, **sizes))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def next_free_output(parent: Path = Path("runs")) -> Path:
+    """``runs/train-1``, or the first number after it that is not taken."""
+    number = 1
+    while (parent / f"train-{number}").exists():
+        number += 1
+    return parent / f"train-{number}"

@@ -1,0 +1,84 @@
+"""TrainConfig: JSON round trip, refusals in words, and the options of files."""
+
+from __future__ import annotations
+
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmrcnn.errors import UserError
+from fastmrcnn.training import TrainConfig
+from fastmrcnn.training.config import read_config_fields
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(Path("a.json"), Path("images"), **changes)
+
+
+def test_json_round_trip() -> None:
+    original = config(steps=7, lr_milestones=(0.5,), output=Path("runs/x"), model="tiny", train_min_sizes=(200, 240))
+    assert TrainConfig.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_paths_may_be_strings() -> None:
+    assert TrainConfig("a.json", "images") == config()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0; got nan"),
+        ({"epochs": 0.0}, "epochs must be above 0; got 0.0"),
+        ({"horizontal_flip": 1.5}, "horizontal_flip must be in 0..1; got 1.5"),
+        ({"lr_milestones": (0.5, 1.0)}, "lr_milestones must be fractions of the run in 0..1; got (0.5, 1.0)"),
+        ({"min_size": 4}, "min_size must be at least 16; got 4"),
+        ({"weights": "a.safetensors", "model": "tiny"}, "weights and model exclude each other"),
+    ],
+)
+def test_values_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config(**changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batchsize": 2}, "unknown option 'batchsize'; did you mean 'batch_size'?"),
+        ({"batch_size": "2"}, "batch_size must be a whole number; got '2'"),
+        ({"batch_size": True}, "batch_size must be a whole number; got True"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number; got 'fast'"),
+        ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16'; got 'fp8'"),
+        ({"model": "resnet"}, "model must be one of 'tiny', 'resnet18_fpn'"),
+        ({"lr_milestones": 0.5}, "lr_milestones must be a list; got 0.5"),
+        ({"output": 3}, "output must be a path; got 3"),
+        ([1], "expected a JSON object of options; got list"),
+    ],
+)
+def test_wrong_options_in_a_file(tmp_path: Path, values: Any, message: str) -> None:
+    path = tmp_path / "options.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError) as caught:
+        read_config_fields(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_from_dict_names_what_is_missing() -> None:
+    with pytest.raises(UserError, match=r"run\.json: train_images is missing"):
+        TrainConfig.from_dict({"train_annotations": "a.json"}, source="run.json")
+
+
+def test_steps_of_a_run() -> None:
+    assert config(steps=5).total_steps(1000) == 5
+    assert config(epochs=1.5, batch_size=4).total_steps(10) == 4
+    assert config(epochs=0.001).total_steps(1) == 1
+
+
+def test_model_names_are_the_presets() -> None:
+    from fastmrcnn.training.config import Preset
+    from fastmrcnn.training.start import PRESETS
+
+    assert set(typing.get_args(Preset)) == set(PRESETS)
