@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
             raise UserError(f"{name}: expected an image file; there is no such file") from None
         except IsADirectoryError:
             raise UserError(f"{name}: expected an image file; this is a folder") from None
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise UserError(f"{name}: expected an image file; {_describe_file(path)}") from None
         except Exception as error:  # Pillow's decoders answer damaged files with a dozen unrelated types
             cause = " ".join(str(error).split()) or type(error).__name__

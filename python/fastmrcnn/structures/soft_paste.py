@@ -31,12 +31,12 @@ def paste_soft_masks(mask_probs: Tensor, boxes: Tensor, image_size: tuple[int, i
     """
     height, width = image_size
     side = mask_probs.shape[-1] + 2
-    padded = torch.nn.functional.pad(mask_probs.detach(), (1, 1, 1, 1))  # [N, M + 2, M + 2]
+    padded = torch.nn.functional.pad(mask_probs.detach().float(), (1, 1, 1, 1))  # [N, M + 2, M + 2]
     pasted = padded.new_zeros(len(padded), height, width)
     corners = _grown_corners(boxes.detach(), side / (side - 2))
     for canvas, probabilities, (x1, y1, x2, y2) in zip(pasted, padded, corners.tolist(), strict=True):
-        left, right = max(x1, 0), min(max(x2, x1) + 1, width)
-        top, bottom = max(y1, 0), min(max(y2, y1) + 1, height)
+        left, right = max(x1, 0), min(x2 + 1, width)
+        top, bottom = max(y1, 0), min(y2 + 1, height)
         if left >= right or top >= bottom:
             continue
         rows = _resample(probabilities, y1, y2, top, bottom)  # [bottom - top, M + 2]

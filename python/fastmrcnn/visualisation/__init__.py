@@ -1,5 +1,16 @@
 """Pictures for people: instances over images, curves, and reports. Arrays and Pillow; no torch."""
 
+from fastmrcnn.visualisation.curves import Curve, Panel, ap_panel, draw_panels, loss_panel, save_curves
 from fastmrcnn.visualisation.overlay import draw_instances
+from fastmrcnn.visualisation.report import Report
 
-__all__ = ["draw_instances"]
+__all__ = [
+    "Curve",
+    "Panel",
+    "Report",
+    "ap_panel",
+    "draw_instances",
+    "draw_panels",
+    "loss_panel",
+    "save_curves",
+]

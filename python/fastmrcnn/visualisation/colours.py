@@ -30,10 +30,15 @@ def colour_of(index: int) -> Colour:
     return PALETTE[index % len(PALETTE)]
 
 
+def contrast(one: Colour, other: Colour) -> float:
+    """WCAG 2.1's contrast ratio of two sRGB colours: 1 for equal ones, 21 for black and white."""
+    darker, lighter = sorted((relative_luminance(one), relative_luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 def readable_on(background: Colour) -> Colour:
-    """Black or white, whichever has the larger contrast to ``background`` (WCAG 2.1's contrast ratio)."""
-    luminance = relative_luminance(background)
-    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+    """Black or white, whichever has the larger contrast to ``background``."""
+    return max(((0, 0, 0), (255, 255, 255)), key=lambda ink: contrast(ink, background))
 
 
 def relative_luminance(colour: Colour) -> float:
@@ -44,3 +49,9 @@ def relative_luminance(colour: Colour) -> float:
 
 def _linear(channel: float) -> float:
     return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
+
+
+# Those of the palette that make thin lines easy to see on a white page and on a dark one.
+LINE_COLOURS = tuple(
+    colour for colour in PALETTE if contrast(colour, (255, 255, 255)) >= 2 and contrast(colour, (24, 26, 31)) >= 1.9
+)

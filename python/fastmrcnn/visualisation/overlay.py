@@ -67,7 +67,7 @@ def draw_instances(
 
     if masks is not None:
         canvas = _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
-    drawable = np.isfinite(corners).all(axis=1)
+    drawable = np.isfinite(corners).all(axis=1).tolist()
     draw = ImageDraw.Draw(canvas)
     for index in _largest_first(_areas(corners)):
         if drawable[index]:
