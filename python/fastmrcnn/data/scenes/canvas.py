@@ -56,7 +56,9 @@ class Canvas:
             return False
         owners = self._owner[rows, columns]
         covered = [int(n) for n in np.unique(owners[solid]) if n >= 0] if solid.any() else []
-        if not all(self._survives(number, rows, columns, solid) for number in covered if number not in self._crowd_owner):
+        if not all(
+            self._survives(number, rows, columns, solid) for number in covered if number not in self._crowd_owner
+        ):
             return False
         self._cast_shadow(sprite, *shadow)
         alpha = sprite.coverage[inner][..., None]

@@ -35,7 +35,7 @@ def draw_coin_tray(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[ND
     grey = canvas.image[..., :1]
     exposed = develop(rng, grey, blur_radius=rng.uniform(0.0, 0.7), noise=rng.uniform(0.005, 0.03))
     if rng.random() < 0.5:
-        exposed = sharpen(exposed, strength=rng.uniform(0.3, 1.5))
+        exposed = sharpen(exposed, strength=rng.uniform(0.2, 0.9))
     return np.repeat(exposed, 3, axis=2), canvas.objects()
 
 

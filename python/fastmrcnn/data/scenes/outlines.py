@@ -26,9 +26,7 @@ class Outline:
 
     def transformed(self, matrix: Points, offset: Points) -> Outline:
         """The outline after ``point -> matrix @ point + offset``."""
-        return Outline(
-            self.exterior @ matrix.T + offset, tuple(hole @ matrix.T + offset for hole in self.holes)
-        )
+        return Outline(self.exterior @ matrix.T + offset, tuple(hole @ matrix.T + offset for hole in self.holes))
 
 
 def rasterise(outline: Outline, margin: int = 1) -> tuple[int, int, NDArray[np.float32]]:

@@ -61,5 +61,3 @@ def _scatter_crowd(
         x, y = middle + rng.normal(0, spread, 2)
         sprite = draw_object(rng, class_name, (float(x), float(y)), float(rng.uniform(4, 8)), light)
         canvas.try_place(sprite, (0.0, 0.0, 1.0, 0.3), crowd=0)
-
-

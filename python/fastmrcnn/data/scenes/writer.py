@@ -14,6 +14,7 @@ from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastmrcnn.data.masks import encode_rle, run_lengths, segmentation_to_rle
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import atomic_path
 
@@ -122,32 +123,20 @@ def write_dataset(
 
 def _annotation(item: SceneObject, category_id: int) -> dict[str, Any]:
     """Segmentation, area and box of one object; both are measured on the mask that a reader will decode."""
-    height, width = item.mask.shape
     segmentation: Any
     if item.outline is not None and not item.outline.holes:
-        polygon = np.round(item.outline.exterior, 2)
-        segmentation = [polygon.ravel().tolist()]
-        encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        segmentation = [np.round(item.outline.exterior, 2).ravel().tolist()]
+        encoded = segmentation_to_rle(segmentation, *item.mask.shape)
     else:
-        encoded = coco_mask.encode(np.asfortranarray(item.mask, dtype=np.uint8))
-        counts = encoded["counts"]
-        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        segmentation = {"size": [height, width], "counts": _run_lengths(item.mask) if item.is_crowd else text}
+        encoded = encode_rle(item.mask)
+        segmentation = encoded if not item.is_crowd else encoded | {"counts": run_lengths(item.mask)}
     return {
         "category_id": category_id,
         "iscrowd": int(item.is_crowd),
         "area": float(coco_mask.area(encoded)),
-        "bbox": [float(v) for v in coco_mask.toBbox(encoded)],
+        "bbox": [float(value) for value in coco_mask.toBbox(encoded)],
         "segmentation": segmentation,
     }
-
-
-def _run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """Uncompressed COCO RLE: lengths of the runs down the columns, zeros first."""
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], changes, [flat.size]]))
-    return ([0] if flat[0] else []) + runs.tolist()
 
 
 def _check(images: int, seed: int, size: tuple[int, int], classes: tuple[str, ...]) -> None:

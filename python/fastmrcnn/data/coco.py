@@ -1,0 +1,160 @@
+"""COCO-format data sets: an annotation file and a folder of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from fastmrcnn.data.annotation_file import AnnotationFile, ImageRecord, ObjectRecord, read_annotations
+from fastmrcnn.data.masks import decode_rle, mask_boxes, segmentation_to_rle
+from fastmrcnn.data.sample import Sample
+from fastmrcnn.data.transforms import Transform
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures.images import read_image
+
+
+class CocoDataset(Dataset[Sample]):
+    """Images and objects of a COCO annotation file, as :class:`~fastmrcnn.data.sample.Sample` by position.
+
+    Everything that can be known without decoding is checked when the data set is opened; masks stay polygons or run lengths
+    until a sample is asked for. Objects whose mask has no pixel are left out of samples; a missing or empty ``bbox`` is
+    measured on the mask.
+
+    Args:
+        annotations: path of the COCO JSON file.
+        images: the folder to which the file names in it are relative.
+        transforms: applied in order to each sample, with a generator that is a function of ``seed``, the epoch (see
+            :meth:`set_epoch`) and the position: the same for any number of workers.
+        class_names: the categories to read, in the order of their labels; objects of others are left out. Default: all, by
+            ascending id.
+        seed: of the transforms.
+
+    Raises:
+        UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class name
+            that is no category. When a sample is read: an image that does not decode or is not of the size in the file.
+
+    Example:
+        >>> dataset = CocoDataset("annotations.json", "images")  # doctest: +SKIP
+        >>> sample = dataset[0]  # doctest: +SKIP
+        >>> sample.image.shape, sample.boxes.shape, sample.masks.shape  # doctest: +SKIP
+        (torch.Size([3, 240, 320]), torch.Size([5, 4]), torch.Size([5, 240, 320]))
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        images: str | os.PathLike[str],
+        *,
+        transforms: Sequence[Transform] | None = None,
+        class_names: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.annotations_path = Path(annotations)
+        self.images_path = Path(images)
+        self.transforms = list(transforms or ())
+        self.seed = seed
+        self.epoch = 0
+        content = read_annotations(annotations)
+        self.class_names, self.category_ids = _choose_classes(content, class_names)
+        self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
+        self._images = list(content.images.values())
+        self._objects = content.objects
+        self._check_files()
+
+    def __len__(self) -> int:
+        """Number of images, those without objects included."""
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read, decode and transform one sample."""
+        record = self._images[index]
+        sample = self._read_sample(record)
+        if self.transforms:
+            seed = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+            for transform in self.transforms:
+                sample = transform(sample, generator)
+        return sample
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids of the images by position."""
+        return [record.id for record in self._images]
+
+    def image_path(self, index: int) -> Path:
+        """File of the image at a position."""
+        return self.images_path / self._images[index].file_name
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give the transforms new chances; call it before a loader's iterator is made."""
+        self.epoch = epoch
+
+    def _check_files(self) -> None:
+        if not self._images:
+            raise UserError(f"{self.annotations_path}: expected at least one image; got an empty list")
+        if not self.images_path.is_dir():
+            found = "it is a file" if self.images_path.exists() else "there is no such folder"
+            raise UserError(f"{self.images_path}: expected the folder of the images; {found}")
+        missing = [r for r in self._images if not (self.images_path / r.file_name).is_file()]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise UserError(
+                f"{self.images_path / missing[0].file_name}: no such file{more}; "
+                f"{self.annotations_path} lists it as image {missing[0].id}"
+            )
+
+    def _read_sample(self, record: ImageRecord) -> Sample:
+        path = self.images_path / record.file_name
+        image = read_image(path)
+        if tuple(image.shape[1:]) != (record.height, record.width):
+            raise UserError(
+                f"{path}: expected {record.width} x {record.height} pixels (width x height), "
+                f"as {self.annotations_path} says; got {image.shape[2]} x {image.shape[1]}"
+            )
+        objects = [o for o in self._objects.get(record.id, []) if o.category_id in self._label_of]
+        rles = [self._to_rle(item, record) for item in objects]
+        masks = decode_rle(rles, record.height, record.width)
+        boxes = mask_boxes(masks)
+        areas = masks.flatten(1).sum(dim=1).float()
+        for number, item in enumerate(objects):
+            if item.bbox is not None and item.bbox[2] > 0 and item.bbox[3] > 0:
+                x, y, width, height = item.bbox
+                boxes[number] = torch.tensor([x, y, x + width, y + height])
+            if item.area is not None:
+                areas[number] = item.area
+        sample = Sample(
+            image=image,
+            image_id=record.id,
+            path=path,
+            boxes=boxes,
+            labels=torch.tensor([self._label_of[item.category_id] for item in objects], dtype=torch.int64),
+            masks=masks,
+            iscrowd=torch.tensor([item.iscrowd for item in objects], dtype=torch.bool),
+            areas=areas,
+        )
+        filled = masks.flatten(1).any(dim=1)
+        return sample if bool(filled.all()) else sample.select(filled)
+
+    def _to_rle(self, item: ObjectRecord, record: ImageRecord) -> dict[str, object]:
+        try:
+            return segmentation_to_rle(item.segmentation, record.height, record.width)
+        except ValueError as error:
+            raise UserError(f"{self.annotations_path}: annotation {item.id}: segmentation: {error}") from None
+
+
+def _choose_classes(
+    content: AnnotationFile, class_names: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids, in the order of the labels."""
+    if class_names is None:
+        return tuple(content.categories.values()), tuple(content.categories)
+    id_of = {name: identifier for identifier, name in content.categories.items()}
+    for name in class_names:
+        if name not in id_of:
+            raise UserError(f"{content.path}: no category is named '{name}'; its categories are {', '.join(id_of)}")
+    return tuple(class_names), tuple(id_of[name] for name in class_names)

@@ -1,0 +1,67 @@
+"""One image with its annotated objects, and the target that the model trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+Target = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and its N objects; all tensors are on the CPU.
+
+    Attributes:
+        image: uint8 [3, H, W], RGB.
+        image_id: the data set's id.
+        path: the image file.
+        boxes: float32 [N, 4], x1, y1, x2, y2 in pixels.
+        labels: int64 [N], indices into the data set's ``class_names`` (0-based).
+        masks: bool [N, H, W]; none is empty.
+        iscrowd: bool [N]; true where the mask is a region of many objects.
+        areas: float32 [N], pixels.
+    """
+
+    image: Tensor
+    image_id: int
+    path: Path
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor
+    iscrowd: Tensor
+    areas: Tensor
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return self.labels.shape[0]
+
+    def select(self, keep: Tensor) -> Sample:
+        """The sample with those objects alone for which ``keep``, bool [N], is true."""
+        return replace(
+            self,
+            boxes=self.boxes[keep],
+            labels=self.labels[keep],
+            masks=self.masks[keep],
+            iscrowd=self.iscrowd[keep],
+            areas=self.areas[keep],
+        )
+
+
+def to_target(sample: Sample) -> Target:
+    """The training target of a sample, in torchvision's form: crowds are left out, label 0 is the background.
+
+    Returns:
+        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, ``masks`` bool [N, H, W].
+    """
+    if sample.iscrowd.any():
+        sample = sample.select(~sample.iscrowd)
+    return {"boxes": sample.boxes, "labels": sample.labels + 1, "masks": sample.masks}
+
+
+def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target], list[Sample]]:
+    """Images, targets and samples of a batch, as lists: images may differ in size, the model pads them."""
+    return [sample.image for sample in samples], [to_target(sample) for sample in samples], list(samples)
