@@ -32,10 +32,10 @@ __all__ = [
     "MaskRCNNConfig",
     "RPNConfig",
     "RoIAlignConfig",
-    "maskrcnn_resnet101_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet34_fpn",
     "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet101_fpn",
     "tiny",
     "torchvision_resnet50_fpn",
 ]

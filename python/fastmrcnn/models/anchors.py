@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fastmrcnn.ops import generate_anchors
-
 from fastmrcnn.models.config import FPN_STRIDES, AnchorConfig
 from fastmrcnn.models.instances import Size
+from fastmrcnn.ops import generate_anchors
 
 
 def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorConfig) -> list[Tensor]:
@@ -28,7 +27,7 @@ def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorCo
     else:
         height, width = padded_size
         strides = [(height // rows, width // columns) for rows, columns in feature_sizes]
-    return generate_anchors(
+    anchors: list[Tensor] = generate_anchors(
         padded_size,
         feature_sizes,
         strides,
@@ -37,3 +36,4 @@ def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorCo
         rounded=config.rounded,
         device=features[0].device,
     )
+    return anchors

@@ -1,14 +1,14 @@
-"""Small blocks that several components share: normalisation by name and the convolution with its normalisation."""
+"""What several components share: normalisation by name, and the convolution with its normalisation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 
-from fastmrcnn.ops import FrozenBatchNorm2d
-
 from fastmrcnn.models.config import Norm
+from fastmrcnn.ops import FrozenBatchNorm2d
 
 
 def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
@@ -19,7 +19,8 @@ def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     if norm == "frozen_bn":
-        return FrozenBatchNorm2d(channels, eps=eps)
+        frozen: nn.Module = FrozenBatchNorm2d(channels, eps=eps)
+        return frozen
     if norm == "bn":
         return nn.BatchNorm2d(channels, eps=eps)
     groups = min(32, max(1, channels // 8))
@@ -41,3 +42,10 @@ class ConvNorm(nn.Module):
         """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.norm(self.conv(x))
         return out
+
+
+def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d, init_weight: Callable[[Tensor], object]) -> None:
+    """Initialise the kernel as ``init_weight`` does, in place, and the bias, if any, with zeros."""
+    init_weight(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

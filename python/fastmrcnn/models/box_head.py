@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.ops import batched_nms, clip_boxes_to_image, decode_boxes, remove_small_boxes
-
 from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import Instances, SampledRoIs, Size
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss
 from fastmrcnn.models.pooling import pool_pyramid
+from fastmrcnn.ops import batched_nms, clip_boxes_to_image, decode_boxes, remove_small_boxes
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class BoxHead(nn.Module):
         self.reset_predictors()
 
     def reset_predictors(self) -> None:
-        """The layers that depend on the classes: small weights, so that training starts from equal scores and no shift."""
+        """The layers that depend on the classes: small weights, so that training starts undecided."""
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)

@@ -248,8 +248,8 @@ class MaskHeadConfig:
 class MaskRCNNConfig:
     """A whole Mask R-CNN.
 
-    ``class_names`` are the foreground classes in the order of the network's outputs; ``category_ids`` are the ids that a
-    data set gives them (1, 2, .. when left out).
+    ``class_names`` are the foreground classes in the order of the network's outputs; ``category_ids`` are the ids
+    that a data set gives them (1, 2, .. when left out).
 
     >>> config = MaskRCNNConfig(class_names=("cat", "dog"))
     >>> config.category_ids
@@ -289,5 +289,5 @@ class MaskRCNNConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MaskRCNNConfig:
-        """The inverse of :meth:`to_dict`; a field that is left out keeps its default, an unknown one is a ValueError."""
+        """The inverse of :meth:`to_dict`; a missing field keeps its default, an unknown one is a ValueError."""
         return from_plain(cls, values)

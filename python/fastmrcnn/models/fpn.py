@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.models.blocks import ConvNorm, init_conv
 from fastmrcnn.models.config import FPNConfig
 
 
@@ -28,9 +29,7 @@ class FPN(nn.Module):
     def reset_parameters(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, a=1)  # a=1: no rectifier follows
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                init_conv(module, partial(nn.init.kaiming_uniform_, a=1))  # a=1: no rectifier follows
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2..C5, each [B, C_i, H_i, W_i] -> P2..P6, each [B, channels, H_i, W_i]; P6 has half the size of P5."""

@@ -42,7 +42,8 @@ def box_regression_loss(deltas: Tensor, targets: Tensor, *, beta: float, samples
 def class_deltas(deltas: Tensor, labels: Tensor) -> Tensor:
     """The deltas of each box's own class: [P, (C + 1) * 4], [P] int64 -> [P, 4]."""
     by_class = deltas.unflatten(1, (-1, 4))  # [P, C + 1, 4]
-    return by_class[torch.arange(labels.shape[0], device=labels.device), labels]
+    own: Tensor = by_class[torch.arange(labels.shape[0], device=labels.device), labels]
+    return own
 
 
 def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.ops import roi_align
-
-from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.models.blocks import ConvNorm, init_conv
 from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss
 from fastmrcnn.models.pooling import pool_pyramid
+from fastmrcnn.ops import roi_align
 
 
 class MaskHead(nn.Module):
@@ -25,23 +26,21 @@ class MaskHead(nn.Module):
         self.config = config
         widths = [channels] + [config.channels] * config.convolutions
         self.convs = nn.ModuleList(
-            ConvNorm(inputs, outputs, 3, norm=config.norm) for inputs, outputs in zip(widths, widths[1:], strict=False)
+            ConvNorm(inputs, outputs, 3, norm=config.norm) for inputs, outputs in pairwise(widths)
         )
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, 2, stride=2)
         self.logits = nn.Conv2d(config.channels, num_classes + 1, 1)  # index 0, the background, is never used
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        for conv in [*(block.conv for block in self.convs), self.upsample]:
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
         self.reset_predictors()
 
     def reset_predictors(self) -> None:
         """The layer that depends on the classes: small weights, so that every pixel starts undecided."""
-        nn.init.normal_(self.logits.weight, std=0.001)
-        nn.init.zeros_(self.logits.bias)
+        init_conv(self.logits, partial(nn.init.normal_, std=0.001))
 
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """P2..P6 and the RoIs of each image, [K_b, 4] -> mask logits [K, C + 1, M, M], image after image."""
@@ -76,7 +75,8 @@ def crop_masks(masks: Tensor, boxes: Tensor, matched: Tensor, size: int, *, alig
     if boxes.shape[0] == 0:
         return boxes.new_zeros((0, size, size))
     rois = torch.cat((matched[:, None].to(boxes.dtype), boxes), dim=1)  # [P, 5]
-    return roi_align(masks[:, None].to(boxes.dtype), rois, size, aligned=aligned)[:, 0]
+    cropped: Tensor = roi_align(masks[:, None].to(boxes.dtype), rois, size, aligned=aligned)  # [P, 1, size, size]
+    return cropped[:, 0]
 
 
 def select_masks(logits: Tensor, labels: Tensor) -> Tensor:

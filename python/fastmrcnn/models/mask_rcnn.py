@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast, overload
 
 from torch import Tensor, nn
 
-from fastmrcnn.structures import Detections
-
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
+from fastmrcnn.models.predict import detect_sources, is_single_image
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
 from fastmrcnn.models.rpn import RegionProposalNetwork
 from fastmrcnn.models.targets import check_images, check_targets
 from fastmrcnn.models.transform import InputTransform, scale_boxes
+from fastmrcnn.structures import Detections, ImageSource
 
 
 class MaskRCNN(nn.Module):
@@ -46,8 +47,9 @@ class MaskRCNN(nn.Module):
 
         Args:
             images: [3, H, W] each, float in 0..1 or uint8, sizes may differ; they may be on any device.
-            targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image), ``labels`` [M]
-                int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8. M may be 0. Ignored in evaluation mode.
+            targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
+                ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8. M may be 0.
+                Ignored in evaluation mode.
 
         Returns:
             In training mode a dict of scalars: ``loss_classifier``, ``loss_box_reg``, ``loss_mask``,
@@ -94,3 +96,44 @@ class MaskRCNN(nn.Module):
                 instances, masks, batch.sizes, batch.original_sizes, images, strict=True
             )
         ]
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings
+        self, images: ImageSource, *, score_threshold: float | None = None, batch_size: int = 1
+    ) -> Detections: ...
+
+    @overload
+    def predict(
+        self, images: Iterable[ImageSource], *, score_threshold: float | None = None, batch_size: int = 1
+    ) -> list[Detections]: ...
+
+    def predict(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+    ) -> Detections | list[Detections]:
+        """Detect in one image or in many, whatever form they have and whatever mode the model is in.
+
+        Args:
+            images: a path, a Pillow image, a numpy array [H, W, 3] uint8 or a tensor [3, H, W] (uint8, or float in
+                0..1), see :func:`~fastmrcnn.structures.as_image_tensor`; or an iterable of such, read batch by batch.
+            score_threshold: drop detections below it; None keeps those above the configuration's threshold.
+            batch_size: images that go through the network together. With 1, an image gives the same detections in any
+                company; more is faster on a GPU, but the padding to a common size then shifts scores a little.
+
+        Returns:
+            ``Detections`` on the CPU for one image, a list of them for an iterable.
+
+        Raises:
+            UserError: an image that is missing, does not decode or is no image.
+
+        >>> model.predict("street.jpg", score_threshold=0.7).names  # doctest: +SKIP
+        ['person', 'dog']
+        """
+        if batch_size < 1:
+            raise ValueError(f"predict: batch_size must be at least 1; got {batch_size}")
+        if is_single_image(images):
+            return next(detect_sources(self, [cast(ImageSource, images)], score_threshold, 1))
+        return list(detect_sources(self, cast(Iterable[ImageSource], images), score_threshold, batch_size))

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import roi_align
-
 from fastmrcnn.models.config import FPN_STRIDES, RoIAlignConfig
+from fastmrcnn.ops import roi_align
 
 LEVELS = 4  # RoIs are pooled from P2..P5; P6 serves the RPN only
 FINEST_LEVEL = 2

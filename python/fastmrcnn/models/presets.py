@@ -92,7 +92,6 @@ def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRC
     ResNet-18 at half width, a 64-channel pyramid, anchors and pyramid levels at half the usual sizes. Images are never
     enlarged.
     """
-    levels = {"canonical_scale": 112.0, "sampling_ratio": 2}
     return MaskRCNNConfig(
         tuple(class_names),
         tuple(category_ids),
@@ -107,6 +106,8 @@ def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRC
             post_nms_train=250,
             post_nms_test=250,
         ),
-        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(**levels), hidden=192, samples=64),
-        mask_head=MaskHeadConfig(roi_align=RoIAlignConfig(output_size=14, **levels), channels=64),
+        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(sampling_ratio=2, canonical_scale=112), hidden=192, samples=64),
+        mask_head=MaskHeadConfig(
+            roi_align=RoIAlignConfig(output_size=14, sampling_ratio=2, canonical_scale=112), channels=64
+        ),
     )

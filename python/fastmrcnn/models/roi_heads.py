@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fastmrcnn.ops import box_iou, encode_boxes
-
 from fastmrcnn.models.box_head import BoxHead
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig
 from fastmrcnn.models.instances import Instances, Proposals, SampledRoIs, Size, Targets
 from fastmrcnn.models.mask_head import MaskHead, select_masks
 from fastmrcnn.models.matching import gather_labels, match_boxes
 from fastmrcnn.models.sampling import Sampler, sample_balanced
+from fastmrcnn.ops import box_iou, encode_boxes
 
 
 class RoIHeads(nn.Module):

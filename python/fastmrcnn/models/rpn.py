@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.ops import batched_nms, box_iou, clip_boxes_to_image, decode_boxes, encode_boxes, remove_small_boxes
-
 from fastmrcnn.models.anchors import make_anchors
+from fastmrcnn.models.blocks import init_conv
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss
 from fastmrcnn.models.matching import gather_labels, match_boxes
 from fastmrcnn.models.sampling import Sampler, sample_balanced
+from fastmrcnn.ops import batched_nms, box_iou, clip_boxes_to_image, decode_boxes, encode_boxes, remove_small_boxes
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class RPNHead(nn.Module):
         self.objectness = nn.Conv2d(channels, anchors_per_cell, 1)
         self.deltas = nn.Conv2d(channels, anchors_per_cell * 4, 1)
         for layer in (self.conv, self.objectness, self.deltas):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            init_conv(layer, partial(nn.init.normal_, std=0.01))
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, H, W] -> logits [B, H * W * A], deltas [B, H * W * A, 4], in the order of the anchors."""
