@@ -51,8 +51,8 @@ def read_annotations(path: str | os.PathLike[str]) -> AnnotationFile:
     category_id, segmentation); ``bbox``, ``area`` and ``iscrowd`` may be missing. Images without annotations are fine.
 
     Raises:
-        UserError: no such file, broken JSON, a missing or ill-typed key, an id used twice, an annotation of an unknown image
-            or category, a malformed segmentation.
+        UserError: no such file, broken JSON, a missing or ill-typed key, an id used twice, an annotation of an unknown
+            image or category, a malformed segmentation.
     """
     document = read_json(path, expected="a COCO annotation file")
     name = str(path)

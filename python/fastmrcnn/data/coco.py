@@ -21,22 +21,23 @@ from fastmrcnn.structures.images import read_image
 class CocoDataset(Dataset[Sample]):
     """Images and objects of a COCO annotation file, as :class:`~fastmrcnn.data.sample.Sample` by position.
 
-    Everything that can be known without decoding is checked when the data set is opened; masks stay polygons or run lengths
-    until a sample is asked for. Objects whose mask has no pixel are left out of samples; a missing or empty ``bbox`` is
-    measured on the mask.
+    Everything that can be known without decoding is checked when the data set is opened; masks stay polygons or run
+    lengths until a sample is asked for. Objects whose mask has no pixel are left out of samples; a missing or empty
+    ``bbox`` is measured on the mask.
 
     Args:
         annotations: path of the COCO JSON file.
         images: the folder to which the file names in it are relative.
         transforms: applied in order to each sample, with a generator that is a function of ``seed``, the epoch (see
             :meth:`set_epoch`) and the position: the same for any number of workers.
-        class_names: the categories to read, in the order of their labels; objects of others are left out. Default: all, by
-            ascending id.
+        class_names: the categories to read, in the order of their labels; objects of others are left out. Default: all,
+            by ascending id.
         seed: of the transforms.
 
     Raises:
-        UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class name
-            that is no category. When a sample is read: an image that does not decode or is not of the size in the file.
+        UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class
+            name that is no category. When a sample is read: an image that does not decode or is not of the size in the
+            file.
 
     Example:
         >>> dataset = CocoDataset("annotations.json", "images")  # doctest: +SKIP

@@ -1,8 +1,8 @@
 """COCO segmentations (polygons, compressed and uncompressed run-length encodings) to bitmaps and back.
 
-Conventions, all COCO's: a polygon is a flat list x0, y0, x1, y1, ... of continuous pixel coordinates in which pixel ``i``
-covers ``i`` to ``i + 1``; a run-length encoding counts down the columns and begins with zeros; its compressed form is a
-string (see pycocotools' ``maskApi.c`` for the format).
+Conventions, all COCO's: a polygon is a flat list x0, y0, x1, y1, ... of continuous pixel coordinates in which pixel
+``i`` covers ``i`` to ``i + 1``; a run-length encoding counts down the columns and begins with zeros; its compressed
+form is a string (see pycocotools' ``maskApi.c`` for the format).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LARGEST_COORDINATE = 1e5  # pixels: the rasteriser's time and memory grow with 
 
 
 def check_segmentation(segmentation: Segmentation, height: int, width: int) -> None:
-    """Raise ``ValueError`` saying what is wrong with a segmentation of an image of this size; cheap, nothing is drawn."""
+    """Raise ``ValueError`` saying what is wrong with a segmentation of an image of this size; nothing is drawn."""
     if isinstance(segmentation, list):
         _check_polygons(segmentation)
     elif isinstance(segmentation, dict):
@@ -145,7 +145,10 @@ def _check_run_lengths(rle: dict[str, Any], height: int, width: int) -> None:
 
 
 def _count_pixels(counts: str) -> int:
-    """Sum of the runs of a compressed encoding: 5 bits a character, 0x20 continues, deltas to the run before the last."""
+    """Sum of the runs of a compressed encoding.
+
+    A number takes 5 bits a character, lowest first; 0x20 says that it goes on, 0x10 in the last one is its sign.
+    """
     codes = np.frombuffer(counts.encode("utf-8"), np.uint8).astype(np.int64) - 48
     if codes.size == 0:
         return 0

@@ -1,7 +1,7 @@
 """Random changes of a sample that keep image, boxes and masks together.
 
-A transform is called with a sample and a ``torch.Generator`` and draws all its chances from that, so that the result is a
-function of the sample and the generator's state.
+A transform is called with a sample and a ``torch.Generator`` and draws all its chances from that, so that the result
+is a function of the sample and the generator's state.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class RandomScale:
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
-    """The sample at another size: antialiased bilinear for the image, nearest for masks; emptied objects are left out."""
+    """The sample at another size: antialiased bilinear image, nearest masks; objects left without a pixel go."""
     old_height, old_width = sample.image.shape[1:]
     if (height, width) == (old_height, old_width):
         return sample

@@ -21,7 +21,7 @@ def expose(rng: np.random.Generator, image: Array) -> NDArray[np.uint8]:
 
 
 def develop(rng: np.random.Generator, image: Array, blur_radius: float, noise: float) -> NDArray[np.uint8]:
-    """Lens blur (pixels), then sensor noise (standard deviation, in 0..1); float [H, W, C] to uint8 of the same shape."""
+    """Lens blur (pixels), then sensor noise (standard deviation, in 0..1); float [H, W, C] to uint8."""
     pixels = _to_bytes(image)
     if blur_radius > 0:
         picture = Image.fromarray(pixels.squeeze() if image.shape[2] == 1 else pixels)

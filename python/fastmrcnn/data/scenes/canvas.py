@@ -32,7 +32,7 @@ class Canvas:
 
     def __init__(self, background: Array) -> None:
         self.image = background
-        self._owner = np.full(background.shape[:2], -1, np.int16)
+        self._owner: NDArray[np.int16] = np.full(background.shape[:2], -1, np.int16)
         self._sprites: list[Sprite] = []
         self._full_area: list[int] = []
         self._hidden_or_cut: list[bool] = []

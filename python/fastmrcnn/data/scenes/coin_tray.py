@@ -17,7 +17,7 @@ def draw_coin_tray(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[ND
     """Returns the image, uint8 [H, W, 3] with equal channels, and its coins."""
     ramp = linear_ramp(rng, shape)
     ground = _ground(rng, shape, ramp)
-    # The coins' own light is more even than the ground's: dark cloth glows where the lamp grazes it, so that coins there
+    # The coins' own light is more even than the ground's: dark cloth glows where the lamp grazes it, and coins there
     # stand out little.
     metal = rng.uniform(0.38, 0.68) + rng.uniform(-0.02, 0.1) * ramp + 0.02 * smooth_noise(rng, shape, 120)
     metal = np.maximum(metal, ground + rng.uniform(0.02, 0.12))
@@ -50,7 +50,7 @@ def _ground(rng: np.random.Generator, shape: tuple[int, int], ramp: Array) -> Ar
     ground = ground + np.float32(rng.uniform(0.05, 0.3)) * dust
     if rng.random() < 0.25:
         ground = np.where(np.abs(ramp) > rng.uniform(0.9, 1.2), np.float32(0.02), ground)
-    return np.clip(ground, 0.01, 0.6).astype(np.float32)
+    return np.asarray(np.clip(ground, 0.01, 0.6), np.float32)
 
 
 def _layout(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[float, float, float]]:
@@ -58,7 +58,8 @@ def _layout(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[floa
     height, width = shape
     if rng.random() < 0.25:
         radius = rng.uniform(11, 28)
-        count = int(min(rng.integers(8, 31), 0.4 * height * width / (np.pi * radius**2)))
+        room = int(0.4 * height * width / (np.pi * radius**2))
+        count = min(int(rng.integers(8, 31)), room)
         spots = rng.uniform(0, 1, (count, 2)) * (width, height)
         return [(float(x), float(y), _vary(rng, radius)) for x, y in spots]
     rows, columns = int(rng.integers(2, 6)), int(rng.integers(3, 8))

@@ -25,7 +25,7 @@ def coin_relief(rng: np.random.Generator, distance: Array, x: Array, y: Array, r
         turns = rng.integers(18, 40)
         dots = np.sin(np.arctan2(y, x) * np.float32(turns)) * np.exp(-(((distance - 0.8) / np.float32(0.05)) ** 2))
         height = height + np.float32(rng.uniform(0.3, 0.7)) * dots
-    return height.astype(np.float32)
+    return np.asarray(height, np.float32)
 
 
 def _figure(rng: np.random.Generator, shape: tuple[int, ...], radius: float) -> Array:
@@ -49,7 +49,8 @@ def _figure(rng: np.random.Generator, shape: tuple[int, ...], radius: float) -> 
             width=max(1, round(radius * rng.uniform(0.03, 0.12))),
         )
     worn = canvas.filter(ImageFilter.GaussianBlur(max(0.5, radius * rng.uniform(0.015, 0.05))))
-    return np.asarray(worn, dtype=np.float32) / np.float32(160)
+    height: Array = np.asarray(worn, np.float32) / 160
+    return height
 
 
 def emboss(height: Array, light: tuple[float, float], radius: float) -> Array:
@@ -68,7 +69,7 @@ def coin_brightness(
     light: tuple[float, float],
     contrast: float,
 ) -> Array:
-    """Brightness [h, w] of a coin's face about a mean near 1: relief, tarnish in the hollows, a lit and a shaded edge."""
+    """Brightness [h, w] of a coin's face, about 1 on average: relief, tarnish in the hollows, lit and shaded edge."""
     height = coin_relief(rng, distance, x, y, radius)
     slope = emboss(height, light, radius)
     brightness = 1 + contrast * np.clip(slope, -1.1, 1.4)
@@ -78,4 +79,4 @@ def coin_brightness(
     brightness = brightness + edge * (rng.uniform(0.0, 0.4) * toward_light + rng.uniform(-0.12, 0.22))
     brightness = brightness + rng.uniform(0, 0.12) * toward_light
     brightness = brightness + rng.uniform(0.02, 0.1) * smooth_noise(rng, distance.shape, max(radius * 0.6, 2.0))
-    return np.clip(brightness, 0.25, 2.2).astype(np.float32)
+    return np.asarray(np.clip(brightness, 0.25, 2.2), np.float32)

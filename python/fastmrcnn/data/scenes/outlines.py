@@ -1,7 +1,7 @@
-"""Silhouettes of the scenes' objects, as polygons in unit coordinates (the object fits a circle of radius 1 about 0, 0).
+"""Silhouettes of the scenes' objects, as polygons in unit coordinates: the object fits a circle of radius 1 about 0, 0.
 
-A :class:`Outline` is an exterior and any number of holes. Coordinates are continuous and follow COCO: pixel ``i`` covers
-``i`` to ``i + 1``.
+A :class:`Outline` is an exterior and any number of holes. Coordinates are continuous and follow COCO: pixel ``i``
+covers ``i`` to ``i + 1``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def ring_outline(rng: np.random.Generator) -> Outline:
 
 
 def leaf_outline(rng: np.random.Generator) -> Outline:
-    """A leaf along x: pointed at both ends, broadest before the middle, with a smooth or toothed margin and a bent axis."""
+    """A leaf along x: pointed at both ends, broadest before the middle, its margin smooth or toothed, its axis bent."""
     samples = 24
     along = np.linspace(0, 1, samples)
     half_width = rng.uniform(0.32, 0.52) * np.sin(np.pi * along ** rng.uniform(0.7, 1.1)) ** rng.uniform(0.7, 1.1)
@@ -94,7 +94,8 @@ def leaf_outline(rng: np.random.Generator) -> Outline:
 def coin_outline(rng: np.random.Generator, irregularity: float) -> Outline:
     """A struck coin: a circle with long waves, small nicks and, now and then, a straight chip.
 
-    ``irregularity`` is about the standard deviation of the radius, as a share of it: 0 for a modern coin, 0.04 for an ancient one.
+    ``irregularity`` is about the standard deviation of the radius, as a share of it: 0 for a modern coin, 0.04 for an
+    ancient one.
     """
     points = 60
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)

@@ -66,7 +66,8 @@ def _paint_ball(rng: np.random.Generator, surface: Surface) -> Array:
     height = np.sqrt(np.clip(1 - surface.u**2 - surface.v**2, 0.02, 1))
     facing = 0.45 * height + 0.55 * surface.toward_light
     gloss = np.clip(0.55 * height + 0.8 * surface.toward_light, 0, 1) ** np.float32(rng.uniform(12, 40))
-    return _lit(colour, 0.55 + 0.6 * facing) + np.float32(rng.uniform(0.1, 0.6)) * gloss[..., None]
+    painted: Array = _lit(colour, 0.55 + 0.6 * facing) + np.float32(rng.uniform(0.1, 0.6)) * gloss[..., None]
+    return painted
 
 
 def _pattern(rng: np.random.Generator, surface: Surface) -> Array:
@@ -75,9 +76,9 @@ def _pattern(rng: np.random.Generator, surface: Surface) -> Array:
         return np.zeros(surface.shape, np.float32)
     if kind < 0.7:
         turns = np.float32(rng.uniform(1.5, 4))
-        return (np.sin(surface.u * turns * np.float32(np.pi)) > 0).astype(np.float32)
+        return np.asarray(np.sin(surface.u * turns * np.float32(np.pi)) > 0, np.float32)
     blotches = smooth_noise(rng, surface.shape, max(0.5 * surface.radius, 2))
-    return np.clip(blotches * 3, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(blotches * 3, 0, 1), np.float32)
 
 
 def _paint_box(rng: np.random.Generator, surface: Surface) -> Array:

@@ -1,6 +1,7 @@
 """Random fields from which surfaces, backgrounds and light are made.
 
-Every function takes a ``numpy.random.Generator`` and returns float32 arrays; the same generator state gives the same array.
+Every function takes a ``numpy.random.Generator`` and returns float32 arrays; the same generator state gives the same
+array.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ Array = NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Array:
-    """Noise [h, w] of zero mean whose features are about ``cell`` pixels wide (bicubic through random lattice values)."""
+    """Noise [h, w] of zero mean with features about ``cell`` pixels wide: bicubic through random lattice values."""
     height, width = shape
     cell = max(cell, 1.0)
     rows, columns = int(np.ceil(height / cell)) + 3, int(np.ceil(width / cell)) + 3
@@ -25,7 +26,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
 
 
 def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves: int = 3) -> Array:
-    """Sum of ``octaves`` layers of :func:`smooth_noise`, each of half the size and half the strength of the one before."""
+    """Sum of ``octaves`` layers of :func:`smooth_noise`, each half as coarse and half as strong as the one before."""
     field = smooth_noise(rng, shape, cell)
     for octave in range(1, octaves):
         field = field + smooth_noise(rng, shape, cell / 2**octave) * np.float32(0.5**octave)
@@ -39,7 +40,8 @@ def linear_ramp(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     toward_x, toward_y = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return (x * toward_x + y * toward_y) / (abs(toward_x) + abs(toward_y))
+    ramp: Array = (x * toward_x + y * toward_y) / (abs(toward_x) + abs(toward_y))
+    return ramp
 
 
 def stripes(rng: np.random.Generator, shape: tuple[int, int], period: float, wobble: float = 0.0) -> Array:
@@ -60,7 +62,8 @@ def blur(field: Array, radius: float) -> Array:
     if radius <= 0:
         return field
     grey = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8))
-    return np.asarray(grey.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32) / np.float32(255)
+    blurred: Array = np.asarray(grey.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    return blurred
 
 
 def random_colour(
