@@ -52,10 +52,10 @@ class Canvas:
         rows, columns, inner = self._clip(sprite)
         solid = sprite.coverage[inner] >= 0.5
         full_area = int((sprite.coverage >= 0.5).sum())
-        if crowd is None and not _large_enough(solid, full_area):
+        if not solid.any() or (crowd is None and not _large_enough(solid, full_area)):
             return False
         owners = self._owner[rows, columns]
-        covered = [int(n) for n in np.unique(owners[solid]) if n >= 0] if solid.any() else []
+        covered = [int(n) for n in np.unique(owners[solid]) if n >= 0]
         if not all(
             self._survives(number, rows, columns, solid) for number in covered if number not in self._crowd_owner
         ):
@@ -92,8 +92,9 @@ class Canvas:
     def _clip(self, sprite: Sprite) -> tuple[slice, slice, tuple[slice, slice]]:
         """Rows and columns of the canvas that a sprite touches, and the same region within the sprite."""
         height, width = self._owner.shape
-        rows = slice(max(sprite.top, 0), max(min(sprite.top + sprite.coverage.shape[0], height), 0))
-        columns = slice(max(sprite.left, 0), max(min(sprite.left + sprite.coverage.shape[1], width), 0))
+        bottom, right = sprite.top + sprite.coverage.shape[0], sprite.left + sprite.coverage.shape[1]
+        rows = slice(min(max(sprite.top, 0), height), min(max(bottom, 0), height))
+        columns = slice(min(max(sprite.left, 0), width), min(max(right, 0), width))
         inner = (
             slice(rows.start - sprite.top, rows.stop - sprite.top),
             slice(columns.start - sprite.left, columns.stop - sprite.left),
