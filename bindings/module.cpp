@@ -1,10 +1,14 @@
 // The extension module: one line per operator. Python allocates outputs and workspaces; the GIL is released while a
 // kernel runs.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "fastmrcnn/cuda_runtime_info.h"
 #include "fastmrcnn/isa.h"
+#include "fastmrcnn/ops/decode_boxes.h"
+#include "fastmrcnn/ops/generate_anchors.h"
 #include "fastmrcnn/ops/nms.h"
+#include "fastmrcnn/ops/roi_align.h"
 #include "fastmrcnn/parallel.h"
 #include "tensor_caster.h"
 
@@ -47,5 +51,9 @@ PYBIND11_MODULE(_C, module) {
   module.def("thread_backend", &thread_backend);
   module.def("cuda_info", &cuda_info);
 
+  bind(module, "decode_boxes", &cpu::decode_boxes);
+  bind(module, "generate_anchors", &cpu::generate_anchors);
   bind(module, "nms", &cpu::nms);
+  bind(module, "roi_align", &cpu::roi_align);
+  bind(module, "roi_align_backward", &cpu::roi_align_backward);
 }

@@ -1,5 +1,6 @@
 """Native operators. Tensors are torch tensors or numpy arrays; a context is (CPU threads, CUDA stream address)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 Tensor = Any
@@ -8,6 +9,24 @@ Context = tuple[int, int]
 def isa() -> str: ...
 def thread_backend() -> str: ...
 def cuda_info() -> dict[str, Any]: ...
+def decode_boxes(
+    context: Context,
+    deltas: Tensor,
+    boxes: Tensor,
+    weights: Sequence[float],
+    max_log_size: float,
+    image_size: Sequence[float] | None,
+    decoded: Tensor,
+) -> None: ...
+def generate_anchors(
+    context: Context,
+    stride: Sequence[int],
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    rounded: bool,
+    sizes_first: bool,
+    anchors: Tensor,
+) -> None: ...
 def nms(
     context: Context,
     boxes: Tensor,

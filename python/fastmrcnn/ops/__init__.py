@@ -4,6 +4,8 @@ Needs torch and numpy only. Every function works on CPU tensors, takes part in a
 traces under `torch.compile` and `torch.export`.
 """
 
+from fastmrcnn.ops.anchors import generate_anchors
+from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
@@ -15,8 +17,11 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "complete_box_iou",
+    "decode_boxes",
     "distance_box_iou",
+    "encode_boxes",
     "generalized_box_iou",
+    "generate_anchors",
     "masks_to_boxes",
     "nms",
     "remove_small_boxes",
