@@ -60,11 +60,10 @@ class CocoDataset(Dataset[Sample]):
         self.transforms = list(transforms or ())
         self.seed = seed
         self.epoch = 0
-        content = read_annotations(annotations)
+        self.content = content = read_annotations(annotations)
         self.class_names, self.category_ids = _choose_classes(content, class_names)
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self._images = list(content.images.values())
-        self._objects = content.objects
         self._check_files()
 
     def __len__(self) -> int:
@@ -117,7 +116,7 @@ class CocoDataset(Dataset[Sample]):
                 f"{path}: expected {record.width} x {record.height} pixels (width x height), "
                 f"as {self.annotations_path} says; got {image.shape[2]} x {image.shape[1]}"
             )
-        objects = [o for o in self._objects.get(record.id, []) if o.category_id in self._label_of]
+        objects = [o for o in self.content.objects.get(record.id, []) if o.category_id in self._label_of]
         rles = [self._to_rle(item, record) for item in objects]
         masks = decode_rle(rles, record.height, record.width)
         boxes = mask_boxes(masks)

@@ -49,7 +49,7 @@ def _figure(rng: np.random.Generator, shape: tuple[int, ...], radius: float) -> 
             width=max(1, round(radius * rng.uniform(0.03, 0.12))),
         )
     worn = canvas.filter(ImageFilter.GaussianBlur(max(0.5, radius * rng.uniform(0.015, 0.05))))
-    height: Array = np.asarray(worn, np.float32) / 160
+    height: Array = np.asarray(worn, np.float32) / np.float32(160)
     return height
 
 

@@ -62,7 +62,7 @@ def blur(field: Array, radius: float) -> Array:
     if radius <= 0:
         return field
     grey = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8))
-    blurred: Array = np.asarray(grey.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    blurred: Array = np.asarray(grey.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
     return blurred
 
 

@@ -1,0 +1,6 @@
+"""COCO average precision and recall of boxes and masks."""
+
+from fastmrcnn.evaluation.coco import CocoEvaluator, evaluate
+from fastmrcnn.evaluation.result import EvaluationResult
+
+__all__ = ["CocoEvaluator", "EvaluationResult", "evaluate"]

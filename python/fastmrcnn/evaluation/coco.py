@@ -1,0 +1,215 @@
+"""COCO metrics through faster-coco-eval, which gives pycocotools' numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as coco_mask
+from torch import Tensor
+from tqdm import tqdm
+
+from fastmrcnn.data import CocoDataset, make_loader
+from fastmrcnn.data.annotation_file import AnnotationFile, ImageRecord, ObjectRecord, read_annotations
+from fastmrcnn.data.masks import segmentation_to_rle
+from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation.result import METRICS, EvaluationResult
+from fastmrcnn.structures import Detections
+
+
+class Predictor(Protocol):
+    """What :func:`evaluate` needs of a model."""
+
+    def predict(self, images: list[Tensor], *, batch_size: int) -> list[Detections]:
+        """Detections of each image, uint8 [3, H, W]."""
+        ...
+
+
+class CocoEvaluator:
+    """Collects detections image by image and measures them against an annotation file.
+
+    Classes are matched by name: a category that the model does not know counts with an AP of 0, a class that the file
+    does not know is left out. Images that never get an :meth:`update` count as images without detections.
+
+    Args:
+        annotations: path of a COCO JSON file, or its checked content.
+        class_names: the categories to measure; default: all.
+
+    Raises:
+        UserError: the annotation file is missing or malformed, or has no category of a given name.
+
+    Example:
+        >>> evaluator = CocoEvaluator("annotations.json")  # doctest: +SKIP
+        >>> evaluator.update(1, model.predict("images/1.jpg"))  # doctest: +SKIP
+        >>> print(evaluator.summarize().table)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, annotations: str | os.PathLike[str] | AnnotationFile, *, class_names: Sequence[str] | None = None
+    ) -> None:
+        self._content = annotations if isinstance(annotations, AnnotationFile) else read_annotations(annotations)
+        ids = {name: identifier for identifier, name in self._content.categories.items()}
+        for name in class_names or ():
+            if name not in ids:
+                known = ", ".join(ids)
+                raise UserError(f"{self._content.path}: no category is named '{name}'; its categories are {known}")
+        self._category_ids = ids if class_names is None else {name: ids[name] for name in class_names}
+        self._seen: set[int] = set()
+        self.results: list[dict[str, Any]] = []
+        """COCO results: image_id, category_id (the file's), bbox, score and, with masks, segmentation (RLE)."""
+
+    def update(self, image_id: int, detections: Detections) -> None:
+        """Add the detections of one image.
+
+        Raises:
+            UserError: none of the model's classes is a category of the file.
+            ValueError: an image that the file does not have, has in another size, or that was given before.
+        """
+        record = self._content.images.get(image_id)
+        if record is None or image_id in self._seen:
+            problem = "is not in the annotation file" if record is None else "was given before"
+            raise ValueError(f"CocoEvaluator.update: image {image_id} {problem}")
+        if tuple(detections.image_size) != (record.height, record.width):
+            expected = (record.height, record.width)
+            raise ValueError(f"CocoEvaluator.update: image {image_id} must be {expected}; got {detections.image_size}")
+        self._seen.add(image_id)
+        if not self._category_ids.keys() & set(detections.class_names):
+            known, found = ", ".join(detections.class_names), ", ".join(self._category_ids)
+            raise UserError(f"{self._content.path}: expected a category that the model knows ({known}); got {found}")
+        for name, result in zip(detections.names, detections.to_coco(image_id), strict=True):
+            if name in self._category_ids:
+                self.results.append(result | {"category_id": self._category_ids[name]})
+
+    def summarize(self) -> EvaluationResult:
+        """Measure everything that was added so far; may be called again after more updates."""
+        truth = self._ground_truth()
+        boxes = [{key: value for key, value in r.items() if key != "segmentation"} for r in self.results]
+        # Without its box a result's area is that of its mask, which decides between small, medium and large.
+        masks = [{k: v for k, v in r.items() if k != "bbox"} for r in self.results if "segmentation" in r]
+        box = _measure(truth, boxes, "bbox")
+        mask = _measure(truth, masks, "segm") if len(masks) == len(boxes) else _nothing_measured(truth)
+        per_class = {
+            name: {
+                "box_ap": box.class_ap[name],
+                "box_ap50": box.class_ap50[name],
+                "mask_ap": mask.class_ap[name],
+                "mask_ap50": mask.class_ap50[name],
+            }
+            for name in self._category_ids
+        }
+        return EvaluationResult(box.metrics, mask.metrics, per_class, f"Boxes\n{box.table}Masks\n{mask.table}")
+
+    def _ground_truth(self) -> dict[str, Any]:
+        """The COCO document to measure against, with what a file may leave out filled in."""
+        categories = {identifier: name for name, identifier in self._category_ids.items()}
+        annotations: list[dict[str, Any]] = []
+        for image_id, items in self._content.objects.items():
+            record = self._content.images[image_id]
+            for item in items:
+                if item.category_id in categories:
+                    # Numbered anew: the matching takes an id of 0 for "no match".
+                    annotations.append({"id": len(annotations) + 1} | _complete(item, record))
+        return {
+            "images": [{"id": r.id, "height": r.height, "width": r.width} for r in self._content.images.values()],
+            "categories": [{"id": identifier, "name": name} for identifier, name in categories.items()],
+            "annotations": annotations,
+        }
+
+
+def evaluate(
+    model: Predictor, dataset: CocoDataset, *, batch_size: int = 4, progress: bool = False
+) -> EvaluationResult:
+    """Measure a model on a data set.
+
+    Args:
+        model: a :class:`~fastmrcnn.models.MaskRCNN`; its training flag is kept.
+        dataset: images and annotations; its transforms must leave the size of the images.
+        batch_size: images at a time.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        UserError: an image does not decode; the model and the data set have no class in common.
+
+    Example:
+        >>> result = evaluate(model, CocoDataset("annotations.json", "images"))  # doctest: +SKIP
+        >>> result.mask_ap, result.per_class["coin"]["mask_ap"]  # doctest: +SKIP
+        (0.64, 0.81)
+    """
+    evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
+    batches = make_loader(dataset, batch_size)
+    for images, _, samples in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+        found = model.predict(images, batch_size=batch_size)
+        for sample, detections in zip(samples, found, strict=True):
+            evaluator.update(sample.image_id, detections)
+    return evaluator.summarize()
+
+
+def _complete(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
+    """One annotation with box and area, measured on its mask where the file has none."""
+    bbox, area = item.bbox, item.area
+    if bbox is None or area is None:
+        rle = segmentation_to_rle(item.segmentation, record.height, record.width)
+        bbox = tuple(coco_mask.toBbox(rle).tolist()) if bbox is None else bbox
+        area = float(coco_mask.area(rle)) if area is None else area
+    return {
+        "image_id": record.id,
+        "category_id": item.category_id,
+        "segmentation": item.segmentation,
+        "bbox": list(bbox),
+        "area": area,
+        "iscrowd": int(item.iscrowd),
+    }
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Boxes or masks: the twelve metrics, AP and AP50 by class name, and COCO's table."""
+
+    metrics: dict[str, float]
+    class_ap: dict[str, float]
+    class_ap50: dict[str, float]
+    table: str
+
+
+def _measure(truth: dict[str, Any], results: list[dict[str, Any]], kind: str) -> _Measurement:
+    """Measure ``results`` by boxes (``kind`` "bbox") or by masks ("segm")."""
+    # The library adds keys to the dicts that it is given.
+    coco_truth = COCO({key: [dict(entry) for entry in entries] for key, entries in truth.items()})
+    evaluation = COCOeval_faster(coco_truth, coco_truth.loadRes(results), iouType=kind)
+    lines: list[str] = []
+    evaluation.print_function = lines.append
+    evaluation.evaluate()
+    evaluation.accumulate()
+    lines.clear()  # of progress
+    evaluation.summarize()
+    metrics = {name: _or_nan(value) for name, value in zip(METRICS, evaluation.stats[:12], strict=True)}
+    # [thresholds, recalls, classes by ascending id, areas, detections]: all areas, 100 detections
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
+    names = [c["name"] for c in sorted(truth["categories"], key=lambda category: category["id"])]
+    by_class = dict(zip(names, np.moveaxis(precision, 2, 0), strict=True))
+    return _Measurement(
+        metrics,
+        {name: _mean_of_defined(values) for name, values in by_class.items()},
+        {name: _mean_of_defined(values[0]) for name, values in by_class.items()},
+        "".join(f"{line}\n" for line in lines[:12]),
+    )
+
+
+def _nothing_measured(truth: dict[str, Any]) -> _Measurement:
+    nothing = {category["name"]: math.nan for category in truth["categories"]}
+    return _Measurement(dict.fromkeys(METRICS, math.nan), nothing, nothing, " not measured: the model gives no masks\n")
+
+
+def _mean_of_defined(precision: np.ndarray) -> float:
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _or_nan(value: float) -> float:
+    """The library's -1 stands for "nothing to measure"."""
+    return float(value) if value > -1 else math.nan
