@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json, write_json
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.inference.results import ResultsWriter
 from fastmrcnn.inference.sources import find_images, unique_stems
 from fastmrcnn.models import MaskRCNN
@@ -71,8 +71,7 @@ def predict(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
             readable = read_ahead(
                 paths, ahead=READERS + config.batch_size, broken=broken if config.skip_broken else None
             )
-            bar = tqdm(total=len(paths), desc="predict", unit="image", disable=not progress, dynamic_ncols=True)
-            with bar:
+            with progress_bar(len(paths), "predict", "image", shown=progress) as bar:
                 for path, found in predict_images(
                     model, readable, score_threshold=config.score_threshold, batch_size=config.batch_size
                 ):

@@ -16,6 +16,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import write_json
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.batches import derived_seed, training_loader
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, restore_optimizer, save_checkpoint
@@ -65,7 +66,7 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
     >>> result = train(TrainConfig("train.json", "images", steps=100))  # doctest: +SKIP
     >>> result.evaluation, result.output / "last.safetensors"  # doctest: +SKIP
     """
-    with _random_state_kept(), InterruptFlag() as interrupt:
+    with _process_state_kept(), InterruptFlag() as interrupt:
         return Trainer(config, resume=resume, progress=progress).run(interrupt)
 
 
@@ -102,17 +103,11 @@ class Trainer:
             torch.set_num_threads(config.threads)
         write_json(self.output / "config.json", config.to_dict(), indent=2)
         self.log = MetricsLog(self.output / "metrics.jsonl", first_step=self.step)
-        bar = tqdm(
-            total=self.total_steps,
-            initial=self.step,
-            desc="train",
-            unit="step",
-            disable=not self.progress,
-            dynamic_ncols=True,
-        )
+        bar = progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=self.step)
         with bar, contextlib.closing(self.log):
+            self.last_step_end = time.monotonic()
             for images, targets, samples in training_loader(self.train_data, config, self.step):
-                row = self._timed_step(images, targets, samples)
+                row = self._step(images, targets, samples)
                 self.log.write(row)
                 bar.update()
                 bar.set_postfix_str(_summary(row), refresh=False)
@@ -123,6 +118,7 @@ class Trainer:
                     self._evaluate(bar)
                 if last or _due(self.step, config.checkpoint_every):
                     self._checkpoint()
+                self.last_step_end = time.monotonic()
             if self.step == first_step:  # the resumed run was already complete
                 self._evaluate(bar)
         save_model(self.model, self.output / "last.safetensors")
@@ -139,13 +135,12 @@ class Trainer:
             metrics=metrics,
         )
 
-    def _timed_step(self, images: Any, targets: Any, samples: Any) -> dict[str, Any]:
-        """One optimizer step and its row of the metrics log."""
-        start = time.monotonic()
+    def _step(self, images: Any, targets: Any, samples: Any) -> dict[str, Any]:
+        """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
         rate = learning_rate(self.step, self.total_steps, self.config)
         torch.manual_seed(derived_seed(self.config.seed, self.step))  # of the sampling of anchors and RoIs
         losses = self._update(images, targets, samples, rate)
-        seconds = time.monotonic() - start
+        seconds = time.monotonic() - self.last_step_end
         self.training_seconds += seconds
         epoch = self.step * self.config.batch_size / len(self.train_data)
         self.step += 1
@@ -233,8 +228,12 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """The run seeds PyTorch's global generators; the caller finds them as they were."""
+def _process_state_kept() -> Iterator[None]:
+    """The run seeds PyTorch's global generators and sets its threads; the caller finds both as they were."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=list(devices)):
-        yield
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
