@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
 from fastmrcnn.structures.soft_paste import paste_soft_masks
+from fastmrcnn.visualisation.overlay import draw_instances
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,8 +144,6 @@ class Detections:
 
         Raises ``ValueError`` when there is no image or its size is not that of the detections.
         """
-        from fastmrcnn.visualisation.overlay import draw_instances
-
         if image is None:
             image = self.source
         if image is None:

@@ -61,21 +61,22 @@ def draw_instances(
     """
     canvas = _canvas(image, zoom)
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * zoom  # [N, 4]
+    finite: np.ndarray = np.isfinite(corners).all(axis=1)  # [N]
+    corners[~finite] = 0.0
     _check(len(corners), colour_by, opacity, masks=masks, labels=labels, names=names, scores=scores)
     colours = _colours(len(corners), labels, colour_by)
     width = line_width(canvas.size)
 
     if masks is not None:
         canvas = _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
-    drawable = np.isfinite(corners).all(axis=1).tolist()
     draw = ImageDraw.Draw(canvas)
     for index in _largest_first(_areas(corners)):
-        if drawable[index]:
+        if finite[index]:
             draw.rectangle(_inside(corners[index], canvas.size), outline=colours[index], width=width)
     wanted = [
         Label(text, _inside(corners[index], canvas.size), colours[index])
         for index, text in enumerate(_texts(len(corners), names, scores))
-        if text and drawable[index]
+        if text and finite[index]
     ]
     draw_labels(canvas, wanted)
     return canvas
@@ -187,7 +188,7 @@ def _largest_first(sizes: np.ndarray) -> list[int]:
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:
-    areas: np.ndarray = np.prod(np.abs(np.nan_to_num(corners[:, 2:] - corners[:, :2])), axis=1)
+    areas: np.ndarray = np.prod(np.abs(corners[:, 2:] - corners[:, :2]), axis=1)
     return areas
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
-from numbers import Real
+from numbers import Integral, Real
 from typing import TypeAlias
 
 import numpy as np
@@ -185,7 +185,7 @@ class Report:
 
 
 def image_data(picture: Picture) -> str:
-    """A picture as a ``data:`` address: PNG when small, else JPEG without chroma subsampling, which spares fine lines."""
+    """A picture as a ``data:`` address: PNG when small, else JPEG (without chroma subsampling: it blurs fine lines)."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
     picture = picture.convert("RGB")
@@ -195,7 +195,7 @@ def image_data(picture: Picture) -> str:
         picture.save(stream, format="PNG", optimize=True)
     else:
         kind = "jpeg"
-        picture.save(stream, format="JPEG", quality=88, subsampling=0, optimize=True)
+        picture.save(stream, format="JPEG", quality=88, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
@@ -217,7 +217,7 @@ def _tag(name: str, content: str, right: bool, attributes: str = "") -> str:
 def _cell(value: Cell) -> str:
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return "\N{EN DASH}"
-    return str(value) if isinstance(value, str | int) else f"{value:.3f}"
+    return str(value) if isinstance(value, str | Integral) else f"{value:.3f}"
 
 
 def _three_digits(value: float) -> str:

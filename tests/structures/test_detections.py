@@ -1,0 +1,220 @@
+"""Detections: choosing among them, their masks, and the forms in which they leave."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastmrcnn.ops import paste_masks
+from fastmrcnn.structures import Detections, paste_soft_masks
+
+NAMES = ("disk", "ring", "star")
+
+
+def some(count: int = 4, **changes: object) -> Detections:
+    """``count`` detections by falling score in an image of 40 x 30 pixels, the classes in turn."""
+    first = torch.rand(count, 2, generator=torch.Generator().manual_seed(3)) * torch.tensor([25.0, 15.0])
+    values: dict[str, object] = {
+        "boxes": torch.cat([first, first + torch.tensor([12.0, 10.0])], dim=1),
+        "scores": torch.linspace(0.9, 0.3, count),
+        "labels": torch.arange(count) % 3,
+        "mask_probs": torch.rand(count, 28, 28, generator=torch.Generator().manual_seed(4)),
+        "image_size": (30, 40),
+        "class_names": NAMES,
+        "category_ids": (7, 3, 11),
+    }
+    return Detections(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_length_names_and_repr() -> None:
+    found = some(7)
+    assert len(found) == 7
+    assert found.names == ["disk", "ring", "star", "disk", "ring", "star", "disk"]
+    assert repr(some(2)) == "<Detections: 2 in 40 x 30 pixels: disk 0.90, ring 0.30>"
+    assert repr(found).endswith("ring 0.50, and 2 more>")
+    assert repr(some(0)) == "<Detections: 0 in 40 x 30 pixels>"
+
+
+@pytest.mark.parametrize(
+    ("index", "chosen"),
+    [
+        (0, [0]),
+        (-1, [3]),
+        (np.int64(2), [2]),
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, 2), [0, 2]),
+        ([3, 0], [3, 0]),
+        ([], []),
+        (torch.tensor([2, 2]), [2, 2]),
+        (torch.tensor(1), [1]),
+        (torch.tensor([True, False, False, True]), [0, 3]),
+        ([False, True, True, False], [1, 2]),
+        (np.array([1, 3]), [1, 3]),
+        (np.zeros(4, dtype=bool), []),
+    ],
+)
+def test_indexing(index: object, chosen: list[int]) -> None:
+    found = some(4)
+    part = found[index]  # type: ignore[index]
+    assert len(part) == len(chosen)
+    assert torch.equal(part.boxes, found.boxes[chosen])
+    assert torch.equal(part.scores, found.scores[chosen])
+    assert torch.equal(part.labels, found.labels[chosen])
+    assert torch.equal(part.mask_probs, found.mask_probs[chosen])
+    assert part.image_size == found.image_size
+
+
+def test_index_out_of_range() -> None:
+    with pytest.raises(IndexError, match="Detections: index must be within 4 detections; got 4"):
+        some(4)[4]
+
+
+def test_iteration_gives_them_one_by_one() -> None:
+    found = some(3)
+    singles = list(found)
+    assert [single.names for single in singles] == [["disk"], ["ring"], ["star"]]
+    assert torch.equal(torch.cat([single.boxes for single in singles]), found.boxes)
+
+
+def test_filter_by_score_and_class() -> None:
+    found = some(6)
+    assert found.filter(score=0.6).scores.min() >= 0.6
+    assert found.filter(classes=["star", "disk"]).names == ["disk", "star", "disk", "star"]
+    assert found.filter(classes="ring", score=0.7).names == ["ring"]
+    assert len(found.filter(classes=[])) == 0
+    assert len(found.filter()) == 6
+    with pytest.raises(ValueError, match=r"filter: classes must be among \['disk', 'ring', 'star'\]; got \['cup'\]"):
+        found.filter(classes=["cup"])
+
+
+@pytest.mark.parametrize("method", ["exact", "torchvision"])
+def test_masks_are_pasted_by_the_method(method: str) -> None:
+    found = some(5, paste_method=method)
+    assert found.masks.dtype == torch.bool
+    assert found.masks.shape == (5, 30, 40)
+    assert torch.equal(found.masks, paste_masks(found.mask_probs, found.boxes, (30, 40), method=method))
+
+
+@pytest.mark.parametrize("method", ["exact", "torchvision"])
+def test_rle_encodes_the_masks(method: str) -> None:
+    coco_mask = pytest.importorskip("pycocotools.mask", reason="pycocotools, the reference, is not installed")
+    found = some(5, paste_method=method)
+    decoded = np.stack([coco_mask.decode(encoding) for encoding in found.rle])
+    assert np.array_equal(decoded.astype(bool), found.masks.numpy())
+
+
+def test_mask_head_output_with_its_channel_is_taken() -> None:
+    probabilities = torch.rand(4, 1, 28, 28)
+    assert torch.equal(some(4, mask_probs=probabilities).mask_probs, probabilities[:, 0])
+
+
+def test_to_coco() -> None:
+    found = some(3)
+    results = found.to_coco(42)
+    assert [result["image_id"] for result in results] == [42, 42, 42]
+    assert [result["category_id"] for result in results] == [7, 3, 11]
+    for result, box, score, encoding in zip(results, found.boxes, found.scores, found.rle, strict=True):
+        x1, y1, x2, y2 = box.double().tolist()
+        assert result["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+        assert result["score"] == score.item()
+        assert result["segmentation"] == encoding
+
+
+def test_to_torchvision() -> None:
+    found = some(3)
+    result = found.to_torchvision()
+    assert set(result) == {"boxes", "labels", "scores", "masks"}
+    assert torch.equal(result["labels"], found.labels + 1)
+    assert result["labels"].dtype == torch.int64
+    assert result["masks"].shape == (3, 1, 30, 40)
+    assert result["masks"].dtype == torch.float32
+    assert torch.equal(result["masks"][:, 0], paste_soft_masks(found.mask_probs, found.boxes, (30, 40)))
+
+
+def test_without_detections_everything_is_empty() -> None:
+    found = some(0, source=np.zeros((30, 40, 3), np.uint8))
+    assert len(found) == 0
+    assert found.names == []
+    assert list(found) == []
+    assert found.masks.shape == (0, 30, 40)
+    assert found.rle == []
+    assert found.to_coco(1) == []
+    assert {name: value.shape[0] for name, value in found.to_torchvision().items()} == dict.fromkeys(
+        ("boxes", "labels", "scores", "masks"), 0
+    )
+    assert len(found.filter(score=0.5, classes=["disk"])) == 0
+    assert np.array_equal(np.array(found.plot()), np.zeros((30, 40, 3)))
+
+
+def test_without_masks() -> None:
+    found = some(2, mask_probs=None)
+    assert found[0].mask_probs is None
+    assert "masks" not in found.to_torchvision()
+    assert "segmentation" not in found.to_coco(1)[0]
+    assert found.plot(np.zeros((30, 40, 3), np.uint8)).size == (40, 30)
+    for read in (lambda: found.masks, lambda: found.rle):
+        with pytest.raises(ValueError, match="Detections: masks need mask probabilities"):
+            read()
+
+
+def test_to_device_copies_and_pickles() -> None:
+    found = some(3)
+    for other in (found.to("cpu"), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert torch.equal(other.boxes, found.boxes)
+        assert other.names == found.names
+        assert other.rle == found.rle
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"boxes": torch.zeros(4, 5)}, r"Detections: boxes must be \[4, 4\]; got \[4, 5\]"),
+        ({"scores": torch.zeros(3)}, r"Detections: scores must be \[4\]; got \[3\]"),
+        ({"labels": torch.zeros(4, 1)}, r"Detections: labels must be \[4\]; got \[4, 1\]"),
+        ({"mask_probs": torch.zeros(4, 14, 28)}, r"Detections: mask_probs must be \[4, 28, 28\]; got \[4, 14, 28\]"),
+        ({"category_ids": (1,)}, "category_ids must have one id per class name; got 1 for 3"),
+    ],
+)
+def test_wrong_shapes_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        some(4, **changes)
+
+
+@pytest.mark.parametrize("method", ["exact", "torchvision"])
+def test_plot_colours_exactly_the_masks(method: str) -> None:
+    """Drawn from crops, the picture shows the masks that were pasted into the whole image."""
+    size = (90, 120)
+    boxes = torch.tensor([[-8.0, 3.3, 31.7, 60.2], [60.5, 20.1, 118.9, 95.0]])
+    found = some(2, boxes=boxes, image_size=size, paste_method=method, labels=torch.tensor([0, 1]))
+    # Without labels the boxes would hide part of the mask: compare away from both.
+    picture = np.array(found.plot(np.zeros((*size, 3), np.uint8), opacity=1.0))
+    drawn = picture.any(axis=2)
+    masks = found.masks.any(dim=0).numpy()
+    interior = np.zeros(size, dtype=bool)
+    interior[30:58, 2:29] = interior[45:88, 63:116] = True
+    assert np.array_equal(drawn[interior], masks[interior])
+    assert 0.2 < masks[interior].mean() < 0.8
+
+
+def test_plot_takes_the_source_or_an_image(tmp_path: object) -> None:
+    pixels = np.full((30, 40, 3), 77, dtype=np.uint8)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    expected = np.array(some(3).plot(pixels))
+    for image in (Image.fromarray(pixels), tensor, tensor / 255):
+        assert np.array_equal(np.array(some(3, source=image).plot()), expected)
+    assert some(3, source=pixels).plot(zoom=3).size == (120, 90)
+    with pytest.raises(ValueError, match="plot: image must be given"):
+        some(3).plot()
+    with pytest.raises(ValueError, match=r"plot: image must be of size \(30, 40\); got \(40, 30\)"):
+        some(3).plot(pixels.transpose(1, 0, 2))
+
+
+def test_plot_draws_boxes_that_no_image_holds() -> None:
+    boxes = torch.tensor([[float("nan"), 0, 5, 5], [float("inf"), 0, 5, 5], [1e9, 1e9, 2e9, 2e9], [9, 9, 3, 3]])
+    picture = some(4, boxes=boxes).plot(np.zeros((30, 40, 3), np.uint8))
+    assert picture.size == (40, 30)

@@ -1,0 +1,239 @@
+"""Everything that may be handed over as an image, and how the rest is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from PIL import Image
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures import as_image_tensor, read_image
+
+RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
+small_images = npst.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
+
+
+def corners() -> np.ndarray:
+    """uint8 [2, 3, 3]: red, black, green over blue, black, white: no two orientations look alike."""
+    return np.array([[RED, [0, 0, 0], GREEN], [BLUE, [0, 0, 0], WHITE]], dtype=np.uint8)
+
+
+def test_path_string_and_pillow_image_give_the_same_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "corners.png"
+    Image.fromarray(corners()).save(path)
+    expected = torch.from_numpy(corners()).permute(2, 0, 1)
+    for source in (path, str(path), Image.fromarray(corners()), corners(), expected):
+        tensor = as_image_tensor(source)
+        assert tensor.dtype == torch.uint8
+        assert torch.equal(tensor, expected)
+    assert torch.equal(read_image(path), expected)
+
+
+@given(small_images)
+def test_array_and_tensor_of_the_same_pixels_agree(pixels: np.ndarray) -> None:
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    assert torch.equal(as_image_tensor(pixels), tensor)
+    assert torch.equal(as_image_tensor(tensor), tensor)
+    fractions = as_image_tensor((pixels / 255).astype(np.float64))
+    assert fractions.dtype == torch.float32
+    torch.testing.assert_close(fractions * 255, tensor.float())
+
+
+@given(small_images)
+def test_array_layouts_do_not_matter(pixels: np.ndarray) -> None:
+    expected = as_image_tensor(pixels)
+    read_only = pixels.copy()
+    read_only.flags.writeable = False
+    reversed_twice = np.ascontiguousarray(pixels[::-1, ::-1])[::-1, ::-1]  # negative strides
+    for array in (read_only, reversed_twice, np.asfortranarray(pixels)):
+        assert torch.equal(as_image_tensor(array), expected)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1)])
+def test_grey_array_becomes_three_equal_channels(shape: tuple[int, ...]) -> None:
+    grey = np.arange(20, dtype=np.uint8).reshape(shape)
+    assert torch.equal(as_image_tensor(grey), torch.arange(20, dtype=torch.uint8).reshape(1, 4, 5).expand(3, -1, -1))
+
+
+def test_alpha_shows_white_behind() -> None:
+    rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], dtype=np.uint8)
+    expected = torch.tensor([RED, WHITE, [204, 204, 204]], dtype=torch.uint8).T[:, None]
+    assert torch.equal(as_image_tensor(rgba), expected)
+    assert torch.equal(as_image_tensor(Image.fromarray(rgba)), expected)
+    torch.testing.assert_close(as_image_tensor(rgba / 255.0), expected / 255)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"]
+)
+def test_every_pillow_mode_is_read(mode: str) -> None:
+    tensor = as_image_tensor(Image.new(mode, (5, 4)))
+    assert tensor.dtype == torch.uint8
+    assert tensor.shape == (3, 4, 5)
+
+
+def test_one_bit_image_is_black_and_white() -> None:
+    image = Image.fromarray(np.array([[True, False]]))
+    assert image.mode == "1"
+    assert as_image_tensor(image)[0].tolist() == [[255, 0]]
+
+
+def test_palette_with_transparency_in_bytes(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8)).convert("P")
+    image.putpalette([*RED, *GREEN])
+    path = tmp_path / "palette.png"
+    image.save(path, transparency=b"\xff\x00")
+    assert read_image(path).permute(1, 2, 0).tolist() == [[RED, WHITE]]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_are_scaled_to_eight(mode: str) -> None:
+    image = Image.new(mode, (3, 1))
+    for x, value in enumerate((0, 257 * 128, 65535)):
+        image.putpixel((x, 0), value)
+    assert as_image_tensor(image)[1].tolist() == [[0, 128, 255]]
+
+
+def test_sixteen_bit_png_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(path)
+    assert read_image(path)[2].tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    """Every orientation of the stored pixels shows the same upright picture."""
+    stored = {  # how a camera turned so stores the upright picture (EXIF 2.3, tag 0x0112)
+        1: lambda upright: upright,
+        2: lambda upright: upright[:, ::-1],
+        3: lambda upright: upright[::-1, ::-1],
+        4: lambda upright: upright[::-1],
+        5: lambda upright: upright.transpose(1, 0, 2),
+        6: lambda upright: np.rot90(upright),
+        7: lambda upright: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: lambda upright: np.rot90(upright, -1),
+    }[orientation](corners())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    assert torch.equal(read_image(path), torch.from_numpy(corners()).permute(2, 0, 1))
+    with Image.open(path) as image:
+        assert torch.equal(as_image_tensor(image), read_image(path))
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    path = tmp_path / "moving.gif"
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert read_image(path)[:, 0, 0].tolist() == RED
+
+
+def test_tensor_stays_what_it_is() -> None:
+    image = torch.rand(3, 4, 5)
+    assert as_image_tensor(image) is image
+    assert as_image_tensor(image.double()).dtype == torch.float32
+    assert as_image_tensor(image.half()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (torch.full((3, 2, 2), float("nan")), "image: expected float values in 0..1; got nan to nan"),
+        (torch.full((3, 2, 2), 255.0), "in 0..1; got 255 to 255 (divide by 255, or pass uint8)"),
+        (torch.full((3, 2, 2), -0.5), "image: expected float values in 0..1; got -0.5 to -0.5"),
+        (torch.tensor([1.0, float("inf"), 0.0]).expand(2, 2, 3).permute(2, 0, 1), "got 0 to inf"),
+        (torch.zeros(2, 4, 3), "expected a tensor [3, H, W] or [1, H, W]; got [2, 4, 3] (channels last: use tensor"),
+        (torch.zeros(4, 4), "expected a tensor [3, H, W] or [1, H, W]; got [4, 4]"),
+        (torch.zeros(1, 3, 4, 4), "expected a tensor [3, H, W] or [1, H, W]; got [1, 3, 4, 4]"),
+        (torch.zeros(3, 0, 4), "expected at least one pixel; got [3, 0, 4]"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "expected a uint8 tensor, or float in 0..1; got torch.int64"),
+        (np.zeros((3, 4, 5), np.uint8), "got [3, 4, 5] (channels first: pass torch.from_numpy(array))"),
+        (np.zeros((4, 5, 2), np.uint8), "expected an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; got [4, 5, 2]"),
+        (np.zeros((4, 0, 3), np.uint8), "expected at least one pixel; got [3, 4, 0]"),
+        (np.zeros((4, 5, 3), np.int32), "expected a uint8 array, or float in 0..1; got int32"),
+        (np.full((4, 5, 3), np.nan), "expected float values in 0..1; got nan to nan"),
+        (Image.new("F", (2, 2), 7.0), "expected values in 0..1 in an image of mode F; got 7 to 7"),
+        (Image.new("I", (2, 2), -3), "expected values in 0..65535 in an image of mode I; got -3 to -3"),
+        (Image.new("RGB", (0, 2)), "image: expected an image; got one of 0 x 2 pixels"),
+        (None, "image: expected a path, a Pillow image, a numpy array or a tensor; got NoneType"),
+        (b"png", "image: expected a path, a Pillow image, a numpy array or a tensor; got bytes"),
+    ],
+)
+def test_what_is_no_image_is_refused(source: object, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        as_image_tensor(source)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_the_source_is_in_the_message() -> None:
+    with pytest.raises(UserError, match=r"^images\[3\]: expected a tensor"):
+        as_image_tensor(torch.zeros(4, 4), name="images[3]")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (None, "there is no such file"),
+        (b"", "the file is empty"),
+        (b"not a picture", "it is in no image format, or damaged"),
+    ],
+)
+def test_unreadable_file(tmp_path: Path, content: bytes | None, cause: str) -> None:
+    path = tmp_path / "photo.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected an image file; {cause}"
+
+
+def test_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected an image file; this is a folder"):
+        read_image(tmp_path)
+
+
+def read_or_refuse(path: Path) -> tuple[tuple[int, ...] | None, str]:
+    """The shape of an image file, or None and the line that refuses it."""
+    try:
+        return tuple(read_image(path).shape), ""
+    except UserError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
+def test_cut_off_file_is_refused_in_one_line_or_read(tmp_path: Path, suffix: str) -> None:
+    """Wherever a file is cut, there is one clear line; never another exception, never a wrong shape."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    whole = tmp_path / f"whole.{suffix}"
+    Image.fromarray(noise).save(whole)
+    content, cut = whole.read_bytes(), tmp_path / f"cut.{suffix}"
+    refused = 0
+    for length in range(0, len(content), max(1, len(content) // 60)):
+        cut.write_bytes(content[:length])
+        shape, message = read_or_refuse(cut)
+        assert "\n" not in message
+        assert shape == (3, 16, 16) or message.startswith(f"{cut}: expected an image file; ")
+        refused += shape is None
+    assert refused > 20
+
+
+def test_damaged_bytes_are_refused_in_one_line_or_read(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    for _ in range(200):
+        damaged = content.copy()
+        damaged[generator.integers(0, len(content), 3)] = generator.integers(0, 256, 3)
+        path.write_bytes(damaged.tobytes())
+        shape, message = read_or_refuse(path)
+        assert "\n" not in message
+        assert len(shape or ()) == 3 or message.startswith(f"{path}: expected an image file; ")
