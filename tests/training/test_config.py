@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fastmrcnn.errors import UserError
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.config import read_config_fields

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.schedule import learning_rate, make_optimizer, parameter_groups
 

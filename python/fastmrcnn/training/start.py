@@ -26,17 +26,18 @@ PRESETS = {
 
 
 def open_datasets(config: TrainConfig) -> tuple[CocoDataset, CocoDataset | None]:
-    """The training data and the evaluation data, with the same classes in the same order."""
+    """The training data and the evaluation data, whose categories must be among those of the training data (by name)."""
     train_data = CocoDataset(config.train_annotations, config.train_images)
     if len(train_data) == 0:
         raise UserError(f"{config.train_annotations}: expected images to train on; 'images' is empty")
     if config.eval_annotations is None:
         return train_data, None
     eval_data = CocoDataset(config.eval_annotations, config.eval_images or config.train_images)
-    if eval_data.category_ids != train_data.category_ids:
+    unknown = [name for name in eval_data.class_names if name not in train_data.class_names]
+    if unknown:
         raise UserError(
-            f"{config.eval_annotations}: expected the category ids of {config.train_annotations}, "
-            f"{list(train_data.category_ids)}; got {list(eval_data.category_ids)}"
+            f"{config.eval_annotations}: expected categories of {config.train_annotations} "
+            f"({', '.join(train_data.class_names)}); got {', '.join(unknown)}"
         )
     return train_data, eval_data
 

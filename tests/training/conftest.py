@@ -1,0 +1,43 @@
+"""A data set of a few small scenes, and configurations that train on it in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastmrcnn.data.scenes import write_dataset
+from fastmrcnn.training import TrainConfig
+
+CLASSES = ("ball", "star")
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``annotations.json`` and ``images``: 5 scenes of 64 to 96 pixels."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_dataset(folder, images=5, seed=3, size=(64, 96), classes=CLASSES)
+    return folder
+
+
+@pytest.fixture
+def make_config(scenes: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Configurations on ``scenes`` that start from a random tiny model and write to ``run`` in the test's folder."""
+
+    def make(**changes: Any) -> TrainConfig:
+        defaults = {
+            "train_annotations": scenes / "annotations.json",
+            "train_images": scenes / "images",
+            "output": tmp_path / "run",
+            "model": None if "weights" in changes else "tiny",
+            "steps": 3,
+            "batch_size": 2,
+            "workers": 0,
+            "device": "cpu",
+            "checkpoint_every": 0,
+        }
+        return TrainConfig(**(defaults | changes))
+
+    return make

@@ -1,0 +1,210 @@
+"""Training end to end on a few small scenes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fastmrcnn import load_model
+from fastmrcnn.data.scenes import write_dataset
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training import TrainConfig, read_metrics, train
+
+CLASSES = ("ball", "star")  # of the fixture `scenes`
+LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
+MakeConfig = Callable[..., TrainConfig]
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights_of(first), weights_of(second)
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert different == []
+
+
+def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -> None:
+    config = make_config(
+        eval_annotations=scenes / "annotations.json", evaluate_every=2, checkpoint_every=1, keep_checkpoints=2
+    )
+    result = train(config, progress=False)
+    assert result.steps == 3
+    assert result.evaluation is not None
+    assert not result.model.training
+    assert sorted(path.name for path in result.output.iterdir()) == [
+        "best.safetensors",
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "last.safetensors",
+        "metrics.jsonl",
+    ]
+    assert [path.name for path in sorted((result.output / "checkpoints").iterdir())] == [
+        "step-00000002",
+        "step-00000003",
+    ]
+    assert TrainConfig.from_dict(json.loads((result.output / "config.json").read_text())) == config
+    steps = [row for row in result.metrics if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3]
+    assert all(row.keys() >= LOSSES | {"learning_rate", "gradient_norm", "images_per_second", "epoch"} for row in steps)
+    assert all(row["loss"] == pytest.approx(sum(row[name] for name in LOSSES), rel=1e-5) for row in steps)
+    assert [row["step"] for row in result.metrics if "mask_ap" in row] == [2, 3]
+    assert load_model(result.output / "last.safetensors").config.class_names == CLASSES
+
+
+def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -> None:
+    annotations = write_dataset(tmp_path / "two", images=2, seed=3, size=(64, 96), classes=CLASSES)
+    config = make_config(
+        train_annotations=annotations,
+        train_images=annotations.parent / "images",
+        steps=25,
+        optimizer="adamw",
+        learning_rate=3e-3,
+        schedule="cosine",
+        horizontal_flip=0.0,
+    )
+    losses = [row["loss"] for row in train(config, progress=False).metrics]
+    assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, optimizer: str) -> None:
+    config = make_config(steps=4, optimizer=optimizer, learning_rate=1e-3, color_jitter=0.2, checkpoint_every=2)
+    whole = train(config, progress=False)
+    cut = replace(config, output=tmp_path / "cut")
+    interrupt_at_step(3, cut)
+    with (cut.output / "metrics.jsonl").open("a") as stream:  # type: ignore[operator]
+        stream.write('{"step": 4, "lo')  # the machine went down in the middle of a line
+    torch.manual_seed(99)
+    resumed = train(cut, resume=True, progress=False)
+    assert_same_weights(whole.output / "last.safetensors", resumed.output / "last.safetensors")
+    columns = ["step", "loss", "learning_rate", "gradient_norm"]
+    assert [[row[name] for name in columns] for row in whole.metrics] == [
+        [row[name] for name in columns] for row in resumed.metrics
+    ]
+
+
+def interrupt_at_step(step: int, config: TrainConfig) -> None:
+    """Train with Ctrl-C pressed during ``step``."""
+    calls = 0
+    losses = MaskRCNN.losses
+
+    def interrupted(self: MaskRCNN, *arguments: Any) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            signal.raise_signal(signal.SIGINT)
+        return losses(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MaskRCNN, "losses", interrupted)
+        train(config, progress=False)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(steps=10)
+    interrupt_at_step(2, config)
+    folder = config.output / "checkpoints" / "step-00000002"  # type: ignore[operator]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "optimizer.safetensors",
+        "state.json",
+        "weights.safetensors",
+    ]
+    assert load_model(folder / "weights.safetensors").config.class_names == CLASSES
+    printed = capsys.readouterr()
+    assert f"fastmrcnn train --resume {config.output}" in printed.out + printed.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_divergence_names_step_and_images_and_keeps_the_last_checkpoint(make_config: MakeConfig) -> None:
+    config = make_config(steps=20, learning_rate=1e18, warmup_steps=0, gradient_clip=0.0, checkpoint_every=1)
+    with pytest.raises(UserError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numbers beyond float32 on the way to NaN
+        train(config, progress=False)
+    message = str(caught.value)
+    assert "training diverged: " in message
+    assert "train_00000" in message
+    assert message.startswith("step ")
+    assert "\n" not in message
+    last = sorted((config.output / "checkpoints").iterdir())[-1]  # type: ignore[operator]
+    assert f"the last good checkpoint is {last}" in message
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(last / "weights.safetensors").values())
+
+
+def test_bf16_trains(make_config: MakeConfig) -> None:
+    result = train(make_config(precision="bf16", steps=2), progress=False)
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in result.metrics)
+    weights = weights_of(result.output / "last.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} <= {torch.float32, torch.int64}
+
+
+def test_fine_tuning_from_a_file_with_other_classes(make_config: MakeConfig, tmp_path: Path) -> None:
+    first = train(make_config(steps=1), progress=False)
+    write_dataset(tmp_path / "other", images=2, seed=1, size=(64, 96), classes=("box", "ring", "leaf"))
+    config = make_config(
+        weights=str(first.output / "last.safetensors"),
+        train_annotations=tmp_path / "other" / "annotations.json",
+        train_images=tmp_path / "other" / "images",
+        output=tmp_path / "tuned",
+        min_size=200,
+        steps=1,
+    )
+    tuned = train(config, progress=False)
+    assert tuned.model.config.class_names == ("box", "ring", "leaf")
+    assert tuned.model.config.input.min_size == 200
+
+
+def test_a_finished_run_resumes_to_the_same_result(make_config: MakeConfig, scenes: Path) -> None:
+    config = make_config(steps=1, eval_annotations=scenes / "annotations.json")
+    train(config, progress=False)
+    before = weights_of(config.output / "last.safetensors")  # type: ignore[operator]
+    again = train(config, resume=True, progress=False)
+    assert again.evaluation is not None
+    assert [row["step"] for row in again.metrics if "loss" in row] == [1]
+    assert all(
+        torch.equal(value, before[name]) for name, value in weights_of(again.output / "last.safetensors").items()
+    )
+
+
+def test_the_callers_random_state_is_untouched(make_config: MakeConfig) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(make_config(steps=1), progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_refusals(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run: expected a run to resume; there is no checkpoint in it"):
+        train(make_config(), resume=True, progress=False)
+    with pytest.raises(UserError, match="nowhere.json"):
+        train(make_config(train_annotations=tmp_path / "nowhere.json"), progress=False)
+    with pytest.raises(UserError, match="device must be auto, cpu or an accelerator of this machine; got 'abacus'"):
+        train(make_config(device="abacus"), progress=False)
+    write_dataset(tmp_path / "other", images=1, seed=1, size=(64, 96), classes=("box",))
+    other = tmp_path / "other" / "annotations.json"
+    with pytest.raises(UserError, match=f"{other}: expected categories of {scenes / 'annotations.json'}"):
+        train(make_config(eval_annotations=other, eval_images=tmp_path / "other" / "images"), progress=False)
+    assert not (tmp_path / "run").exists()
+    train(make_config(steps=1), progress=False)
+    with pytest.raises(UserError, match="run: already holds a run"):
+        train(make_config(steps=1), progress=False)
+
+
+def test_metrics_of_a_missing_file(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
