@@ -6,7 +6,7 @@
 """
 
 from .canvas import SceneObject
-from .sprites import CLASS_NAMES
+from .sprites import CLASS_NAMES, NEW_CLASS_NAMES
 from .writer import Scene, render_scene, write_dataset
 
-__all__ = ["CLASS_NAMES", "Scene", "SceneObject", "render_scene", "write_dataset"]
+__all__ = ["CLASS_NAMES", "NEW_CLASS_NAMES", "Scene", "SceneObject", "render_scene", "write_dataset"]

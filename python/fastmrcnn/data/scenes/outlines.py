@@ -91,6 +91,27 @@ def leaf_outline(rng: np.random.Generator) -> Outline:
     return Outline(np.concatenate([upper[:-1], lower[:0:-1]]))
 
 
+def moon_outline(rng: np.random.Generator) -> Outline:
+    """A crescent: a disc less another disc that overlaps it from one side."""
+    offset, radius = rng.uniform(0.45, 0.7), rng.uniform(0.75, 0.9)
+    x = (1 - radius**2 + offset**2) / (2 * offset)  # of the two points where the circles meet
+    outer_end, inner_end = np.arccos(x), np.arccos((x - offset) / radius)
+    outer_angles = np.linspace(outer_end, 2 * np.pi - outer_end, 40)
+    inner_angles = np.linspace(2 * np.pi - inner_end, inner_end, 40)[1:-1]
+    inner = _polar(inner_angles, np.full(len(inner_angles), radius)) + np.array([offset, 0.0])
+    return Outline(np.concatenate([_polar(outer_angles, np.ones(len(outer_angles))), inner]))
+
+
+def cross_outline(rng: np.random.Generator) -> Outline:
+    """Two bars of equal length at a right angle."""
+    half = rng.uniform(0.18, 0.36)
+    tip = np.sqrt(1 - half**2)
+    arm = np.array([[half, -half], [tip, -half], [tip, half]])
+    quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
+    arms = [arm @ np.linalg.matrix_power(quarter, turns).T for turns in range(4)]
+    return Outline(np.concatenate(arms))
+
+
 def coin_outline(rng: np.random.Generator, irregularity: float) -> Outline:
     """A struck coin: a circle with long waves, small nicks and, now and then, a straight chip.
 

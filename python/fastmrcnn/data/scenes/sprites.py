@@ -13,8 +13,10 @@ from .outlines import (
     Outline,
     box_outline,
     coin_outline,
+    cross_outline,
     disc_outline,
     leaf_outline,
+    moon_outline,
     rasterise,
     ring_outline,
     star_outline,
@@ -162,10 +164,15 @@ _CLASSES: dict[str, tuple[Callable[[np.random.Generator], Outline], Material]] =
     "ring": (ring_outline, _paint_ring),
     "leaf": (leaf_outline, _paint_leaf),
     "coin": (_coin, _paint_coin),
+    "moon": (moon_outline, _paint_star),
+    "cross": (cross_outline, _paint_box),
 }
 
-CLASS_NAMES: tuple[str, ...] = tuple(_CLASSES)
-"""Names of the classes that the scenes can show; ``write_dataset`` numbers them from 1 in this order."""
+CLASS_NAMES: tuple[str, ...] = ("ball", "box", "star", "ring", "leaf", "coin")
+"""The classes of the embedded data set; ``write_dataset`` numbers them from 1 in this order."""
+
+NEW_CLASS_NAMES: tuple[str, ...] = ("moon", "cross")
+"""Classes that the shipped weights were not trained on: something for fine-tuning to learn."""
 
 
 def draw_object(
@@ -179,7 +186,7 @@ def draw_object(
 
     Args:
         rng: source of the outline's and the surface's variety.
-        class_name: one of :data:`CLASS_NAMES`.
+        class_name: one of :data:`CLASS_NAMES` or :data:`NEW_CLASS_NAMES`.
         centre: (x, y) in image pixels.
         radius: of the circle that the object fits, pixels.
         light: unit vector in the image plane toward the light.

@@ -1,4 +1,4 @@
-"""Coloured scenes: 3 to 10 objects of all classes on a textured ground, sometimes with a crowd."""
+"""Coloured scenes: up to 10 objects of all classes on a textured ground, sometimes with a crowd."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from .camera import expose
 from .canvas import Canvas, SceneObject
 from .sprites import draw_object
 
-_CROWD_SHARE = 0.08  # of the scenes
 _ATTEMPTS_PER_OBJECT = 6
 _RADIUS_RANGE = (7.0, 72.0)  # pixels, drawn log-uniformly: tiny to large
 
 
 def draw_still_life(
-    rng: np.random.Generator, shape: tuple[int, int], classes: tuple[str, ...]
+    rng: np.random.Generator, shape: tuple[int, int], classes: tuple[str, ...], *, crowd: bool = False
 ) -> tuple[np.ndarray, list[SceneObject]]:
-    """Returns the image, uint8 [H, W, 3], and its objects from back to front."""
+    """Returns the image, uint8 [H, W, 3], and its objects from back to front; a ``crowd`` comes on top of them."""
     canvas = Canvas(draw_background(rng, shape))
     toward = rng.uniform(0, 2 * np.pi)
     light = (float(np.cos(toward)), float(np.sin(toward)))
@@ -27,9 +26,9 @@ def draw_still_life(
         length = 0.15 * radius + 1
         return -light[0] * length, -light[1] * length, softness * (0.4 + radius / 60), float(strength)
 
-    if rng.random() < _CROWD_SHARE:
+    if crowd:
         _scatter_crowd(rng, canvas, shape, classes, light)
-    wanted = int(rng.integers(3, 11))
+    wanted = int(rng.integers(4, 11))
     for _ in range(wanted * _ATTEMPTS_PER_OBJECT):
         radius = _draw_radius(rng, shape)
         centre = (float(rng.uniform(0, shape[1])), float(rng.uniform(0, shape[0])))

@@ -45,7 +45,7 @@ def render_scene(
     """Draw scene ``index`` of a split.
 
     The result depends on the arguments alone, so that any image of a set can be drawn without the others. Every third
-    scene is a tray of coins (where ``classes`` has them).
+    scene is a tray of coins (where ``classes`` has them), every twelfth has a crowd.
 
     Example:
         >>> from fastmrcnn.data.scenes import render_scene
@@ -57,7 +57,7 @@ def render_scene(
     height, width = (int(side) for side in rng.integers(size[0], size[1], 2, endpoint=True))
     if "coin" in classes and index % 3 == 2:
         return Scene(*draw_coin_tray(rng, (height, min(int(width * 1.2), height * 2))))
-    return Scene(*draw_still_life(rng, (height, width), classes))
+    return Scene(*draw_still_life(rng, (height, width), classes, crowd=index % 12 == 4))
 
 
 def write_dataset(

@@ -1,0 +1,121 @@
+"""Transforms keep image, boxes and masks together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmrcnn.data import Sample
+from fastmrcnn.data.masks import mask_boxes
+from fastmrcnn.data.transforms import ColorJitter, Compose, HorizontalFlip, RandomScale, Transform, VerticalFlip, resize
+
+
+def make_sample(height: int, width: int, objects: int, seed: int = 0) -> Sample:
+    """Filled rectangles; where a mask is true the image is white, elsewhere black."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros((objects, height, width), dtype=torch.bool)
+    for mask in masks:
+        y1, y2 = sorted(torch.randint(0, height + 1, (2,), generator=generator).tolist())
+        x1, x2 = sorted(torch.randint(0, width + 1, (2,), generator=generator).tolist())
+        mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
+        mask[min(y1, height - 1), min(x1, width - 1)] = True
+    image = (masks.any(dim=0).to(torch.uint8) * 255).expand(3, -1, -1)
+    areas = masks.flatten(1).sum(dim=1).float()
+    crowd = torch.zeros(objects, dtype=torch.bool)
+    return Sample(image, 1, Path("a.png"), mask_boxes(masks), torch.arange(objects), masks, crowd, areas)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+samples = st.builds(make_sample, st.integers(1, 20), st.integers(1, 20), st.integers(0, 4), seed=st.integers(0, 1000))
+
+
+@given(samples, st.sampled_from([HorizontalFlip(1.0), VerticalFlip(1.0)]))
+def test_flips_move_everything_and_undo_themselves(sample: Sample, flip: Transform) -> None:
+    flipped = flip(sample, generator())
+    assert torch.equal(flipped.boxes, mask_boxes(flipped.masks))
+    assert torch.equal(flipped.image[0] == 255, flipped.masks.any(dim=0))
+    back = flip(flipped, generator())
+    assert torch.equal(back.image, sample.image)
+    assert torch.equal(back.boxes, sample.boxes)
+    assert torch.equal(back.masks, sample.masks)
+
+
+def test_horizontal_means_left_and_right() -> None:
+    sample = make_sample(4, 6, 1)
+    flipped = HorizontalFlip(1.0)(sample, generator())
+    assert torch.equal(flipped.masks, sample.masks.flip(2))
+    assert torch.equal(flipped.boxes[:, [1, 3]], sample.boxes[:, [1, 3]])
+
+
+@given(samples, st.integers(1, 30), st.integers(1, 30))
+def test_resized_boxes_stay_about_their_masks(sample: Sample, height: int, width: int) -> None:
+    resized = resize(sample, height, width)
+    assert resized.image.shape == (3, height, width)
+    assert resized.masks.shape == (len(resized), height, width)
+    assert resized.masks.flatten(1).any(dim=1).all()
+    # A pixel is in the mask when its centre was: the box is off by half a pixel at most, rounding aside.
+    if len(resized):
+        assert (mask_boxes(resized.masks) - resized.boxes).abs().max() <= 0.501
+
+
+def test_areas_follow_the_scale() -> None:
+    sample = make_sample(8, 8, 2)
+    assert torch.equal(resize(sample, 16, 24).areas, sample.areas * 6)
+
+
+def test_objects_that_vanish_are_left_out_of_everything() -> None:
+    masks = torch.zeros((2, 40, 40), dtype=torch.bool)
+    masks[0, 1, 1] = True
+    masks[1, 10:30, 10:30] = True
+    sample = make_sample(40, 40, 2)
+    sample = Sample(sample.image, 1, sample.path, mask_boxes(masks), sample.labels, masks, sample.iscrowd, sample.areas)
+    small = resize(sample, 4, 4)
+    assert small.labels.tolist() == [1]
+    assert [len(t) for t in (small.boxes, small.masks, small.iscrowd, small.areas)] == [1, 1, 1, 1]
+
+
+@given(st.floats(0.3, 1), st.floats(1, 3), st.integers(0, 1000))
+def test_scales_stay_in_their_range(smallest: float, largest: float, seed: int) -> None:
+    scaled = RandomScale(smallest, largest)(make_sample(20, 20, 1), generator(seed))
+    assert round(20 * smallest) <= scaled.image.shape[1] <= round(20 * largest)
+
+
+def test_jitter_changes_colours_alone() -> None:
+    sample = make_sample(8, 8, 1)
+    sample = Sample(**{**vars(sample), "image": torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)})
+    changed = ColorJitter(0.5)(sample, generator(3))
+    assert changed.image.dtype == torch.uint8
+    assert not torch.equal(changed.image, sample.image)
+    assert changed.masks is sample.masks
+    assert torch.equal(ColorJitter(0.0)(sample, generator()).image, sample.image)
+
+
+def test_the_generator_alone_decides() -> None:
+    chain = Compose([HorizontalFlip(), VerticalFlip(), ColorJitter(0.3), RandomScale(0.5, 2.0)])
+    sample = make_sample(12, 9, 2)
+    first, second = chain(sample, generator(5)), chain(sample, generator(5))
+    assert torch.equal(first.image, second.image)
+    assert torch.equal(first.masks, second.masks)
+    flips = [HorizontalFlip(0.5)(sample, generator(seed)) is sample for seed in range(40)]
+    assert 8 < sum(flips) < 32
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: HorizontalFlip(1.5), r"HorizontalFlip: probability must be in 0\.\.1; got 1\.5"),
+        (lambda: VerticalFlip(-1), r"VerticalFlip: probability must be in 0\.\.1; got -1"),
+        (lambda: ColorJitter(float("nan")), r"ColorJitter: strength must be in 0\.\.1; got nan"),
+        (lambda: RandomScale(2.0, 1.0), r"RandomScale: 0 < smallest <= largest must hold; got 2\.0, 1\.0"),
+    ],
+)
+def test_values_out_of_range(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]
