@@ -40,8 +40,8 @@ def test_mask_is_blended_within_its_contour() -> None:
     image = np.full((60, 80, 3), 100, dtype=np.uint8)
     picture = np.array(draw_instances(image, [[0, 0, 0, 0]], masks=[rectangle(10, 30, 20, 50)], opacity=0.25))
     assert tuple(picture[10, 20]) == tuple(picture[29, 49]) == colour_of(0)  # contour
-    blended = np.rint(0.75 * 100 + 0.25 * np.array(colour_of(0)))
-    assert np.array_equal(picture[11:29, 21:49], np.broadcast_to(blended, (18, 28, 3)))
+    blended = 0.75 * 100 + 0.25 * np.array(colour_of(0))
+    assert np.abs(picture[11:29, 21:49] - blended).max() <= 1  # opacity is rounded to a 255th
     assert (picture[31:, 51:] == 100).all()
 
 

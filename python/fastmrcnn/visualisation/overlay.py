@@ -61,14 +61,14 @@ def draw_instances(
     """
     canvas = _canvas(image, zoom)
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * zoom  # [N, 4]
-    finite: np.ndarray = np.isfinite(corners).all(axis=1)  # [N]
+    finite = np.asarray(np.isfinite(corners).all(axis=1))  # [N]
     corners[~finite] = 0.0
     _check(len(corners), colour_by, opacity, masks=masks, labels=labels, names=names, scores=scores)
     colours = _colours(len(corners), labels, colour_by)
     width = line_width(canvas.size)
 
     if masks is not None:
-        canvas = _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
+        _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
     draw = ImageDraw.Draw(canvas)
     for index in _largest_first(_areas(corners)):
         if finite[index]:
@@ -154,22 +154,13 @@ def _crop(mask: Mask, zoom: int) -> _Crop:
 
 def _draw_masks(
     canvas: Image.Image, crops: Sequence[_Crop], colours: Sequence[Colour], opacity: float, width: int
-) -> Image.Image:
+) -> None:
     """Blend the masks, each with its contour, over the canvas: large ones first, so that small ones stay on top."""
-    pixels = np.array(canvas)  # [H, W, 3]
-    height, image_width = pixels.shape[:2]
     for index in _largest_first(np.array([crop.bitmap.size for crop in crops])):
-        crop, colour = crops[index], np.array(colours[index], dtype=np.float32)
-        left, top = max(crop.x, 0), max(crop.y, 0)
-        right = min(crop.x + crop.bitmap.shape[1], image_width)
-        bottom = min(crop.y + crop.bitmap.shape[0], height)
-        if left >= right or top >= bottom:
-            continue
-        bitmap = crop.bitmap[top - crop.y : bottom - crop.y, left - crop.x : right - crop.x]
-        region = pixels[top:bottom, left:right]  # a view
-        region[bitmap] = np.rint(region[bitmap] * (1 - opacity) + colour * opacity).astype(np.uint8)
-        region[bitmap & ~_eroded(bitmap, width)] = colours[index]
-    return Image.fromarray(pixels)
+        crop = crops[index]
+        if crop.bitmap.size:
+            alpha = np.where(_eroded(crop.bitmap, width), round(255 * opacity), 255) * crop.bitmap
+            canvas.paste(colours[index], (crop.x, crop.y), Image.fromarray(alpha.astype(np.uint8)))
 
 
 def _eroded(bitmap: np.ndarray, steps: int) -> np.ndarray:
