@@ -20,7 +20,7 @@ from fastmrcnn.files import atomic_path
 
 from .canvas import SceneObject
 from .coin_tray import draw_coin_tray
-from .sprites import CLASS_NAMES
+from .sprites import CLASS_NAMES, NEW_CLASS_NAMES
 from .still_life import draw_still_life
 
 _JPEG_QUALITY = 92
@@ -80,7 +80,8 @@ def write_dataset(
         seed: with ``split``, determines every pixel; image ``i`` does not depend on ``images``.
         split: name of the split, which begins the file names; different splits of one seed share no image.
         size: smallest and largest side of an image in pixels (coin trays are up to 1.2 times as wide).
-        classes: subset of :data:`CLASS_NAMES` to show; categories are numbered from 1 in this order.
+        classes: names of :data:`CLASS_NAMES` or :data:`NEW_CLASS_NAMES` to show; categories are numbered from 1 in
+            this order.
 
     Returns:
         The path of ``annotations.json``.
@@ -146,6 +147,7 @@ def _check(images: int, seed: int, size: tuple[int, int], classes: tuple[str, ..
         raise UserError(f"write_dataset: seed must not be negative; got {seed}")
     if not 64 <= size[0] <= size[1]:
         raise UserError(f"write_dataset: size must be (smallest, largest) with 64 <= smallest <= largest; got {size}")
-    unknown = [name for name in classes if name not in CLASS_NAMES]
+    known = (*CLASS_NAMES, *NEW_CLASS_NAMES)
+    unknown = [name for name in classes if name not in known]
     if unknown or not classes or len(set(classes)) != len(classes):
-        raise UserError(f"write_dataset: classes must be distinct names of {', '.join(CLASS_NAMES)}; got {classes}")
+        raise UserError(f"write_dataset: classes must be distinct names of {', '.join(known)}; got {classes}")
