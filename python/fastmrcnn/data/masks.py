@@ -41,7 +41,7 @@ def segmentation_to_rle(segmentation: Segmentation, height: int, width: int) -> 
 
     Example:
         >>> segmentation_to_rle([[0, 0, 2, 0, 2, 3, 0, 3]], 4, 4)
-        {'size': [4, 4], 'counts': '03133'}
+        {'size': [4, 4], 'counts': '03108'}
     """
     check_segmentation(segmentation, height, width)
     if isinstance(segmentation, list):

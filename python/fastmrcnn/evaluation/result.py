@@ -31,7 +31,7 @@ class EvaluationResult:
     """Average precision and recall of boxes and masks.
 
     Attributes:
-        box: the twelve :data:`METRICS` of boxes, each in 0..1, or NaN where the data set has no object to measure it on.
+        box: the twelve :data:`METRICS` of boxes, each in 0..1, or NaN where there is no object to measure it on.
         mask: the same of masks; all NaN when the model gives no masks.
         per_class: for each class its ``box_ap``, ``box_ap50``, ``mask_ap`` and ``mask_ap50``.
         table: COCO's standard text, twelve lines for boxes, twelve for masks; -1 where nothing can be measured.
