@@ -28,7 +28,7 @@ class Label:
 
 def font_size(size: tuple[int, int]) -> int:
     """The height of text, in pixels, on an image of this (width, height)."""
-    return min(max(9, round(max(size) / 50)), 40)
+    return min(max(9, round(max(size) / 45)), 40)
 
 
 def draw_labels(canvas: Image.Image, labels: Sequence[Label]) -> None:

@@ -202,7 +202,7 @@ def image_data(picture: Picture) -> str:
 def _img(picture: Picture, description: str) -> str:
     width, height = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
     source = image_data(picture)
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description)}" decoding="async">'
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description)}">'
 
 
 def _caption(text: str) -> str:
