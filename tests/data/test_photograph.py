@@ -23,7 +23,7 @@ def test_twenty_four_coins_that_do_not_touch() -> None:
     assert sides.min() >= 35
     assert sides.max() < 66
     # Roundish: an ellipse fills pi / 4 of its box.
-    assert ((sample.areas / sides.prod(dim=1) - torch.pi / 4).abs() < 0.03).all()
+    assert ((sample.areas / sides.prod(dim=1) - torch.pi / 4).abs() < 0.05).all()
 
 
 def test_coins_are_brighter_than_the_ground_around_them() -> None:
