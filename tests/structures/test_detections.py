@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from fastmrcnn.ops import paste_masks
@@ -104,8 +107,9 @@ def test_masks_are_pasted_by_the_method(method: str) -> None:
 def test_rle_encodes_the_masks(method: str) -> None:
     coco_mask = pytest.importorskip("pycocotools.mask", reason="pycocotools, the reference, is not installed")
     found = some(5, paste_method=method)
-    decoded = np.stack([coco_mask.decode(encoding) for encoding in found.rle])
-    assert np.array_equal(decoded.astype(bool), found.masks.numpy())
+    for encoding, mask in zip(found.rle, found.masks, strict=True):
+        expected = coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+        assert encoding == {"size": [30, 40], "counts": expected["counts"].decode()}
 
 
 def test_mask_head_output_with_its_channel_is_taken() -> None:
@@ -185,20 +189,21 @@ def test_wrong_shapes_are_refused(changes: dict[str, object], message: str) -> N
         some(4, **changes)
 
 
-@pytest.mark.parametrize("method", ["exact", "torchvision"])
-def test_plot_colours_exactly_the_masks(method: str) -> None:
-    """Drawn from crops, the picture shows the masks that were pasted into the whole image."""
-    size = (90, 120)
-    boxes = torch.tensor([[-8.0, 3.3, 31.7, 60.2], [60.5, 20.1, 118.9, 95.0]])
-    found = some(2, boxes=boxes, image_size=size, paste_method=method, labels=torch.tensor([0, 1]))
-    # Without labels the boxes would hide part of the mask: compare away from both.
-    picture = np.array(found.plot(np.zeros((*size, 3), np.uint8), opacity=1.0))
-    drawn = picture.any(axis=2)
-    masks = found.masks.any(dim=0).numpy()
-    interior = np.zeros(size, dtype=bool)
-    interior[30:58, 2:29] = interior[45:88, 63:116] = True
-    assert np.array_equal(drawn[interior], masks[interior])
-    assert 0.2 < masks[interior].mean() < 0.8
+@given(
+    seed=st.integers(0, 2**32 - 1), method=st.sampled_from(["exact", "torchvision"]), side=st.sampled_from([1, 7, 28])
+)
+def test_plot_draws_exactly_the_masks(seed: int, method: str, side: int) -> None:
+    """Drawn from crops, the picture shows the bitmaps that are pasted into the whole image."""
+    height, width = 61, 83
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.rand(1, 2, generator=generator) * 120 - 30
+    boxes = torch.cat([first, first + torch.rand(1, 2, generator=generator) * 90], dim=1)
+    probabilities = torch.rand(1, side, side, generator=generator) * 0.6 + 0.2
+    found = some(1, boxes=boxes, mask_probs=probabilities, image_size=(height, width), paste_method=method)
+    image = np.zeros((height, width, 3), np.uint8)
+    without_masks = np.array(dataclasses.replace(found, mask_probs=None).plot(image))
+    drawn = np.array(found.plot(image, opacity=1.0)).any(axis=2)
+    assert np.array_equal(drawn, found.masks[0].numpy() | without_masks.any(axis=2))
 
 
 def test_plot_takes_the_source_or_an_image(tmp_path: object) -> None:

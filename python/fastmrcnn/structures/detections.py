@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastmrcnn.ops import RLE, paste_masks, paste_masks_rle
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
 from fastmrcnn.structures.soft_paste import paste_soft_masks
 from fastmrcnn.visualisation.overlay import draw_instances
@@ -73,6 +74,7 @@ class Detections:
             index = slice(index, index + 1 or None)
         elif not isinstance(index, slice):
             index = torch.as_tensor(index, device=self.boxes.device)
+            index = index.reshape(1) if index.ndim == 0 else index
             if index.numel() == 0 and index.dtype != torch.bool:
                 index = index.long()  # an empty list is read as float
         chosen = index
@@ -102,15 +104,11 @@ class Detections:
         They are pasted anew at each access (a hundred bitmaps of a photograph take 100 MB, too much to keep
         by default): hold on to the result. ``rle`` is the compact form.
         """
-        from fastmrcnn.ops import paste_masks
-
         return paste_masks(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
 
     @cached_property
-    def rle(self) -> list[dict[str, Any]]:
+    def rle(self) -> list[RLE]:
         """COCO run-length encodings ``{"size": [height, width], "counts": str}``, made without bitmaps."""
-        from fastmrcnn.ops import paste_masks_rle
-
         return paste_masks_rle(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
 
     def filter(self, *, score: float | None = None, classes: Collection[str] | None = None) -> Detections:
@@ -212,8 +210,6 @@ class Detections:
 
     def _mask_crops(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
         """Each bitmap cropped to its box, with the (x, y) of the crop: no need to paste whole images."""
-        from fastmrcnn.ops import paste_masks
-
         probabilities = self._require_masks()
         height, width = self.image_size
         reach = 1 / max(probabilities.shape[-1], 1)  # a mask is pasted with a frame one cell wide around the box
