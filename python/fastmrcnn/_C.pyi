@@ -36,3 +36,21 @@ def nms(
     keep: Tensor,
     count: Tensor,
 ) -> None: ...
+def roi_align(
+    context: Context,
+    input: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    output: Tensor,
+) -> None: ...
+def roi_align_backward(
+    context: Context,
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    grad_input: Tensor,
+) -> None: ...

@@ -7,10 +7,14 @@ traces under `torch.compile` and `torch.export`.
 from fastmrcnn.ops.anchors import generate_anchors
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
+from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
+from fastmrcnn.ops.roi_align import RoIAlign, roi_align
 
 __all__ = [
+    "FrozenBatchNorm2d",
+    "RoIAlign",
     "batched_nms",
     "box_area",
     "box_convert",
@@ -25,4 +29,5 @@ __all__ = [
     "masks_to_boxes",
     "nms",
     "remove_small_boxes",
+    "roi_align",
 ]

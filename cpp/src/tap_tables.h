@@ -1,0 +1,64 @@
+// The samples of RoIAlign as tables of weighted pixels, one per RoI and axis: built once, used for all channels, by the
+// forward and the backward pass alike.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "fastmrcnn/geometry/roi.h"
+#include "kernels/roi_align_kernel.h"
+
+namespace fastmrcnn {
+
+// Of the feature map and the pooled grid.
+struct PooledShape {
+  std::int64_t images, height, width;
+  std::int64_t bins_y, bins_x;
+};
+
+// Consecutive RoIs of one image in the order of work.
+struct RoiGroup {
+  std::int64_t image, begin, end;
+};
+
+// The order in which RoIs are worked through: by image, then by place, so that neighbours find each other's pixels in
+// the cache. Depends on the RoIs alone, so that sums in this order are reproducible.
+struct RoiOrder {
+  std::vector<std::int64_t> rois;
+  std::vector<RoiGroup> groups;  // of at most kRoisPerGroup
+};
+
+constexpr std::int64_t kRoisPerGroup = 16;
+
+// Throws when a batch index is not within [0, images): `roi_align: rois[3] has batch index 7; expected ...`.
+template <class T>
+RoiOrder order_rois(const char* op, const geometry::Roi<T>* rois, std::int64_t count, const PooledShape& shape,
+                    double spatial_scale);
+
+template <class T>
+class TapTables {
+ public:
+  TapTables() = default;
+  TapTables(const geometry::Roi<T>* rois, const std::int64_t* order, std::int64_t count, const PooledShape& shape,
+            const geometry::Sampling<T>& sampling);
+
+  TapTables(const TapTables&) = delete;
+  TapTables& operator=(const TapTables&) = delete;
+  TapTables(TapTables&&) = default;
+  TapTables& operator=(TapTables&&) = default;
+
+  const RoiTaps<T>* data() const { return rois_.data(); }
+  std::int64_t size() const { return static_cast<std::int64_t>(rois_.size()); }
+
+ private:
+  AxisTaps<T> append_axis(const geometry::AxisBins<T>& axis, std::int64_t bins, std::int64_t size);
+  void append_tap(std::size_t bin_begin, std::int32_t index, T weight);
+  void resolve(AxisTaps<T>& axis, std::size_t& begin, std::size_t& tap) const;
+
+  std::vector<std::int32_t> begin_;
+  std::vector<std::int32_t> index_;
+  std::vector<T> weight_;
+  std::vector<RoiTaps<T>> rois_;
+};
+
+}  // namespace fastmrcnn

@@ -1,0 +1,47 @@
+"""Differentiable operators: a kernel and its derivative, registered with torch, callable without its dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.ops._library import LIBRARY, is_plain_eager, register_kernel
+
+__all__ = ["differentiable"]
+
+
+def differentiable(
+    name: str,
+    kernel: Callable[..., Any],
+    setup_context: Callable[[Any, tuple[Any, ...], Any], None],
+    backward: Callable[..., tuple[Tensor | None, ...]],
+) -> Callable[..., Any]:
+    """Registers the kernel and the derivative of an operator that `LIBRARY` has defined, and returns its caller.
+
+    Args:
+        name: of the operator.
+        kernel: computes it from its positional arguments, without regard to autograd.
+        setup_context, backward: as `torch.autograd.Function` and `torch.library.register_autograd` both take them.
+            The gradient is with respect to the first argument.
+
+    Returns:
+        A function of the operator's positional arguments. In plain eager mode it skips the dispatcher, which would cost
+        more than a small kernel; under compilers, tracers, modes and transforms it calls the registered operator.
+    """
+    register_kernel(name, kernel)
+    torch.library.register_autograd(f"fastmrcnn::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+    operator = getattr(torch.ops.fastmrcnn, name).default
+    members: dict[str, Callable[..., Any]] = {"forward": kernel, "setup_context": setup_context, "backward": backward}
+    eager = type(name, (torch.autograd.Function,), {key: staticmethod(member) for key, member in members.items()})
+
+    def call(*arguments: Any) -> Any:
+        if not is_plain_eager(*[argument for argument in arguments if isinstance(argument, Tensor)]):
+            return operator(*arguments)
+        if arguments[0].requires_grad and torch.is_grad_enabled():
+            return eager.apply(*arguments)  # type: ignore[attr-defined]
+        return kernel(*arguments)
+
+    return call
