@@ -88,11 +88,10 @@ class CocoEvaluator:
     def summarize(self) -> EvaluationResult:
         """Measure everything that was added so far; may be called again after more updates."""
         truth = self._ground_truth()
-        boxes = [{key: value for key, value in r.items() if key != "segmentation"} for r in self.results]
-        # Without its box a result's area is that of its mask, which decides between small, medium and large.
-        masks = [{k: v for k, v in r.items() if k != "bbox"} for r in self.results if "segmentation" in r]
-        box = _measure(truth, boxes, "bbox")
-        mask = _measure(truth, masks, "segm") if len(masks) == len(boxes) else _nothing_measured(truth)
+        with_masks = [result for result in self.results if "segmentation" in result]
+        box = _measure(truth, self.results, "bbox")
+        measurable = len(with_masks) == len(self.results)
+        mask = _measure(truth, with_masks, "segm") if measurable else _nothing_measured(truth)
         per_class = {
             name: {
                 "box_ap": box.class_ap[name],
@@ -178,9 +177,10 @@ class _Measurement:
 
 def _measure(truth: dict[str, Any], results: list[dict[str, Any]], kind: str) -> _Measurement:
     """Measure ``results`` by boxes (``kind`` "bbox") or by masks ("segm")."""
-    # The library adds keys to the dicts that it is given.
-    coco_truth = COCO({key: [dict(entry) for entry in entries] for key, entries in truth.items()})
-    evaluation = COCOeval_faster(coco_truth, coco_truth.loadRes(results), iouType=kind)
+    # The library adds keys to the dicts that it is given. Its own loadRes refuses an empty list before version 1.8.
+    document = {key: [dict(entry) for entry in entries] for key, entries in truth.items()}
+    found = document | {"annotations": _as_annotations(results, kind)}
+    evaluation = COCOeval_faster(COCO(document), COCO(found), iouType=kind)
     lines: list[str] = []
     evaluation.print_function = lines.append
     evaluation.evaluate()
@@ -198,6 +198,20 @@ def _measure(truth: dict[str, Any], results: list[dict[str, Any]], kind: str) ->
         {name: _mean_of_defined(values[0]) for name, values in by_class.items()},
         "".join(f"{line}\n" for line in lines[:12]),
     )
+
+
+def _as_annotations(results: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Results with what the library asks of annotations; the area decides between small, medium and large."""
+    annotations = []
+    for number, result in enumerate(results, 1):
+        annotation = {key: result[key] for key in ("image_id", "category_id", "score")}
+        if kind == "bbox":
+            shape = {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
+        else:
+            rle = result["segmentation"]
+            shape = {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist(), "area": float(coco_mask.area(rle))}
+        annotations.append(annotation | shape | {"id": number, "iscrowd": 0})
+    return annotations
 
 
 def _nothing_measured(truth: dict[str, Any]) -> _Measurement:
