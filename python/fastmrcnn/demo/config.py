@@ -14,6 +14,8 @@ class DemoConfig:
 
     # Folder for report.html, metrics.json and everything that the demo makes on its way.
     output: Path = Path("fastmrcnn-demo")
+    # The weights to show: the shipped "tiny", or a file that knows the same classes.
+    weights: str = "tiny"
     # Held-out images that are predicted and evaluated.
     images: int = 24
     # Optimizer steps of fine-tuning.
