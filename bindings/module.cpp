@@ -8,6 +8,7 @@
 #include "fastmrcnn/ops/decode_boxes.h"
 #include "fastmrcnn/ops/generate_anchors.h"
 #include "fastmrcnn/ops/nms.h"
+#include "fastmrcnn/ops/paste_masks.h"
 #include "fastmrcnn/ops/roi_align.h"
 #include "fastmrcnn/parallel.h"
 #include "tensor_caster.h"
@@ -54,6 +55,8 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "decode_boxes", &cpu::decode_boxes);
   bind(module, "generate_anchors", &cpu::generate_anchors);
   bind(module, "nms", &cpu::nms);
+  bind(module, "paste_masks", &cpu::paste_masks);
+  bind(module, "paste_masks_rle", &cpu::paste_masks_rle);
   bind(module, "roi_align", &cpu::roi_align);
   bind(module, "roi_align_backward", &cpu::roi_align_backward);
 }

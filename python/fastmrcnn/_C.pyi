@@ -36,6 +36,21 @@ def nms(
     keep: Tensor,
     count: Tensor,
 ) -> None: ...
+def paste_masks(
+    context: Context, masks: Tensor, boxes: Tensor, method: str, fused_position: bool, threshold: float, pasted: Tensor
+) -> None: ...
+def paste_masks_rle(
+    context: Context,
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    method: str,
+    fused_position: bool,
+    threshold: float,
+    strings: Tensor,
+    lengths: Tensor,
+) -> None: ...
 def roi_align(
     context: Context,
     input: Tensor,

@@ -10,9 +10,11 @@ from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, mask
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
+from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
 
 __all__ = [
+    "RLE",
     "FrozenBatchNorm2d",
     "RoIAlign",
     "batched_nms",
@@ -28,6 +30,8 @@ __all__ = [
     "generate_anchors",
     "masks_to_boxes",
     "nms",
+    "paste_masks",
+    "paste_masks_rle",
     "remove_small_boxes",
     "roi_align",
 ]

@@ -1,0 +1,63 @@
+#pragma once
+
+#include "fastmrcnn/geometry/mask_paste.h"
+#include "kernels/kernel.h"
+
+namespace fastmrcnn {
+
+// How a value is computed from its four neighbours, and when it belongs to the mask.
+enum class PasteRule {
+  exact,           // rows, then columns; a * wa + b * wb; value >= threshold
+  resized,         // torch's resizing to a large output: rows, then columns; fma(a, wa, b * wb); value > threshold
+  resized_corners  // torch's resizing to a small output: a chain over the four corners; value > threshold
+};
+
+// The taps of consecutive pixels of one axis.
+template <class T>
+struct AxisTaps {
+  int32_t* index;
+  T *near, *far;
+  int64_t count;
+};
+
+// Pixel rows [begin, end) that lie between the same two rows of the mask.
+struct RowSegment {
+  int32_t index;
+  int64_t begin, end;
+};
+
+// One mask on its way into the image. `mask` is the padded mask, `side` its size and pitch.
+template <class T>
+struct PasteJob {
+  PasteRule rule;
+  T threshold;
+  const T* mask;
+  int64_t side;
+  AxisTaps<T> x, y;
+  const RowSegment* segments;  // of y; for column_transitions only
+  int64_t segment_count;
+};
+
+// Fill the taps of pixels first, first + 1, ...; `fused` as in geometry::resized_tap.
+FASTMRCNN_DECLARE_KERNEL(void resized_taps_f32(int64_t first, float scale, bool fused, const AxisTaps<float>& taps))
+FASTMRCNN_DECLARE_KERNEL(void resized_taps_f64(int64_t first, double scale, bool fused, const AxisTaps<double>& taps))
+FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f32(int64_t first, float low, float high, int64_t mask_size,
+                                               const AxisTaps<float>& taps))
+FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f64(int64_t first, double low, double high, int64_t mask_size,
+                                               const AxisTaps<double>& taps))
+
+// Writes the job's y.count rows of x.count pixels (0 or 1), `pitch` bytes apart. `workspace` holds 2 * x.count values.
+FASTMRCNN_DECLARE_KERNEL(void paste_rows_f32(const PasteJob<float>& job, uint8_t* pixels, int64_t pitch,
+                                             float* workspace))
+FASTMRCNN_DECLARE_KERNEL(void paste_rows_f64(const PasteJob<double>& job, uint8_t* pixels, int64_t pitch,
+                                             double* workspace))
+
+// The rows at which column `column` changes between 0 and 1, starting from 0 and ending in 0 (at y.count if need be):
+// writes at most y.count + 1 of them and returns how many. The job's mask is transposed here; `workspace` holds `side`
+// values.
+FASTMRCNN_DECLARE_KERNEL(int64_t column_transitions_f32(const PasteJob<float>& job, int64_t column, int32_t* rows,
+                                                        float* workspace))
+FASTMRCNN_DECLARE_KERNEL(int64_t column_transitions_f64(const PasteJob<double>& job, int64_t column, int32_t* rows,
+                                                        double* workspace))
+
+}  // namespace fastmrcnn

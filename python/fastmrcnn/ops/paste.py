@@ -1,0 +1,173 @@
+"""Pasting the mask head's small masks into the image, to bitmaps or straight to COCO run-length encoding."""
+
+from __future__ import annotations
+
+import functools
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastmrcnn.ops._library import LIBRARY, as_native_float, context, is_plain_eager, native, register_kernel
+
+__all__ = ["RLE", "paste_masks", "paste_masks_rle"]
+
+
+class RLE(TypedDict):
+    """A mask in COCO's compressed run-length encoding."""
+
+    size: list[int]
+    """[height, width] of the image in pixels."""
+    counts: str
+    """Run lengths down the columns, zeros first, in COCO's text form."""
+
+
+LIBRARY.define(
+    "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, str method) -> Tensor"
+)
+
+
+def _paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, method: str) -> Tensor:
+    # Fresh zeroed memory from the operating system: pages that no mask touches are never written.
+    pasted = torch.from_numpy(np.zeros((masks.shape[0], height, width), dtype=np.bool_)).to(masks.device)
+    masks, boxes = _native_inputs(masks, boxes)
+    native.paste_masks(context(masks), masks, boxes, method, _fuses_position(masks.dtype), threshold, pasted)
+    return pasted
+
+
+register_kernel("paste_masks", _paste_masks)
+
+
+@torch.library.register_fake("fastmrcnn::paste_masks", lib=LIBRARY)
+def _paste_masks_fake(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, method: str) -> Tensor:
+    return masks.new_empty((masks.shape[0], height, width), dtype=torch.bool)
+
+
+def _native_inputs(masks: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    masks, boxes = (as_native_float(tensor.detach()).contiguous() for tensor in (masks, boxes))
+    return masks, boxes
+
+
+def _fuses_position(dtype: torch.dtype) -> bool:
+    """Whether torch, resizing to a large output, rounds a pixel's source position once (fused) or twice."""
+    return dtype == torch.float64 or _torch_fuses_position()
+
+
+@functools.cache
+def _torch_fuses_position() -> bool:
+    """The answer for float32, where torch's builds differ (2.13 fuses, 2.15 does not), so the torch at hand is asked.
+
+    torchvision's paste depends on it where a value lies at the threshold. Between two cells of values 0 and 1 a pixel's
+    value is its position.
+    """
+    with torch.inference_mode(False), torch.device("cpu"):
+        cells = torch.tensor([[[[0.0, 1.0]]]])
+        resized = torch.nn.functional.interpolate(cells, size=(1, 200), mode="bilinear")[0, 0, 0]
+        scale, centres = torch.tensor(2.0) / 200, torch.arange(200) + 0.5
+        position = (scale.double() * centres.double() - 0.5).float()  # the product is exact in float64
+        return torch.equal(resized, position.clamp(0, 1))
+
+
+def _squares(op: str, masks: Tensor) -> Tensor:
+    if masks.dim() == 4 and masks.shape[1] == 1:
+        masks = masks[:, 0]
+    if masks.dim() != 3 or masks.shape[1] != masks.shape[2] or masks.shape[1] == 0:
+        raise ValueError(f"{op}: masks must be [N, M, M] or [N, 1, M, M] with M > 0; got {list(masks.shape)}")
+    return masks
+
+
+def _check_image(op: str, image_size: tuple[int, int]) -> tuple[int, int]:
+    height, width = (int(side) for side in image_size)
+    if height < 0 or width < 0:
+        raise ValueError(f"{op}: image_size must be (height, width) in pixels; got {tuple(image_size)}")
+    return height, width
+
+
+def paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    method: str = "exact",
+) -> Tensor:
+    """Pastes each mask into the image at its box and thresholds it.
+
+    The methods differ by up to a pixel at the outline:
+
+    - "exact" is detectron2's: the mask is stretched over its box without rounding, interpolated bilinearly with zeros
+      beyond it, and a pixel is set when the value at its centre is at least the threshold (`grid_sample` with
+      `align_corners=False`). Worth about half a point of COCO mask AP.
+    - "torchvision" is that of torchvision's models: the mask is padded by a cell, its box grown as much and truncated
+      to whole pixels, the mask resized to it, and a pixel is set when its value is greater than the threshold. Equal,
+      pixel for pixel, to torchvision's soft paste compared with `>`, on x86-64 with float32 masks and boxes.
+
+    Args:
+        masks: `[N, M, M]` or `[N, 1, M, M]` floating point, probabilities. Half precision is computed in float32.
+        boxes: `[N, 4]` floating point, x1, y1, x2, y2 in image pixels.
+        image_size: (height, width) of the image in pixels.
+        threshold: probability from which on a pixel belongs to the mask, in (0, 1].
+        method: "exact" or "torchvision".
+
+    Returns:
+        `[N, height, width]` bool. A box without area, reversed, or with a coordinate that is not finite gives an empty
+        mask (in torchvision's method a box without area gives what torchvision gives, about a pixel). Not
+        differentiable; deterministic.
+
+    Raises:
+        ValueError: a shape, the threshold or the method is not as stated.
+
+    Example:
+        >>> mask = torch.ones(1, 2, 2)
+        >>> paste_masks(mask, torch.tensor([[1.0, 0.0, 3.0, 2.0]]), (2, 4)).int()
+        tensor([[[0, 1, 1, 0],
+                 [0, 1, 1, 0]]], dtype=torch.int32)
+    """
+    masks = _squares("paste_masks", masks)
+    height, width = _check_image("paste_masks", image_size)
+    kernel = _paste_masks if is_plain_eager(masks, boxes) else torch.ops.fastmrcnn.paste_masks.default
+    return kernel(masks, boxes, height, width, threshold, method)
+
+
+def paste_masks_rle(
+    masks: Tensor,
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    method: str = "exact",
+) -> list[RLE]:
+    """`paste_masks` straight to COCO run-length encoding, without the bitmaps: the same pixels, many times faster.
+
+    Args:
+        masks, boxes, image_size, threshold, method: as for `paste_masks`; fewer than 2^32 pixels an image.
+
+    Returns:
+        For each mask `{"size": [height, width], "counts": str}`, string for string what pycocotools' `encode` makes of
+        its bitmap (there as bytes); JSON-able, and read by pycocotools and faster-coco-eval.
+
+    Raises:
+        ValueError: a shape, the threshold or the method is not as stated, or the image is too large.
+
+    Example:
+        >>> paste_masks_rle(torch.ones(1, 2, 2), torch.tensor([[1.0, 0.0, 3.0, 2.0]]), (2, 4))
+        [{'size': [2, 4], 'counts': '242'}]
+    """
+    masks = _squares("paste_masks_rle", masks)
+    height, width = _check_image("paste_masks_rle", image_size)
+    masks, boxes = (tensor.cpu() for tensor in _native_inputs(masks, boxes))
+    fused = _fuses_position(masks.dtype)
+    lengths = np.empty(masks.shape[0], dtype=np.int64)
+    capacity = 64 + 8 * width  # an outline crosses most columns twice
+    while True:
+        strings = np.empty((masks.shape[0], capacity), dtype=np.uint8)
+        native.paste_masks_rle(context(masks), masks, boxes, height, width, method, fused, threshold, strings, lengths)
+        longest = int(lengths.max(initial=0))
+        if longest <= capacity:
+            break
+        capacity = longest
+    return [
+        {"size": [height, width], "counts": string[:length].tobytes().decode("ascii")}
+        for string, length in zip(strings, lengths, strict=True)
+    ]
