@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.sources import find_images, unique_stems
 

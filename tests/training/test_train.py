@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -109,9 +108,10 @@ def interrupt_at_step(step: int, config: TrainConfig) -> None:
             signal.raise_signal(signal.SIGINT)
         return losses(self, *arguments)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MaskRCNN, "losses", interrupted)
-        train(config, progress=False)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, progress=False)
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
@@ -133,8 +133,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
 
 def test_divergence_names_step_and_images_and_keeps_the_last_checkpoint(make_config: MakeConfig) -> None:
     config = make_config(steps=20, learning_rate=1e18, warmup_steps=0, gradient_clip=0.0, checkpoint_every=1)
-    with pytest.raises(UserError) as caught, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numbers beyond float32 on the way to NaN
+    with pytest.raises(UserError) as caught:
         train(config, progress=False)
     message = str(caught.value)
     assert "training diverged: " in message
@@ -192,7 +191,7 @@ def test_the_callers_random_state_is_untouched(make_config: MakeConfig) -> None:
 def test_refusals(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run: expected a run to resume; there is no checkpoint in it"):
         train(make_config(), resume=True, progress=False)
-    with pytest.raises(UserError, match="nowhere.json"):
+    with pytest.raises(UserError, match=r"nowhere\.json"):
         train(make_config(train_annotations=tmp_path / "nowhere.json"), progress=False)
     with pytest.raises(UserError, match="device must be auto, cpu or an accelerator of this machine; got 'abacus'"):
         train(make_config(device="abacus"), progress=False)

@@ -89,9 +89,9 @@ class Predict(PredictConfig):
     images: tyro.conf.Positional[tuple[str, ...]]
 
     def run(self) -> None:
-        from fastmrcnn.inference.predict import predict
+        from fastmrcnn.inference.stream import predict_files
 
-        summary = predict(self)
+        summary = predict_files(self)
         rate = summary.images / max(summary.seconds, 1e-9)
         print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
         print(f"written to {summary.output}")

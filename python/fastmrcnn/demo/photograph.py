@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
@@ -35,7 +34,7 @@ class SegmentedPhotograph:
 def segment_photograph(model: MaskRCNN) -> SegmentedPhotograph:
     """Segment the photograph that ships with the package and compare with its outlines."""
     with resources.as_file(resources.files("fastmrcnn") / "assets") as assets:
-        [sample] = CocoDataset(assets / "coins.json", Path(assets))
+        sample = CocoDataset(assets / "coins.json", assets)[0]
     found = model.predict(sample.image).filter(score=SCORE)
     matched = count_matches([encode_rle(mask.numpy()) for mask in sample.masks], found)
     return SegmentedPhotograph(sample, found, len(sample), matched, len(found) - matched)

@@ -15,7 +15,7 @@ from fastmrcnn.demo.scenes import SegmentedScenes
 from fastmrcnn.structures import Detections
 from fastmrcnn.visualisation.curves import loss_panel
 from fastmrcnn.visualisation.overlay import draw_instances
-from fastmrcnn.visualisation.report import Report
+from fastmrcnn.visualisation.report import Cell, Report
 
 SHOWN_SCENES = 8
 SHOWN_SCORE = 0.5
@@ -63,9 +63,10 @@ def _scenes_section(report: Report, scenes: SegmentedScenes) -> None:
     _compare(report, scenes)
     columns = ["class", "box AP", "box AP50", "mask AP", "mask AP50"]
     keys = ["box_ap", "box_ap50", "mask_ap", "mask_ap50"]
-    rows = [[name, *(values[key] for key in keys)] for name, values in scenes.evaluation.per_class.items()]
     total = scenes.evaluation
-    report.table(columns, [*rows, ["all", total.box_ap, total.box["AP50"], total.mask_ap, total.mask_ap50]])
+    rows: list[list[Cell]] = [[name, *(values[key] for key in keys)] for name, values in total.per_class.items()]
+    rows.append(["all", total.box_ap, total.box_ap50, total.mask_ap, total.mask_ap50])
+    report.table(columns, rows)
 
 
 def _photograph_section(report: Report, photograph: SegmentedPhotograph) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastmrcnn.inference.config import PredictConfig
     from fastmrcnn.inference.device import resolve_device
-    from fastmrcnn.inference.predict import PredictSummary, predict, predict_images, read_ahead
     from fastmrcnn.inference.sources import find_images
+    from fastmrcnn.inference.stream import PredictSummary, predict_files, predict_images, read_ahead
 
 __all__ = [
     "PredictConfig",
     "PredictSummary",
     "find_images",
-    "predict",
+    "predict_files",
     "predict_images",
     "read_ahead",
     "resolve_device",
@@ -23,11 +23,11 @@ __all__ = [
 
 _HOME = {
     "PredictConfig": "config",
-    "PredictSummary": "predict",
+    "PredictSummary": "stream",
     "find_images": "sources",
-    "predict": "predict",
-    "predict_images": "predict",
-    "read_ahead": "predict",
+    "predict_files": "stream",
+    "predict_images": "stream",
+    "read_ahead": "stream",
     "resolve_device": "device",
 }
 

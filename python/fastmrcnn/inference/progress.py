@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -10,18 +12,30 @@ from tqdm import tqdm
 LOG_INTERVAL = 30.0  # seconds between updates where stderr is a file or a pipe: each one is a new line there
 
 
-def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initial: int = 0) -> tqdm[Any]:
+@contextmanager
+def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initial: int = 0) -> Iterator[tqdm[Any]]:
     """A bar over ``total`` items with rate and time left; ``shown=False`` gives one that prints nothing.
+
+    When the block raises, the bar disappears, so that the error message stands alone.
 
     >>> with progress_bar(2, "predict", "image", shown=False) as bar:
     ...     _ = bar.update()
     """
-    return tqdm(
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
         total=total,
         initial=initial,
         desc=what,
         unit=unit,
         disable=not shown,
         dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else LOG_INTERVAL,
+        mininterval=0.1 if terminal else LOG_INTERVAL,
+        delay=0 if terminal else 1,
     )
+    try:
+        yield bar
+    except BaseException:
+        bar.leave = False
+        raise
+    finally:
+        bar.close()

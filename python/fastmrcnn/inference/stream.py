@@ -46,7 +46,7 @@ class PredictSummary:
     seconds: float
 
 
-def predict(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
+def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
     """Segment ``config.images`` and write the results under ``config.output``.
 
     ``predictions.json`` holds the COCO results of all images, ``overlays/NAME.jpg`` the image with its instances drawn.
@@ -56,8 +56,8 @@ def predict(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
     Raises:
         UserError: a source without images, an image that does not decode or has no id, weights that do not load.
 
-    >>> from fastmrcnn.inference import PredictConfig, predict
-    >>> predict(PredictConfig(images=("photos", "more/*.png")))  # doctest: +SKIP
+    >>> from fastmrcnn.inference import PredictConfig, predict_files
+    >>> predict_files(PredictConfig(images=("photos", "more/*.png")))  # doctest: +SKIP
     """
     start = time.monotonic()
     paths = find_images(config.images)

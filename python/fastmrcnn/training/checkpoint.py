@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,16 +28,16 @@ def save_checkpoint(
     output: Path,
     model: MaskRCNN,
     optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
+    step: int,
     *,
     keep: int,
 ) -> Path:
-    """Write the checkpoint of ``state["step"]`` finished steps; of the older ones keep the newest ``keep`` - 1."""
-    folder = output / "checkpoints" / f"step-{state['step']:08d}"
+    """Write the checkpoint of ``step`` finished steps; of the older ones keep the newest ``keep`` - 1."""
+    folder = output / "checkpoints" / f"step-{step:08d}"
     with atomic_directory(folder) as temporary:
         save_model(model, temporary / "weights.safetensors")
         save_file(optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
-        write_json(temporary / "state.json", {"format": FORMAT, **state}, indent=2)
+        write_json(temporary / "state.json", {"format": FORMAT, "step": step}, indent=2)
     for older in checkpoint_folders(output)[:-keep]:
         shutil.rmtree(older)
     return folder
@@ -50,10 +49,10 @@ def checkpoint_folders(output: Path) -> list[Path]:
     return sorted(folder for folder in folders if re.fullmatch(r"step-\d+", folder.name))
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> tuple[MaskRCNN, dict[str, torch.Tensor], dict[str, Any]]:
-    """Model, optimizer tensors (CPU) and state of a checkpoint; ``UserError`` names the missing or broken file."""
+def load_checkpoint(folder: Path, device: torch.device) -> tuple[MaskRCNN, dict[str, torch.Tensor], int]:
+    """Model, optimizer tensors (CPU) and number of finished steps; ``UserError`` names a missing or broken file."""
     state = read_json(folder / "state.json", expected="the state of a checkpoint")
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
         raise UserError(f"{folder / 'state.json'}: expected a checkpoint of format {FORMAT}")
     model = load_model(folder / "weights.safetensors", device=device)
     path = folder / "optimizer.safetensors"
@@ -61,7 +60,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[MaskRCNN, dict[
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
-    return model, tensors, state
+    return model, tensors, state["step"]
 
 
 def optimizer_tensors(model: MaskRCNN, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -84,5 +83,6 @@ def restore_optimizer(
         parameter = parameters.get(name)
         if parameter is None or (tensor.ndim > 0 and tensor.shape != parameter.shape):
             raise UserError(f"{source}: the optimizer state {full_name!r} does not fit the model")
-        # Step counts stay on the CPU, where PyTorch's optimizers keep them.
-        optimizer.state[parameter][key] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+        # Step counts stay on the CPU, where PyTorch's optimizers keep them; moments take the parameter's memory layout.
+        value = tensor if tensor.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+        optimizer.state[parameter][key] = value

@@ -84,14 +84,13 @@ class Trainer:
         if resume:
             if not checkpoints:
                 raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
-            self.model, tensors, state = load_checkpoint(checkpoints[-1], self.device)
-            self.step, self.best_mask_ap = state["step"], state["best_mask_ap"]
+            self.model, tensors, self.step = load_checkpoint(checkpoints[-1], self.device)
         else:
             if checkpoints:
                 raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
             self.model, tensors = starting_model(config, self.train_data, self.device), {}
-            self.step, self.best_mask_ap = 0, -1.0
-        # Channels-last weights make channels-last features, on which convolutions run 1.3 to 1.6 times as fast on a CPU.
+            self.step = 0
+        # Channels-last weights make channels-last features, on which a CPU convolves 1.3 to 1.6 times as fast.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, config)
         restore_optimizer(self.model, self.optimizer, tensors, self.output)
@@ -99,34 +98,23 @@ class Trainer:
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
     def run(self, interrupt: InterruptFlag) -> TrainResult:
-        """All remaining steps, with evaluations and checkpoints on their way."""
-        config, start, first_step = self.config, time.monotonic(), self.step
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        write_json(self.output / "config.json", config.to_dict(), indent=2)
-        self.log = MetricsLog(self.output / "metrics.jsonl", first_step=self.step)
-        bar = progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=self.step)
-        with bar, contextlib.closing(self.log):
-            self.last_step_end = time.monotonic()
-            for images, targets, samples in training_loader(self.train_data, config, self.step):
-                row = self._step(images, targets, samples)
-                self.log.write(row)
-                bar.update()
-                bar.set_postfix_str(_summary(row), refresh=False)
-                if interrupt.requested:
-                    self._stop(bar)
-                last = self.step == self.total_steps
-                if last or _due(self.step, config.evaluate_every):
-                    self._evaluate(bar)
-                if last or _due(self.step, config.checkpoint_every):
-                    self._checkpoint()
-                self.last_step_end = time.monotonic()
+        """All remaining steps, with checkpoints and evaluations on their way."""
+        start, first_step = time.monotonic(), self.step
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        write_json(self.output / "config.json", self.config.to_dict(), indent=2)
+        with (
+            progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=self.step) as bar,
+            MetricsLog(self.output / "metrics.jsonl", first_step=self.step) as self.log,
+        ):
+            self.best_mask_ap = max((row["mask_ap"] or 0.0 for row in self.log.kept if "mask_ap" in row), default=-1.0)
+            self._train_steps(bar, interrupt)
             if self.step == first_step:  # the resumed run was already complete
                 self._evaluate(bar)
         save_model(self.model, self.output / "last.safetensors")
         metrics = read_metrics(self.output / "metrics.jsonl")
         save_curves(metrics, self.output / "curves.png")
-        images_seen = (self.step - first_step) * config.batch_size
+        images_seen = (self.step - first_step) * self.config.batch_size
         return TrainResult(
             output=self.output,
             model=self.model.eval(),
@@ -136,6 +124,23 @@ class Trainer:
             evaluation=self.evaluation,
             metrics=metrics,
         )
+
+    def _train_steps(self, bar: tqdm[Any], interrupt: InterruptFlag) -> None:
+        config = self.config
+        self.last_step_end = time.monotonic()
+        for images, targets, samples in training_loader(self.train_data, config, self.step):
+            row = self._step(images, targets, samples)
+            self.log.write(row)
+            bar.set_postfix_str(_summary(row), refresh=False)
+            bar.update()
+            if interrupt.requested:
+                self._stop(bar)
+            last = self.step == self.total_steps
+            if last or _due(self.step, config.checkpoint_every):
+                self._checkpoint()
+            if last or _due(self.step, config.evaluate_every):
+                self._evaluate(bar)
+            self.last_step_end = time.monotonic()
 
     def _step(self, images: Any, targets: Any, samples: Any) -> dict[str, Any]:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
@@ -206,8 +211,7 @@ class Trainer:
             save_model(self.model, self.output / "best.safetensors")
 
     def _checkpoint(self) -> Path:
-        state = {"step": self.step, "best_mask_ap": self.best_mask_ap}
-        return save_checkpoint(self.output, self.model, self.optimizer, state, keep=self.config.keep_checkpoints)
+        return save_checkpoint(self.output, self.model, self.optimizer, self.step, keep=self.config.keep_checkpoints)
 
     def _stop(self, bar: tqdm[Any]) -> None:
         """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""

@@ -18,15 +18,18 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, first_step: int = 0) -> None:
         """Open ``path``; rows after ``first_step`` finished steps (written by a run that was cut short) are dropped."""
-        kept = [row for row in read_metrics(path) if row["step"] <= first_step]
-        write_text(path, "".join(_line(row) for row in kept))
+        self.kept = [row for row in read_metrics(path) if row["step"] <= first_step]
+        write_text(path, "".join(_line(row) for row in self.kept))
         self._stream = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> MetricsLog:
+        return self
 
     def write(self, row: dict[str, Any]) -> None:
         self._stream.write(_line(row))
         self._stream.flush()
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stream.close()
 
 

@@ -26,7 +26,7 @@ PRESETS = {
 
 
 def open_datasets(config: TrainConfig) -> tuple[CocoDataset, CocoDataset | None]:
-    """The training data and the evaluation data, whose categories must be among those of the training data (by name)."""
+    """Training data, and evaluation data whose categories must (by name) be among those of the training data."""
     train_data = CocoDataset(config.train_annotations, config.train_images)
     if len(train_data) == 0:
         raise UserError(f"{config.train_annotations}: expected images to train on; 'images' is empty")

@@ -1,0 +1,159 @@
+"""Prediction over files: streaming, names, ids, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fastmrcnn.inference.stream as stream
+from fastmrcnn.errors import UserError
+from fastmrcnn.inference import PredictConfig, predict_files, read_ahead
+from fastmrcnn.models import MaskRCNN, tiny
+from fastmrcnn.weights import save_model
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random tiny model that finds something at any threshold of 0.05."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_model(MaskRCNN(tiny(("a", "b"), (3, 7))), path)
+    return str(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten image files of different sizes, ``1.jpg`` to ``10.jpg``."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.random.default_rng(0)
+    for number in range(1, 11):
+        size = (40 + number, 64, 3)
+        Image.fromarray(pixels.integers(0, 256, size, dtype=np.uint8)).save(folder / f"{number}.jpg")
+    return folder
+
+
+def config_for(photos: Path, weights_file: str, **changes: Any) -> PredictConfig:
+    defaults: dict[str, Any] = {
+        "images": (str(photos),),
+        "weights": weights_file,
+        "output": photos.parent / "found",
+        "score_threshold": 0.05,
+        "device": "cpu",
+    }
+    return PredictConfig(**(defaults | changes))
+
+
+def test_a_folder(photos: Path, weights: str) -> None:
+    summary = predict_files(config_for(photos, weights, batch_size=3), progress=False)
+    found = photos.parent / "found"
+    assert (summary.images, summary.broken, summary.output) == (10, [], found)
+    assert sorted(path.name for path in found.iterdir()) == ["images.json", "overlays", "predictions.json"]
+    listed = json.loads((found / "images.json").read_text())
+    assert [entry["id"] for entry in listed] == list(range(1, 11))
+    assert [Path(entry["file_name"]).name for entry in listed] == [f"{number}.jpg" for number in range(1, 11)]
+    for number in range(1, 11):
+        with Image.open(found / "overlays" / f"{number}.jpg") as overlay:
+            assert overlay.size == (64, 40 + number)
+    results = json.loads((found / "predictions.json").read_text())
+    assert len(results) == summary.detections > 0
+    assert {result["category_id"] for result in results} <= {3, 7}
+    for result in results:
+        assert result["segmentation"]["size"] == [40 + result["image_id"], 64]
+        assert result["score"] >= 0.05
+
+
+def test_batches_change_nothing_but_speed(photos: Path, weights: str) -> None:
+    documents = []
+    for name, size in (("one", 1), ("all", 10)):
+        config = config_for(photos, weights, output=photos.parent / name, batch_size=size, overlays=False)
+        predict_files(config, progress=False)
+        documents.append(json.loads((photos.parent / name / "predictions.json").read_text()))
+        assert not (photos.parent / name / "overlays").exists()
+    assert [result["image_id"] for result in documents[0]] == sorted(result["image_id"] for result in documents[0])
+    assert {result["image_id"] for result in documents[0]} == {result["image_id"] for result in documents[1]}
+
+
+def test_equal_names_from_different_folders(photos: Path, weights: str) -> None:
+    other = photos / "other"
+    other.mkdir()
+    (photos / "1.jpg").rename(other / "2.jpg")
+    predict_files(config_for(photos, weights, images=(str(photos / "2.jpg"), str(other))), progress=False)
+    assert sorted(path.name for path in (photos.parent / "found" / "overlays").iterdir()) == ["2-2.jpg", "2.jpg"]
+
+
+def test_ids_from_annotations(photos: Path, weights: str) -> None:
+    annotations = photos.parent / "a.json"
+    images = [{"id": 100 + n, "file_name": f"photos/{n}.jpg", "height": 40 + n, "width": 64} for n in range(1, 11)]
+    annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    config = config_for(photos, weights, annotations=annotations, overlays=False)
+    predict_files(config, progress=False)
+    found = photos.parent / "found"
+    assert {result["image_id"] for result in json.loads((found / "predictions.json").read_text())} <= set(
+        range(101, 111)
+    )
+    assert not (found / "images.json").exists()
+    Image.new("RGB", (32, 32)).save(photos / "stranger.png")
+    with pytest.raises(UserError, match=r"stranger\.png: expected an image that .*a\.json lists"):
+        predict_files(config, progress=False)
+
+
+def test_a_broken_image_leaves_nothing_behind(photos: Path, weights: str) -> None:
+    (photos / "9.jpg").write_bytes((photos / "9.jpg").read_bytes()[:200])
+    with pytest.raises(UserError, match=r"9\.jpg: expected an image file; it does not decode"):
+        predict_files(config_for(photos, weights), progress=False)
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
+
+
+def test_a_broken_image_may_be_skipped(photos: Path, weights: str) -> None:
+    (photos / "4.jpg").write_text("no image")
+    summary = predict_files(config_for(photos, weights, skip_broken=True, batch_size=4), progress=False)
+    assert summary.images == 9
+    [line] = summary.broken
+    assert line == f"{photos / '4.jpg'}: expected an image file; it is in no image format, or damaged"
+    assert not (photos.parent / "found" / "overlays" / "4.jpg").exists()
+    assert len(list((photos.parent / "found" / "overlays").iterdir())) == 9
+
+
+def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: str) -> None:
+    found = photos.parent / "found"
+    found.mkdir()
+    (found / "notes.txt").write_text("mine")
+    (found / "predictions.json").write_text("old")
+    predict_files(config_for(photos / "1.jpg", weights, output=found), progress=False)
+    assert (found / "notes.txt").read_text() == "mine"
+    assert json.loads((found / "predictions.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "no.safetensors"}, "no.safetensors: "),
+        ({"output": Path(__file__)}, "test_predict.py: expected a folder to write to; this is a file"),
+        ({"annotations": Path("no.json")}, "no.json: expected COCO annotations; there is no such file"),
+        ({"device": "abacus"}, "device must be auto, cpu or an accelerator of this machine; got 'abacus'"),
+    ],
+)
+def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        predict_files(config_for(photos, weights, **changes), progress=False)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
+
+
+def test_reading_ahead_is_bounded_and_in_order(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    read_image = stream.read_image
+    monkeypatch.setattr(stream, "read_image", lambda path: (started.append(path), read_image(path))[1])
+    paths = [photos / f"{number}.jpg" for number in range(1, 11)]
+    reading = read_ahead(paths, ahead=3)
+    assert next(reading)[0] == paths[0]
+    assert len(started) <= 3
+    assert [path for path, _ in reading] == paths[1:]
