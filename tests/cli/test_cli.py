@@ -90,7 +90,7 @@ def test_help_does_not_load_torch() -> None:
     [
         (["unknown"], "unknown"),
         (["train"], "--train-annotations"),
-        (["train", "--batchsize", "2"], "--batch-size"),
+        (["demo", "--imagess", "2"], "--images"),
         (["predict", "a.jpg", "--batch-size", "many"], "many"),
     ],
 )

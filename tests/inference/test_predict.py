@@ -137,7 +137,7 @@ def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: s
         ({"weights": "no.safetensors"}, "no.safetensors: "),
         ({"output": Path(__file__)}, "test_predict.py: expected a folder to write to; this is a file"),
         ({"annotations": Path("no.json")}, "no.json: expected COCO annotations; there is no such file"),
-        ({"device": "abacus"}, "device must be auto, cpu or an accelerator of this machine; got 'abacus'"),
+        ({"device": "abacus"}, "device must be auto, cpu or an accelerator that this build supports; got 'abacus'"),
     ],
 )
 def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: str) -> None:

@@ -67,9 +67,11 @@ def with_config_files(words: Sequence[str]) -> list[str]:
         saved = Path(resume) / "config.json"
         if not saved.exists():
             raise UserError(f"{resume}: expected the output folder of a training run; there is no config.json in it")
-        options |= read_config_fields(saved) | {"output": resume}
+        options |= read_config_fields(saved)
     if config is not None:
         options |= read_config_fields(Path(config))
+    if resume is not None:
+        options["output"] = resume  # the folder may have moved since it was written
     return [words[0], *_as_words(options), *words[1:]]
 
 

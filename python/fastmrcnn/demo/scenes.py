@@ -29,6 +29,7 @@ def segment_scenes(model: MaskRCNN, dataset: CocoDataset, *, progress: bool) -> 
     evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
     pairs = []
     seconds = 0.0
+    model.predict([dataset[0].image])  # the first call allocates and warms up; it is not timed
     with progress_bar(len(dataset), "predict", "image", shown=progress) as bar:
         for sample in (dataset[index] for index in range(len(dataset))):
             start = time.perf_counter()
