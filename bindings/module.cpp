@@ -9,7 +9,9 @@
 #include "fastmrcnn/ops/generate_anchors.h"
 #include "fastmrcnn/ops/nms.h"
 #include "fastmrcnn/ops/paste_masks.h"
+#include "fastmrcnn/ops/position_sensitive.h"
 #include "fastmrcnn/ops/roi_align.h"
+#include "fastmrcnn/ops/roi_pool.h"
 #include "fastmrcnn/parallel.h"
 #include "tensor_caster.h"
 
@@ -57,6 +59,12 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "nms", &cpu::nms);
   bind(module, "paste_masks", &cpu::paste_masks);
   bind(module, "paste_masks_rle", &cpu::paste_masks_rle);
+  bind(module, "ps_roi_align", &cpu::ps_roi_align);
+  bind(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward);
+  bind(module, "ps_roi_pool", &cpu::ps_roi_pool);
+  bind(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward);
   bind(module, "roi_align", &cpu::roi_align);
   bind(module, "roi_align_backward", &cpu::roi_align_backward);
+  bind(module, "roi_pool", &cpu::roi_pool);
+  bind(module, "roi_pool_backward", &cpu::roi_pool_backward);
 }

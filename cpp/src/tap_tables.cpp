@@ -47,19 +47,12 @@ RoiOrder order_rois(const char* op, const geometry::Roi<T>* rois, std::int64_t c
 }
 
 template <class T>
+template <class Rule>
 TapTables<T>::TapTables(const geometry::Roi<T>* rois, const std::int64_t* order, std::int64_t count,
-                        const PooledShape& shape, const geometry::Sampling<T>& sampling) {
+                        const PooledShape& shape, const Rule& rule) {
   rois_.reserve(count);
   begin_.reserve(count * (shape.bins_y + shape.bins_x + 2));
-  for (std::int64_t k = 0; k < count; ++k) {
-    const geometry::Roi<T>& roi = rois[order[k]];
-    auto y = geometry::axis_bins(roi.y1, roi.y2, shape.bins_y, sampling);
-    auto x = geometry::axis_bins(roi.x1, roi.x2, shape.bins_x, sampling);
-    if (y.samples == 0 || x.samples == 0) y = x = {};
-    const AxisTaps<T> y_taps = append_axis(y, shape.bins_y, shape.height);
-    const AxisTaps<T> x_taps = append_axis(x, shape.bins_x, shape.width);
-    rois_.push_back({order[k], y_taps, x_taps});
-  }
+  for (std::int64_t k = 0; k < count; ++k) append_roi(order[k], rois[order[k]], shape, rule);
   std::size_t begin = 0, tap = 0;
   for (RoiTaps<T>& roi : rois_) {
     resolve(roi.y, begin, tap);
@@ -67,23 +60,38 @@ TapTables<T>::TapTables(const geometry::Roi<T>* rois, const std::int64_t* order,
   }
 }
 
+template <class T>
+void TapTables<T>::append_roi(std::int64_t row, const geometry::Roi<T>& roi, const PooledShape& shape,
+                              const geometry::Sampling<T>& sampling) {
+  auto y = geometry::axis_bins(roi.y1, roi.y2, shape.bins_y, sampling);
+  auto x = geometry::axis_bins(roi.x1, roi.x2, shape.bins_x, sampling);
+  if (y.samples == 0 || x.samples == 0) y = x = {};
+  const auto y_taps = append_axis(shape.bins_y, [&](std::int64_t bin) { append_samples(y, bin, shape.height); });
+  const auto x_taps = append_axis(shape.bins_x, [&](std::int64_t bin) { append_samples(x, bin, shape.width); });
+  rois_.push_back({row, y_taps, x_taps});
+}
+
+template <class T>
+void TapTables<T>::append_roi(std::int64_t row, const geometry::Roi<T>& roi, const PooledShape& shape,
+                              const geometry::Quantised<T>& rule) {
+  const auto y = geometry::pixel_bins(roi.y1, roi.y2, shape.bins_y, rule);
+  const auto x = geometry::pixel_bins(roi.x1, roi.x2, shape.bins_x, rule);
+  const auto y_taps = append_axis(
+      shape.bins_y, [&](std::int64_t bin) { append_range(geometry::pixels_of_bin(y, bin, shape.height, rule)); });
+  const auto x_taps = append_axis(
+      shape.bins_x, [&](std::int64_t bin) { append_range(geometry::pixels_of_bin(x, bin, shape.width, rule)); });
+  rois_.push_back({row, y_taps, x_taps});
+}
+
 // The pointers of the result stay null until the vectors have stopped growing.
 template <class T>
-AxisTaps<T> TapTables<T>::append_axis(const geometry::AxisBins<T>& axis, std::int64_t bins, std::int64_t size) {
+template <class AppendBin>
+AxisTaps<T> TapTables<T>::append_axis(std::int64_t bins, const AppendBin& append_bin) {
   const std::size_t axis_begin = index_.size();
   AxisTaps<T> taps{nullptr, nullptr, nullptr, static_cast<std::int32_t>(bins), 0, -1};
   begin_.push_back(0);
   for (std::int64_t bin = 0; bin < bins; ++bin) {
-    const std::size_t bin_begin = index_.size();
-    const geometry::SampleRange range = geometry::samples_on_map(axis, bin, size);
-    for (std::int64_t k = range.begin; k < range.end; ++k) {
-      // Ascending positions, also where a reversed RoI has negative bins.
-      const std::int64_t sample = axis.bin < T(0) ? range.begin + range.end - 1 - k : k;
-      const auto pixels = geometry::linear_taps(geometry::sample_position(axis, bin, sample), size);
-      append_tap(bin_begin, pixels.low, pixels.weight_low);
-      append_tap(bin_begin, pixels.high, pixels.weight_high);
-    }
-    for (std::size_t t = bin_begin; t < index_.size(); ++t) weight_[t] /= static_cast<T>(axis.samples);
+    append_bin(bin);
     begin_.push_back(static_cast<std::int32_t>(index_.size() - axis_begin));
   }
   if (index_.size() > axis_begin) {
@@ -92,6 +100,28 @@ AxisTaps<T> TapTables<T>::append_axis(const geometry::AxisBins<T>& axis, std::in
     taps.last = *last;
   }
   return taps;
+}
+
+template <class T>
+void TapTables<T>::append_samples(const geometry::AxisBins<T>& axis, std::int64_t bin, std::int64_t size) {
+  const std::size_t bin_begin = index_.size();
+  const geometry::SampleRange range = geometry::samples_on_map(axis, bin, size);
+  for (std::int64_t k = range.begin; k < range.end; ++k) {
+    // Ascending positions, also where a reversed RoI has negative bins.
+    const std::int64_t sample = axis.bin < T(0) ? range.begin + range.end - 1 - k : k;
+    const auto pixels = geometry::linear_taps(geometry::sample_position(axis, bin, sample), size);
+    append_tap(bin_begin, pixels.low, pixels.weight_low);
+    append_tap(bin_begin, pixels.high, pixels.weight_high);
+  }
+  for (std::size_t t = bin_begin; t < index_.size(); ++t) weight_[t] /= static_cast<T>(axis.samples);
+}
+
+template <class T>
+void TapTables<T>::append_range(const geometry::PixelRange& range) {
+  for (std::int64_t pixel = range.begin; pixel < range.end; ++pixel) {
+    index_.push_back(static_cast<std::int32_t>(pixel));
+    weight_.push_back(T(1) / static_cast<T>(range.end - range.begin));
+  }
 }
 
 // Positions ascend, so a pixel that the bin has already is one of its last two.
@@ -121,5 +151,13 @@ template RoiOrder order_rois(const char*, const geometry::Roi<float>*, std::int6
 template RoiOrder order_rois(const char*, const geometry::Roi<double>*, std::int64_t, const PooledShape&, double);
 template class TapTables<float>;
 template class TapTables<double>;
+template TapTables<float>::TapTables(const geometry::Roi<float>*, const std::int64_t*, std::int64_t, const PooledShape&,
+                                     const geometry::Sampling<float>&);
+template TapTables<double>::TapTables(const geometry::Roi<double>*, const std::int64_t*, std::int64_t,
+                                      const PooledShape&, const geometry::Sampling<double>&);
+template TapTables<float>::TapTables(const geometry::Roi<float>*, const std::int64_t*, std::int64_t, const PooledShape&,
+                                     const geometry::Quantised<float>&);
+template TapTables<double>::TapTables(const geometry::Roi<double>*, const std::int64_t*, std::int64_t,
+                                      const PooledShape&, const geometry::Quantised<double>&);
 
 }  // namespace fastmrcnn

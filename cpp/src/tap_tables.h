@@ -1,10 +1,11 @@
-// The samples of RoIAlign as tables of weighted pixels, one per RoI and axis: built once, used for all channels, by the
-// forward and the backward pass alike.
+// The pixels that a RoI averages as tables of weights, one per axis: built once, used for all channels, by the forward
+// and the backward pass alike.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "fastmrcnn/geometry/quantised_roi.h"
 #include "fastmrcnn/geometry/roi.h"
 #include "kernels/roi_align_kernel.h"
 
@@ -39,8 +40,11 @@ template <class T>
 class TapTables {
  public:
   TapTables() = default;
+
+  // `rule` says which pixels a bin averages: geometry::Sampling<T> or geometry::Quantised<T>.
+  template <class Rule>
   TapTables(const geometry::Roi<T>* rois, const std::int64_t* order, std::int64_t count, const PooledShape& shape,
-            const geometry::Sampling<T>& sampling);
+            const Rule& rule);
 
   TapTables(const TapTables&) = delete;
   TapTables& operator=(const TapTables&) = delete;
@@ -49,9 +53,18 @@ class TapTables {
 
   const RoiTaps<T>* data() const { return rois_.data(); }
   std::int64_t size() const { return static_cast<std::int64_t>(rois_.size()); }
+  const RoiTaps<T>* begin() const { return data(); }
+  const RoiTaps<T>* end() const { return data() + size(); }
 
  private:
-  AxisTaps<T> append_axis(const geometry::AxisBins<T>& axis, std::int64_t bins, std::int64_t size);
+  void append_roi(std::int64_t row, const geometry::Roi<T>& roi, const PooledShape& shape,
+                  const geometry::Sampling<T>& sampling);
+  void append_roi(std::int64_t row, const geometry::Roi<T>& roi, const PooledShape& shape,
+                  const geometry::Quantised<T>& rule);
+  template <class AppendBin>
+  AxisTaps<T> append_axis(std::int64_t bins, const AppendBin& append_bin);
+  void append_samples(const geometry::AxisBins<T>& axis, std::int64_t bin, std::int64_t size);
+  void append_range(const geometry::PixelRange& range);
   void append_tap(std::size_t bin_begin, std::int32_t index, T weight);
   void resolve(AxisTaps<T>& axis, std::size_t& begin, std::size_t& tap) const;
 

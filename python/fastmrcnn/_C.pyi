@@ -51,6 +51,36 @@ def paste_masks_rle(
     strings: Tensor,
     lengths: Tensor,
 ) -> None: ...
+def ps_roi_align(
+    context: Context,
+    input: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    sampling_ratio: int,
+    output: Tensor,
+) -> None: ...
+def ps_roi_align_backward(
+    context: Context,
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    sampling_ratio: int,
+    grad_input: Tensor,
+) -> None: ...
+def ps_roi_pool(
+    context: Context,
+    input: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    output: Tensor,
+) -> None: ...
+def ps_roi_pool_backward(
+    context: Context,
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    grad_input: Tensor,
+) -> None: ...
 def roi_align(
     context: Context,
     input: Tensor,
@@ -67,5 +97,20 @@ def roi_align_backward(
     spatial_scale: float,
     sampling_ratio: int,
     aligned: bool,
+    grad_input: Tensor,
+) -> None: ...
+def roi_pool(
+    context: Context,
+    input: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    output: Tensor,
+    argmax: Tensor,
+) -> None: ...
+def roi_pool_backward(
+    context: Context,
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
     grad_input: Tensor,
 ) -> None: ...

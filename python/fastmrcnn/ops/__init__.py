@@ -11,12 +11,18 @@ from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
 from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
+from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
+from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
+from fastmrcnn.ops.roi_pool import RoIPool, roi_pool
 
 __all__ = [
     "RLE",
     "FrozenBatchNorm2d",
+    "PSRoIAlign",
+    "PSRoIPool",
     "RoIAlign",
+    "RoIPool",
     "batched_nms",
     "box_area",
     "box_convert",
@@ -32,6 +38,9 @@ __all__ = [
     "nms",
     "paste_masks",
     "paste_masks_rle",
+    "ps_roi_align",
+    "ps_roi_pool",
     "remove_small_boxes",
     "roi_align",
+    "roi_pool",
 ]

@@ -1,0 +1,64 @@
+// What the contracts of the pooling operators share.
+//
+// features [N, C, H, W] float32 or float64, dense in NCHW or NHWC order: the input, or its gradient;
+// rois [K, 5] batch index, x1, y1, x2, y2 in image pixels, in the dtype of the features;
+// pooled [K, channels, height, width], dense in the order of the features: the output, or its gradient.
+//
+// A RoI with a NaN or an infinity pools to zeros and passes no gradient. A batch index outside [0, N) is an error.
+// Results are deterministic and independent of the number of threads; sums are in the features' dtype.
+#pragma once
+
+#include <limits>
+
+#include "fastmrcnn/check.h"
+#include "fastmrcnn/tensor.h"
+
+namespace fastmrcnn {
+
+struct NamedTensor {
+  const char* name;
+  const TensorView& tensor;
+};
+
+inline void check_same_order(const char* op, const NamedTensor& a, const NamedTensor& b) {
+  check((a.tensor.is_contiguous() && b.tensor.is_contiguous()) ||
+            (a.tensor.is_channels_last() && b.tensor.is_channels_last()),
+        op, ": ", a.name, " and ", b.name, " must both be contiguous or both channels-last");
+}
+
+inline void check_roi_pooling(const char* op, const NamedTensor& features, const TensorView& rois,
+                              const NamedTensor& pooled, std::int64_t channels) {
+  constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
+  const TensorView &map = features.tensor, &bins = pooled.tensor;
+  check(map.shape[2] < kMostPixels && map.shape[3] < kMostPixels, op, ": ", features.name,
+        " must have sides below 2^31 pixels; got ", shape_of(map));
+  check_shape(op, "rois", rois, {-1, 5}, "[K, 5]");
+  check_dtype(op, "rois", rois, map.dtype);
+  check_contiguous(op, "rois", rois);
+  check_shape(op, pooled.name, bins, {rois.shape[0], channels, -1, -1}, "[K, channels, height, width] for K rois");
+  check_dtype(op, pooled.name, bins, map.dtype);
+  check(bins.shape[2] > 0 && bins.shape[3] > 0, op, ": output_size must be positive; got [", bins.shape[2], ", ",
+        bins.shape[3], "]");
+  check_same_order(op, features, pooled);
+}
+
+// Pooling that keeps the channels.
+inline void check_roi_pooling(const char* op, const NamedTensor& features, const TensorView& rois,
+                              const NamedTensor& pooled) {
+  check_shape(op, features.name, features.tensor, {-1, -1, -1, -1}, "[N, C, H, W]");
+  check_roi_pooling(op, features, rois, pooled, features.tensor.shape[1]);
+}
+
+// Position-sensitive pooling: each bin has channels of its own.
+inline void check_position_sensitive(const char* op, const NamedTensor& features, const TensorView& rois,
+                                     const NamedTensor& pooled) {
+  check_shape(op, features.name, features.tensor, {-1, -1, -1, -1}, "[N, C, H, W]");
+  check_shape(op, pooled.name, pooled.tensor, {-1, -1, -1, -1}, "[K, channels, height, width]");
+  const std::int64_t bins = pooled.tensor.shape[2] * pooled.tensor.shape[3];
+  const std::int64_t channels = bins > 0 ? features.tensor.shape[1] / bins : 0;
+  check(channels * bins == features.tensor.shape[1], op, ": ", features.name, " must have a multiple of ",
+        pooled.tensor.shape[2], " x ", pooled.tensor.shape[3], " channels; got ", shape_of(features.tensor));
+  check_roi_pooling(op, features, rois, pooled, channels);
+}
+
+}  // namespace fastmrcnn
