@@ -35,9 +35,9 @@ def run_demo(config: DemoConfig, *, progress: bool = True) -> dict[str, Any]:
     start = time.monotonic()
     device = resolve_device(config.device)
     say = print if progress else _silence
-    say(f"1/5 drawing {config.images} scenes and loading the weights {config.weights}")
-    annotations = write_dataset(config.output / "scenes", images=config.images, seed=HELD_OUT_SEED, split="val")
+    say(f"1/5 loading the weights {config.weights} and drawing {config.images} scenes")
     model = load_model(config.weights, device=device)
+    annotations = write_dataset(config.output / "scenes", images=config.images, seed=HELD_OUT_SEED, split="val")
     say("2/5 segmenting and evaluating the scenes")
     scenes = segment_scenes(model, CocoDataset(annotations, annotations.parent / "images"), progress=progress)
     say(f"    box AP {scenes.evaluation.box_ap:.3f}, mask AP {scenes.evaluation.mask_ap:.3f}")
