@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import fastmrcnn
 from fastmrcnn import _C, ops
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +141,7 @@ def test_concurrent_callers_get_their_own_answers() -> None:
 
 
 def test_the_stub_names_what_the_module_has() -> None:
-    stub = (Path(_C.__file__).parent / "_C.pyi").read_text(encoding="utf-8")
+    stub = (Path(fastmrcnn.__file__).parent / "_C.pyi").read_text(encoding="utf-8")
     declared = set(re.findall(r"^def (\w+)", stub, re.MULTILINE))
     assert declared == {name for name in dir(_C) if not name.startswith("_")}
 
