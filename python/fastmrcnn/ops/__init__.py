@@ -7,10 +7,12 @@ traces under `torch.compile` and `torch.export`.
 from fastmrcnn.ops.anchors import generate_anchors
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
+from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.nms import batched_nms, nms
 from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
+from fastmrcnn.ops.poolers import LevelRule, MultiScaleRoIAlign, assign_levels
 from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
 from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
@@ -18,11 +20,17 @@ from fastmrcnn.ops.roi_pool import RoIPool, roi_pool
 
 __all__ = [
     "RLE",
+    "ExtraFPNBlock",
+    "FeaturePyramidNetwork",
     "FrozenBatchNorm2d",
+    "LastLevelMaxPool",
+    "LevelRule",
+    "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
     "RoIAlign",
     "RoIPool",
+    "assign_levels",
     "batched_nms",
     "box_area",
     "box_convert",
