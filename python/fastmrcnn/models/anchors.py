@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from fastmrcnn.models.config import FPN_STRIDES, AnchorConfig
@@ -15,11 +16,11 @@ def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorCo
     """Anchors centred on the cells' top-left corners, in the order (row, column, aspect ratio, size).
 
     Args:
-        features: P2..P6, each [B, C, H_i, W_i]; only their sizes and device count.
+        features: P2..P6, each [B, C, H_i, W_i]; their values do not matter.
         padded_size: (height, width) of the padded batch, px.
 
     Returns:
-        For each level [H_i * W_i * A, 4] float32, px of the network's input; the same for every image of the batch.
+        For each level [H_i * W_i * A, 4], at least float32, px of the network's input; every image has the same.
     """
     feature_sizes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
     if config.strides == "nominal":
@@ -34,6 +35,7 @@ def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorCo
         config.sizes,
         [config.aspect_ratios] * len(features),
         rounded=config.rounded,
+        dtype=torch.promote_types(features[0].dtype, torch.float32),
         device=features[0].device,
     )
     return anchors

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastmrcnn.models.blocks import full_precision
 from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import Instances, SampledRoIs, Size
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss
@@ -54,7 +55,7 @@ class BoxHead(nn.Module):
         x = pool_pyramid(features, boxes, self.config.roi_align).flatten(1)  # [K, channels * S * S]
         x = F.relu(self.fc1(x))
         x = F.relu(self.fc2(x))
-        return BoxPrediction(self.classifier(x).float(), self.deltas(x).float())
+        return BoxPrediction(full_precision(self.classifier(x)), full_precision(self.deltas(x)))
 
     def losses(self, prediction: BoxPrediction, rois: Sequence[SampledRoIs]) -> dict[str, Tensor]:
         """``loss_classifier`` and ``loss_box_reg``, means over the sampled RoIs of the batch."""

@@ -158,7 +158,8 @@ class RPNConfig:
             nms_iou=self.nms_iou,
             score_threshold=self.score_threshold,
         )
-        _require(self.background_iou <= self.foreground_iou, self, "background_iou must be <= foreground_iou", self)
+        expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
+        _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
         _require_positive(
             self,
             samples=self.samples,
@@ -215,7 +216,8 @@ class BoxHeadConfig:
             nms_iou=self.nms_iou,
             score_threshold=self.score_threshold,
         )
-        _require(self.background_iou <= self.foreground_iou, self, "background_iou must be <= foreground_iou", self)
+        expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
+        _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
         _require_positive(
             self,
             hidden=self.hidden,

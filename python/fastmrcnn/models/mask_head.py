@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm, init_conv
+from fastmrcnn.models.blocks import ConvNorm, full_precision, init_conv
 from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss
@@ -48,8 +48,7 @@ class MaskHead(nn.Module):
         for conv in self.convs:
             x = F.relu(conv(x))
         x = F.relu(self.upsample(x))  # [K, channels, M, M]
-        logits: Tensor = self.logits(x).float()
-        return logits
+        return full_precision(self.logits(x))
 
     def losses(self, logits: Tensor, rois: Sequence[SampledRoIs], targets: Sequence[Targets]) -> dict[str, Tensor]:
         """``loss_mask``, a mean over the positive RoIs, which ``logits`` and ``rois`` must hold alone."""

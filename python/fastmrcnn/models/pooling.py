@@ -29,14 +29,14 @@ def assign_levels(boxes: Tensor, config: RoIAlignConfig) -> Tensor:
 
 
 def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: RoIAlignConfig) -> Tensor:
-    """Pool each box from its level.
+    """Pool each box from its level, in the boxes' dtype: they keep full precision under autocast.
 
     Args:
         features: P2.. (further levels are ignored), each [B, C, H_i, W_i].
         boxes: for each image [K_b, 4] float32, px of the network's input.
 
     Returns:
-        [K, C, S, S] float32, image after image, K = sum of K_b. Differentiable in ``features``.
+        [K, C, S, S] in the features' dtype, image after image, K = sum of K_b. Differentiable in ``features``.
     """
     image_index = torch.cat([box.new_full((box.shape[0], 1), index) for index, box in enumerate(boxes)])  # [K, 1]
     rois = torch.cat((image_index, torch.cat(list(boxes))), dim=1)  # [K, 5]
@@ -45,13 +45,12 @@ def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: Ro
     pooled = rois.new_zeros((rois.shape[0], features[0].shape[1], size, size))
     for level, (feature, stride) in enumerate(zip(features[:LEVELS], FPN_STRIDES[:LEVELS], strict=True)):
         chosen = torch.where(levels == level)[0]
-        # Boxes keep full precision under autocast, and the kernel wants one dtype: pooling is done in float32.
         pooled[chosen] = roi_align(
-            feature.float(),
+            feature.to(rois.dtype),
             rois[chosen],
             size,
             spatial_scale=1.0 / stride,
             sampling_ratio=config.sampling_ratio,
             aligned=config.aligned,
         )
-    return pooled
+    return pooled.to(features[0].dtype)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastmrcnn.models.anchors import make_anchors
-from fastmrcnn.models.blocks import init_conv
+from fastmrcnn.models.blocks import full_precision, init_conv
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss
@@ -45,7 +45,7 @@ class RPNHead(nn.Module):
         x = F.relu(self.conv(feature))
         logits = self.objectness(x).permute(0, 2, 3, 1).flatten(1)
         deltas = self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4)
-        return logits.float(), deltas.float()
+        return full_precision(logits), full_precision(deltas)
 
 
 class RegionProposalNetwork(nn.Module):

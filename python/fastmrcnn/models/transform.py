@@ -50,7 +50,7 @@ class InputTransform(nn.Module):
 
     def _normalise(self, image: Tensor) -> Tensor:
         image = image.to(self.mean.device)
-        pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        pixels = image.to(self.mean.dtype) / (255 if image.dtype == torch.uint8 else 1)
         return (pixels - self.mean) / self.std
 
     def _resize(self, image: Tensor, size: Size) -> Tensor:
@@ -78,7 +78,7 @@ class InputTransform(nn.Module):
 
     def _resize_target(self, target: Mapping[str, Tensor], original: Size, size: Size) -> Targets:
         device = self.mean.device
-        boxes = grow_empty_boxes(target["boxes"].to(device, torch.float32))
+        boxes = grow_empty_boxes(target["boxes"].to(self.mean))
         masks = target["masks"].to(device)
         if original != size:
             boxes = scale_boxes(boxes, original, size)

@@ -119,9 +119,8 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     shipped = shipped_models()
     if str(path_or_name) in shipped:
         return Path(str(resources.files("fastmrcnn") / "assets" / f"{path_or_name}.safetensors"))
-    raise UserError(
-        f"{path}: expected a weights file or one of the shipped models ({', '.join(shipped)}); found neither"
-    )
+    names = ", ".join(shipped) or "none"
+    raise UserError(f"{path}: expected a weights file or the name of a shipped model ({names}); found neither")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -131,6 +130,8 @@ def _is_safetensors(path: Path) -> bool:
             beginning = file.read(9)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if not beginning:
+        raise UserError(f"{path}: expected a safetensors file or a torchvision .pth; the file is empty")
     if beginning[8:] == b"{":
         return True
     if beginning.startswith((b"PK\x03\x04", b"\x80\x02")):

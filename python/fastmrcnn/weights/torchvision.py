@@ -97,9 +97,7 @@ def from_torchvision(
     >>> ours = from_torchvision(theirs.state_dict(), norm_eps=0.0)  # doctest: +SKIP
     """
     if not is_torchvision_state(state):
-        raise UserError(
-            f"{source}: expected a state_dict of torchvision's Mask R-CNN; its first keys are {_head(state)}"
-        )
+        raise UserError(f"{source}: expected a state_dict of torchvision's Mask R-CNN; it begins with {_head(state)}")
     if "backbone.fpn.inner_blocks.0.1.weight" in state:
         raise UserError(f"{source}: expected torchvision's maskrcnn_resnet50_fpn; the _v2 variant is not supported yet")
     state = {_renamed(name): tensor for name, tensor in state.items()}

@@ -1,0 +1,104 @@
+"""Configurations check themselves and survive JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import pytest
+
+from fastmrcnn.models import (
+    AnchorConfig,
+    BackboneConfig,
+    BoxHeadConfig,
+    FPNConfig,
+    InputConfig,
+    MaskHeadConfig,
+    MaskRCNNConfig,
+    RoIAlignConfig,
+    RPNConfig,
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet34_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_resnet101_fpn,
+    tiny,
+    torchvision_resnet50_fpn,
+)
+
+PRESETS = [
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet34_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_resnet101_fpn,
+    torchvision_resnet50_fpn,
+    tiny,
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_survive_json(preset: Callable[..., MaskRCNNConfig]) -> None:
+    config = preset(["cat", "dog"], [17, 18])
+    assert MaskRCNNConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.class_names == ("cat", "dog")
+    assert config.category_ids == (17, 18)
+
+
+def test_category_ids_default_to_positions() -> None:
+    assert MaskRCNNConfig(class_names=("a", "b", "c")).category_ids == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: InputConfig(min_size=0), "InputConfig: min_size must be positive; got 0"),
+        (lambda: InputConfig(min_size=500, max_size=400), "InputConfig: max_size must be >= min_size 500; got 400"),
+        (lambda: InputConfig(train_min_sizes=(99, 9999)), "train_min_sizes must lie in 1..1333; got (99, 9999)"),
+        (lambda: BackboneConfig(depth=20), "BackboneConfig: depth must be 18, 34, 50 or 101; got 20"),  # type: ignore[arg-type]
+        (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn or gn; got 'none'"),
+        (lambda: BackboneConfig(width=30), "width must be a positive multiple of 8; got 30"),
+        (lambda: BackboneConfig(frozen_stages=6), "frozen_stages must lie in 0..5; got 6"),
+        (lambda: FPNConfig(norm="frozen_bn"), "FPNConfig: norm must be none, bn or gn; got 'frozen_bn'"),
+        (lambda: AnchorConfig(sizes=((32,),)), "AnchorConfig: sizes must name 5 levels; got ((32,),)"),
+        (lambda: AnchorConfig(aspect_ratios=()), "aspect_ratios must be positive, at least one; got ()"),
+        (lambda: RPNConfig(nms_iou=1.5), "RPNConfig: nms_iou must lie in 0..1; got 1.5"),
+        (lambda: RPNConfig(foreground_iou=0.2), "background_iou must be <= foreground_iou 0.2; got 0.3"),
+        (lambda: RPNConfig(samples=0), "RPNConfig: samples must be positive; got 0"),
+        (lambda: RoIAlignConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
+        (lambda: BoxHeadConfig(hidden=0), "BoxHeadConfig: hidden must be positive; got 0"),
+        (lambda: BoxHeadConfig(score_threshold=float("nan")), "score_threshold must lie in 0..1; got nan"),
+        (lambda: MaskHeadConfig(paste="soft"), "paste must be exact or torchvision; got 'soft'"),  # type: ignore[arg-type]
+        (lambda: MaskRCNNConfig(class_names=()), "class_names must name at least one class; got ()"),
+        (lambda: MaskRCNNConfig(class_names=("a", "a")), "class_names must differ; got ('a', 'a')"),
+        (lambda: MaskRCNNConfig(("a", "b"), (1,)), "category_ids must match the 2 class_names; got (1,)"),
+        (lambda: MaskRCNNConfig(("a", "b"), (1, 1)), "category_ids must differ; got (1, 1)"),
+    ],
+)
+def test_impossible_values_are_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        build()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "MaskRCNNConfig: missing field 'class_names'"),
+        ({"class_names": "cat"}, "MaskRCNNConfig.class_names: expected a list; got 'cat'"),
+        ({"class_names": [1]}, "MaskRCNNConfig.class_names: expected str; got 1"),
+        ({"class_names": ["a"], "layers": 3}, "MaskRCNNConfig: unknown field 'layers'; expected class_names, "),
+        ({"class_names": ["a"], "fpn": 3}, "FPNConfig: expected a mapping of fields; got 3"),
+        ({"class_names": ["a"], "fpn": {"channels": "8"}}, "FPNConfig.channels: expected int; got '8'"),
+        ({"class_names": ["a"], "rpn": {"nms_iou": 2}}, "RPNConfig: nms_iou must lie in 0..1; got 2.0"),
+    ],
+)
+def test_from_dict_names_the_wrong_field(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        MaskRCNNConfig.from_dict(values)
+    assert message in str(raised.value)
+
+
+def test_configurations_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tiny(["a"]).class_names = ("b",)  # type: ignore[misc]

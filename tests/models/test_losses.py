@@ -1,0 +1,76 @@
+"""The losses against plain numpy, and without any sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fastmrcnn.models.losses import (
+    box_regression_loss,
+    class_deltas,
+    classification_loss,
+    mask_loss,
+    objectness_loss,
+)
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+def binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return softplus(logits) - logits * targets
+
+
+def test_objectness_loss() -> None:
+    logits, labels = torch.randn(40) * 5, torch.randint(0, 2, (40,))
+    expected = binary_cross_entropy(logits.double().numpy(), labels.numpy()).mean()
+    assert objectness_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_classification_loss() -> None:
+    logits, labels = torch.randn(40, 5) * 3, torch.randint(0, 5, (40,))
+    x = logits.double().numpy()
+    expected = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(x, labels.numpy(), strict=True)])
+    assert classification_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1 / 9, 1.0])
+def test_box_regression_loss(beta: float) -> None:
+    deltas, targets = torch.randn(30, 4), torch.randn(30, 4)
+    difference = np.abs((deltas - targets).double().numpy())
+    quadratic = 0.5 * difference**2 / beta if beta else difference
+    expected = np.where(difference < beta, quadratic, difference - 0.5 * beta).sum() / 64
+    assert box_regression_loss(deltas, targets, beta=beta, samples=64).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_class_deltas_picks_the_four_of_each_label() -> None:
+    deltas, labels = torch.randn(6, 3 * 4), torch.tensor([0, 1, 2, 2, 1, 0])
+    expected = np.stack([deltas.numpy()[row, 4 * label : 4 * label + 4] for row, label in enumerate(labels.tolist())])
+    assert np.array_equal(class_deltas(deltas, labels).numpy(), expected)
+
+
+def test_mask_loss_looks_at_the_true_class_only() -> None:
+    logits, labels, targets = torch.randn(4, 3, 5, 5), torch.tensor([1, 2, 2, 1]), torch.rand(4, 5, 5)
+    own = np.stack([logits.double().numpy()[row, label] for row, label in enumerate(labels.tolist())])
+    expected = binary_cross_entropy(own, targets.double().numpy()).mean()
+    assert mask_loss(logits, labels, targets).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_samples_the_losses_are_zero_and_attached() -> None:
+    logits = torch.zeros(0, requires_grad=True)
+    scores = torch.zeros(0, 3, requires_grad=True)
+    deltas = torch.zeros(0, 4, requires_grad=True)
+    masks = torch.zeros(0, 3, 5, 5, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    losses = [
+        objectness_loss(logits, none),
+        classification_loss(scores, none),
+        box_regression_loss(deltas, torch.zeros(0, 4), beta=0.0, samples=0),
+        mask_loss(masks, none, torch.zeros(0, 5, 5)),
+    ]
+    assert [loss.item() for loss in losses] == [0, 0, 0, 0]
+    torch.stack(losses).sum().backward()
+    for leaf in (logits, scores, deltas, masks):
+        assert leaf.grad is not None

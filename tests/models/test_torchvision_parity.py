@@ -1,0 +1,201 @@
+"""The preset torchvision_resnet50_fpn against torchvision itself: the same weights give the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.instances import Proposals
+from fastmrcnn.models.sampling import Sample
+from fastmrcnn.weights import from_torchvision
+from fastmrcnn.weights.torchvision import torchvision_name
+
+pytest.importorskip("torchvision", reason="torchvision is the peer")
+
+from tests.models.peer import (
+    DETECTIONS,
+    MAX_SIZE,
+    MIN_SIZE,
+    PROPOSALS,
+    SAMPLED_ROIS,
+    make_peer,
+    noise_images,
+    noise_targets,
+)
+
+BOX_TOLERANCE = 1e-3  # px
+SCORE_TOLERANCE = 1e-5
+RELATIVE_TOLERANCE = 1e-4  # of losses and gradients
+PASTE_TOLERANCE = 1e-4  # probabilities this close to the threshold may fall on either side
+
+
+def twin_of(peer: Any) -> MaskRCNN:
+    """Our model with the peer's weights and limits."""
+    loaded = from_torchvision(peer.state_dict())
+    config = loaded.config
+    config = dataclasses.replace(
+        config,
+        input=dataclasses.replace(config.input, min_size=MIN_SIZE, max_size=MAX_SIZE),
+        rpn=dataclasses.replace(config.rpn, post_nms_test=PROPOSALS),
+        box_head=dataclasses.replace(config.box_head, detections=DETECTIONS, samples=SAMPLED_ROIS),
+    )
+    model = MaskRCNN(config)
+    model.load_state_dict(loaded.state_dict())
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["frozen_bn", "bn"])
+def pair(request: pytest.FixtureRequest) -> tuple[Any, MaskRCNN]:
+    peer = make_peer(frozen_norm=request.param == "frozen_bn")
+    ours = twin_of(peer)
+    assert ours.config.backbone.norm == request.param
+    return peer, ours
+
+
+def test_the_detections_are_torchvisions(pair: tuple[Any, MaskRCNN]) -> None:
+    peer, ours = pair
+    images = noise_images((120, 160), (200, 140), (96, 96))
+    with torch.no_grad():
+        theirs, found = peer.eval()(images), ours.eval()(images)
+    for expected, detections in zip(theirs, found, strict=True):
+        result = detections.to_torchvision()
+        assert len(expected["boxes"]) == DETECTIONS
+        assert expected["labels"].unique().numel() > 3
+        assert torch.equal(result["labels"], expected["labels"])
+        torch.testing.assert_close(result["boxes"], expected["boxes"], atol=BOX_TOLERANCE, rtol=0)
+        torch.testing.assert_close(result["scores"], expected["scores"], atol=SCORE_TOLERANCE, rtol=0)
+        torch.testing.assert_close(result["masks"], expected["masks"], atol=PASTE_TOLERANCE, rtol=0)
+        soft = expected["masks"][:, 0]
+        undecided = (soft - 0.5).abs() < PASTE_TOLERANCE
+        assert ((detections.masks == (soft >= 0.5)) | undecided).all()
+        assert (soft >= 0.5).float().mean() > 0.02  # there is something to compare
+
+
+@pytest.mark.parametrize("counts", [(4, 6), (3, 0)])
+def test_losses_and_gradients_are_torchvisions(
+    pair: tuple[Any, MaskRCNN], counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampling draws from torch's generator in torchvision's order, so a common seed gives common samples."""
+    peer, ours = pair
+    images = noise_images((120, 160), (150, 140))
+    targets = noise_targets(images, list(counts))
+    expected, losses = step_both(peer, ours, images, targets, monkeypatch)
+    assert_same_losses(losses, expected)
+    names = {torchvision_name(name): parameter for name, parameter in ours.named_parameters()}
+    gradients = torch.cat([names[name].grad.flatten() for name, _ in peer.named_parameters()])
+    wanted = torch.cat([parameter.grad.flatten() for parameter in peer.parameters()])
+    assert (gradients - wanted).norm() <= RELATIVE_TOLERANCE * wanted.norm()
+
+
+def test_the_gradient_of_every_parameter_is_torchvisions(
+    pair: tuple[Any, MaskRCNN], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float64: in float32 the last bit of a RoIAlign can flip a rectifier, and with it 1e-4 of a small gradient."""
+    peer, ours = pair
+    images = [image.double() for image in noise_images((70, 90), (96, 64))]
+    targets = [target | {"boxes": target["boxes"].double()} for target in noise_targets(images, [3, 2])]
+    # Ours keeps these in float32; a difference of 1e-8 in the input is enough to flip a rectifier of the stem.
+    monkeypatch.setattr(peer.transform, "image_mean", ours.transform.mean.flatten().tolist())
+    monkeypatch.setattr(peer.transform, "image_std", ours.transform.std.flatten().tolist())
+    try:
+        expected, losses = step_both(peer.double(), ours.double(), images, targets, monkeypatch)
+        assert_same_losses(losses, expected)
+        assert_same_gradients(ours, peer)
+    finally:
+        peer.float()
+        ours.float()
+
+
+def test_given_samples_are_used_by_both(pair: tuple[Any, MaskRCNN], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The injectable samplers: every third candidate, no random numbers."""
+    peer, ours = pair
+    images = noise_images((120, 160), (150, 140))
+    targets = noise_targets(images, [4, 6])
+    for stage in ("rpn", "roi_heads"):
+        monkeypatch.setattr(getattr(peer, stage), "fg_bg_sampler", masks_of_every_third)
+        monkeypatch.setattr(getattr(ours, stage), "sampler", every_third)
+    expected, losses = step_both(peer, ours, images, targets, monkeypatch)
+    assert_same_losses(losses, expected)
+
+
+def step_both(
+    peer: Any, ours: MaskRCNN, images: list[Tensor], targets: list[dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """One step of each from the same seed and proposals.
+
+    Proposals of equal score come in any order in torchvision and in order of their anchors in ours, and a sample is a
+    choice of positions: so both lists are compared as sets, and then ours takes over theirs.
+    """
+    theirs: list[list[Tensor]] = []
+    filter_proposals = peer.rpn.filter_proposals
+
+    def recorded(*arguments: Any) -> Any:
+        boxes, scores = filter_proposals(*arguments)
+        theirs.append(boxes)
+        return boxes, scores
+
+    propose = ours.rpn.propose
+
+    def replayed(*arguments: Any) -> list[Proposals]:
+        for proposals, boxes in zip(propose(*arguments), theirs[0], strict=True):
+            torch.testing.assert_close(in_order(proposals.boxes), in_order(boxes), atol=BOX_TOLERANCE, rtol=0)
+        return [Proposals(boxes, boxes.new_ones(boxes.shape[0])) for boxes in theirs[0]]
+
+    monkeypatch.setattr(peer.rpn, "filter_proposals", recorded)
+    monkeypatch.setattr(ours.rpn, "propose", replayed)
+    statistics = {name: value.clone() for name, value in peer.state_dict().items()}
+    expected, losses = (step(model, images, targets) for model in (peer, ours))
+    peer.load_state_dict(statistics)  # as they were, for the next test
+    ours.load_state_dict(from_torchvision(statistics).state_dict())
+    return expected, losses
+
+
+def in_order(boxes: Tensor) -> Tensor:
+    """The rows sorted by their coordinates, the first one first."""
+    return torch.tensor(sorted(boxes.tolist()))
+
+
+def step(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    model.train()
+    model.zero_grad()
+    torch.manual_seed(7)
+    losses: dict[str, Tensor] = model(images, targets)
+    torch.stack(list(losses.values())).sum().backward()
+    return losses
+
+
+def assert_same_losses(losses: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert set(losses) == set(expected)
+    for name, loss in expected.items():
+        assert losses[name].item() == pytest.approx(loss.item(), rel=RELATIVE_TOLERANCE), name
+
+
+def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
+    theirs = dict(peer.named_parameters())
+    assert len(theirs) == len(list(ours.parameters()))
+    for name, parameter in ours.named_parameters():
+        gradient = theirs[torchvision_name(name)].grad
+        error = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-12)
+        assert error <= RELATIVE_TOLERANCE, f"{name}: {error:.2e}"
+
+
+def every_third(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+    return Sample(torch.where(labels >= 1)[0][::3], torch.where(labels == 0)[0][: 3 * count : 3])
+
+
+def masks_of_every_third(labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The same choice as torchvision's samplers return it: a byte mask of positives and one of negatives per image."""
+    positives, negatives = [], []
+    for label in labels:
+        count = 256 if label.is_floating_point() else SAMPLED_ROIS  # only the RPN's labels are floats
+        sample = every_third(label, count, 0.5)
+        for masks, chosen in ((positives, sample.positive), (negatives, sample.negative)):
+            mask = torch.zeros_like(label, dtype=torch.uint8)
+            mask[chosen] = 1
+            masks.append(mask)
+    return positives, negatives

@@ -1,0 +1,147 @@
+"""Own weights files: what is written is read back, and what is not such a file is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+from tests.models.small import images_of, small_model
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.weights import load_model, save_model
+
+STEM = "backbone.stem.conv1.conv.weight"
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_model(small_model(), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata())
+
+
+def test_a_model_survives(saved: Path) -> None:
+    model, loaded = small_model(), load_model(saved)
+    assert not loaded.training
+    assert loaded.config == model.config
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+    [image] = images_of((48, 64))
+    assert torch.equal(loaded.predict(image).boxes, model.predict(image).boxes)
+
+
+def test_any_configuration_survives(tmp_path: Path) -> None:
+    model = small_model(backbone={"norm": "gn"}, input={"train_min_sizes": (64, 96)}, mask_head={"norm": "gn"})
+    save_model(model, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").config == model.config
+
+
+def test_half_precision_storage_is_nearly_half_as_large(saved: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.safetensors"
+    save_model(small_model(), half, dtype=torch.float16)
+    assert half.stat().st_size < 0.65 * saved.stat().st_size  # 0.5 for models of useful width
+    loaded = load_model(half)
+    for name, value in small_model().state_dict().items():
+        restored = loaded.state_dict()[name]
+        assert restored.dtype == value.dtype
+        assert torch.equal(restored, value.half().to(value.dtype) if value.ndim >= 2 else value)
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.backbone.stem.conv1.conv.weight[0, 0, 0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"stem.conv1.conv.weight must fit torch.float16; its largest value is 100000"):
+        save_model(model, tmp_path / "model.safetensors", dtype=torch.float16)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_leaves_the_random_numbers_alone(saved: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_model(saved)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors, metadata = load_file(path), metadata_of(path)
+    change(tensors)
+    save_file(tensors, path, metadata)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def cut_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def without_metadata(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def with_metadata(**changes: str) -> Callable[[Path], None]:
+    return lambda path: save_file(load_file(path), path, metadata_of(path) | changes)
+
+
+BROKEN: list[tuple[Callable[[Path], object], str]] = [
+    (cut, "expected a complete safetensors file; it is damaged or cut short"),
+    (cut_header, "expected a complete safetensors file; it is damaged or cut short"),
+    (lambda path: path.write_bytes(b""), "expected a safetensors file or a torchvision .pth; the file is empty"),
+    (lambda path: path.write_text("hello, world"), "or a torchvision .pth; it begins with b'hello, wo'"),
+    (without_metadata, "expected a model written by fastmrcnn.save_model; its metadata names no such format"),
+    (with_metadata(format="pt"), "expected a model written by fastmrcnn.save_model"),
+    (with_metadata(format_version="9"), "expected format version 1 of fastmrcnn's models; got 9"),
+    (with_metadata(config="{"), "expected a valid model configuration in the metadata: "),
+    (with_metadata(config="{}"), "configuration in the metadata: MaskRCNNConfig: missing field 'class_names'"),
+    (
+        with_metadata(config=json.dumps({"class_names": ["a"], "roi": 1})),
+        "configuration in the metadata: MaskRCNNConfig: unknown field 'roi'; expected class_names,",
+    ),
+    (
+        lambda path: rewrite(path, lambda tensors: tensors.pop(STEM)),
+        f"expected a tensor '{STEM}' [8, 3, 7, 7]; it is missing (1 in all)",
+    ),
+    (
+        lambda path: rewrite(path, lambda tensors: tensors.update({"extra": torch.zeros(1)})),
+        "expected no tensor 'extra'; the configured model has none of that name",
+    ),
+    (
+        lambda path: rewrite(path, lambda tensors: tensors.update({STEM: torch.zeros(8, 3, 5, 5)})),
+        f"expected '{STEM}' to be [8, 3, 7, 7]; found [8, 3, 5, 5]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), BROKEN)
+def test_broken_files_are_refused_in_one_line(saved: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(saved)
+    with pytest.raises(UserError) as raised:
+        load_model(saved)
+    assert str(raised.value).startswith(f"{saved}: ")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"nosuch: expected a weights file or the name of a shipped model \(.*\); found"
+    ):
+        load_model("nosuch")
+    with pytest.raises(UserError, match="expected a weights file; this is a folder"):
+        load_model(tmp_path)
+
+
+def test_the_device_is_chosen(saved: Path) -> None:
+    model: MaskRCNN = load_model(saved, device="meta")
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
