@@ -129,6 +129,27 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
         assert torch.equal(as_image_tensor(image), read_image(path))
 
 
+def test_a_pillow_image_is_turned_upright_once(tmp_path: Path) -> None:
+    """Pillow turns a TIFF upright by itself when its pixels are loaded, other formats not."""
+    corner = np.zeros((4, 6), np.uint8)
+    corner[0, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    for suffix in ("tiff", "png"):
+        path = tmp_path / f"photo.{suffix}"
+        Image.fromarray(corner).save(path, exif=exif)
+        with Image.open(path) as opened:
+            pixels = as_image_tensor(opened)
+        assert torch.equal(pixels, read_image(path))
+        assert pixels[0, -1, -1] == 255
+
+
+def test_sixteen_bit_transparency_shows_white(tmp_path: Path) -> None:
+    path = tmp_path / "x-ray.png"
+    Image.fromarray(np.array([[0, 700], [700, 65535]], np.uint16)).save(path, transparency=700)
+    assert read_image(path)[0].tolist() == [[0, 255], [255, 255]]
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     path = tmp_path / "moving.gif"
     frames = [Image.new("RGB", (2, 2), colour) for colour in ((255, 0, 0), (0, 255, 0))]
@@ -148,6 +169,7 @@ def test_tensor_stays_what_it_is() -> None:
     [
         (torch.full((3, 2, 2), float("nan")), "image: expected float values in 0..1; got nan to nan"),
         (torch.full((3, 2, 2), 255.0), "in 0..1; got 255 to 255 (divide by 255, or pass uint8)"),
+        (np.full((2, 2, 4), 255.0), "in 0..1; got 255 to 255 (divide by 255, or pass uint8)"),
         (torch.full((3, 2, 2), -0.5), "image: expected float values in 0..1; got -0.5 to -0.5"),
         (torch.tensor([1.0, float("inf"), 0.0]).expand(2, 2, 3).permute(2, 0, 1), "got 0 to inf"),
         (torch.zeros(2, 4, 3), "expected a tensor [3, H, W] or [1, H, W]; got [2, 4, 3] (channels last: use tensor"),
@@ -198,6 +220,23 @@ def test_unreadable_file(tmp_path: Path, content: bytes | None, cause: str) -> N
 def test_folder_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected an image file; this is a folder"):
         read_image(tmp_path)
+
+
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    path = tmp_path / "photo.jpg" / "inner.jpg"
+    with pytest.raises(UserError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected an image file; it cannot be read: Not a directory"
+
+
+def test_a_pillow_image_of_a_cut_off_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with Image.open(path) as opened, pytest.raises(UserError) as caught:
+        as_image_tensor(opened)
+    assert str(caught.value) == f"{path}: expected an image file; it does not decode: image file is truncated"
 
 
 def read_or_refuse(path: Path) -> tuple[tuple[int, ...] | None, str]:

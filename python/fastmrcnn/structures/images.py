@@ -51,7 +51,6 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         warnings.simplefilter("ignore")
         try:
             with Image.open(path) as image:
-                image.load()
                 return _from_pil(image, name)
         except (MemoryError, UserError):
             raise
@@ -61,9 +60,8 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
             raise UserError(f"{name}: expected an image file; this is a folder") from None
         except UnidentifiedImageError:
             raise UserError(f"{name}: expected an image file; {_describe_file(path)}") from None
-        except Exception as error:  # Pillow's decoders answer damaged files with a dozen unrelated types
-            cause = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{name}: expected an image file; it does not decode: {cause}") from None
+        except Exception as error:
+            raise UserError(f"{name}: expected an image file; {_describe_failure(error)}") from None
 
 
 def as_image_tensor(source: ImageSource, *, name: str | None = None) -> Tensor:
@@ -104,6 +102,12 @@ def as_image_tensor(source: ImageSource, *, name: str | None = None) -> Tensor:
 def _from_pil(image: Image.Image, name: str) -> Tensor:
     if min(image.size) < 1:
         raise UserError(f"{name}: expected an image; got one of {image.width} x {image.height} pixels")
+    try:
+        image.load()  # before the orientation is asked for: Pillow itself turns a TIFF upright here
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders answer damaged files with a dozen unrelated types
+        raise UserError(f"{name}: expected an image file; {_describe_failure(error)}") from None
     image = _upright(image)
     if image.mode[0] in "IF":  # I, I;16 (and its byte orders) and F: one deep channel
         return _from_tensor(torch.from_numpy(_to_eight_bits(image, name))[None], name)
@@ -140,7 +144,11 @@ def _to_eight_bits(image: Image.Image, name: str) -> np.ndarray:
     if not (low >= 0 and high <= top):  # NaN fails
         expected = f"values in 0..{top:g} in an image of mode {image.mode}"
         raise UserError(f"{name}: expected {expected}; got {low:g} to {high:g}")
-    return np.rint(pixels * (255.0 / top)).astype(np.uint8)
+    eight_bits = np.rint(pixels * (255.0 / top)).astype(np.uint8)
+    see_through = image.info.get("transparency")  # in a PNG, the one value that stands for no paint
+    if isinstance(see_through, int):
+        eight_bits[pixels == see_through] = 255
+    return eight_bits
 
 
 def _from_array(array: np.ndarray, name: str) -> Tensor:
@@ -151,22 +159,12 @@ def _from_array(array: np.ndarray, name: str) -> Tensor:
         raise UserError(f"{name}: expected {expected}; got {list(array.shape)}{hint}")
     if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
         raise UserError(f"{name}: expected a uint8 array, or float in 0..1; got {pixels.dtype}")
-    if pixels.shape[2] == 4:
-        pixels = _over_white(pixels)
     if pixels.dtype.kind == "f":
         pixels = pixels.astype(np.float32)
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     if not pixels.flags.writeable:  # torch has no read-only tensors
         pixels = pixels.copy()
-    return _from_tensor(torch.from_numpy(pixels), name)
-
-
-def _over_white(pixels: np.ndarray) -> np.ndarray:
-    """Composite [H, W, 4] pixels of the array's own range over white: [H, W, 3]."""
-    white = 255.0 if pixels.dtype == np.uint8 else 1.0
-    alpha = pixels[:, :, 3:] / white
-    colour = pixels[:, :, :3] * alpha + white * (1.0 - alpha)
-    return np.rint(colour).astype(np.uint8) if pixels.dtype == np.uint8 else colour
+    return _checked_rgb(torch.from_numpy(pixels), name)
 
 
 def _from_tensor(tensor: Tensor, name: str) -> Tensor:
@@ -174,17 +172,32 @@ def _from_tensor(tensor: Tensor, name: str) -> Tensor:
         channels_last = tensor.ndim == 3 and tensor.shape[2] in (1, 3, 4)
         hint = " (channels last: use tensor.permute(2, 0, 1))" if channels_last else ""
         raise UserError(f"{name}: expected a tensor [3, H, W] or [1, H, W]; got {list(tensor.shape)}{hint}")
-    if 0 in tensor.shape:
-        raise UserError(f"{name}: expected at least one pixel; got {list(tensor.shape)}")
-    if tensor.is_floating_point():
-        low, high = (float(extreme) for extreme in tensor.detach().aminmax())
+    return _checked_rgb(tensor, name)
+
+
+def _checked_rgb(pixels: Tensor, name: str) -> Tensor:
+    """Check the values of a grayscale, RGB or RGBA tensor [1, 3 or 4, H, W] and bring it to RGB [3, H, W]."""
+    if 0 in pixels.shape:
+        raise UserError(f"{name}: expected at least one pixel; got {list(pixels.shape)}")
+    if pixels.is_floating_point():
+        low, high = (float(extreme) for extreme in pixels.detach().aminmax())
         if not (low >= 0 and high <= 1):  # NaN fails
             hint = " (divide by 255, or pass uint8)" if low >= 0 and 1 < high <= 255 else ""
             raise UserError(f"{name}: expected float values in 0..1; got {low:g} to {high:g}{hint}")
-        tensor = tensor.float()
-    elif tensor.dtype != torch.uint8:
-        raise UserError(f"{name}: expected a uint8 tensor, or float in 0..1; got {tensor.dtype}")
-    return tensor if tensor.shape[0] == 3 else tensor.expand(3, -1, -1)
+        pixels = pixels.float()
+    elif pixels.dtype != torch.uint8:
+        raise UserError(f"{name}: expected a uint8 tensor, or float in 0..1; got {pixels.dtype}")
+    if pixels.shape[0] == 4:
+        return _over_white(pixels)
+    return pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1)
+
+
+def _over_white(pixels: Tensor) -> Tensor:
+    """Composite RGBA pixels [4, H, W], uint8 or float in 0..1, over white: [3, H, W]."""
+    white = 1.0 if pixels.is_floating_point() else 255.0
+    colour, alpha = pixels[:3].float(), pixels[3:].float() / white
+    composite = colour * alpha + white * (1.0 - alpha)
+    return composite if pixels.is_floating_point() else composite.round().to(torch.uint8)
 
 
 def _channels_first(array: np.ndarray) -> bool:
@@ -193,3 +206,10 @@ def _channels_first(array: np.ndarray) -> bool:
 
 def _describe_file(path: str | os.PathLike[str]) -> str:
     return "the file is empty" if Path(path).stat().st_size == 0 else "it is in no image format, or damaged"
+
+
+def _describe_failure(error: Exception) -> str:
+    """One line for what reading or decoding raised; only the operating system's errors have a number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"it cannot be read: {error.strerror}"
+    return f"it does not decode: {' '.join(str(error).split()) or type(error).__name__}"
