@@ -111,7 +111,21 @@ def test_an_empty_box_is_measured_on_the_mask(document: Document, write: Write) 
             lambda d: d["annotations"][0].update(bbox=[1, 2, 3]),
             "annotation 1: bbox must be four finite numbers (x, y, width, height); got [1, 2, 3]",
         ),
-        (lambda d: d["annotations"][0].update(area="9"), "annotation 1: area must be a number; got a string"),
+        (
+            lambda d: d["annotations"][0].update(area="9"),
+            "annotation 1: area must be a finite number, not negative; got '9'",
+        ),
+        (
+            lambda d: d["annotations"][0].update(area=-16.0),
+            "annotation 1: area must be a finite number, not negative; got -16.0",
+        ),
+        (
+            lambda d: d["annotations"][0].update(bbox=[1e300, 0, 1, 1]),
+            "annotation 1: bbox must be four finite numbers (x, y, width, height); got [1e+300, 0, 1, 1]",
+        ),
+        (lambda d: d["images"][1].update(id=-3), "image at position 1: id must be within 0..2^63 - 1; got -3"),
+        (lambda d: d["images"][1].update(width=20.5), "image 3: width must be an integer; got a float"),
+        (lambda d: d["images"][1].update(file_name="a.png"), "image 3: file_name 'a.png' is that of image 7 already"),
         (lambda d: d["annotations"][0].update(iscrowd=2), "annotation 1: iscrowd must be 0 or 1; got 2"),
     ],
 )
@@ -123,6 +137,23 @@ def test_mistakes_in_the_annotations(
     with pytest.raises(UserError) as caught:
         CocoDataset(path, images)
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_whole_numbers_may_be_written_as_floats(document: Document, write: Write) -> None:
+    expected = CocoDataset(*write(document))[0]
+    document["images"][0].update(id=7.0, height=10.0, width=20.0)
+    document["annotations"][1]["segmentation"]["size"] = [10.0, 20.0]
+    sample = CocoDataset(*write(document))[0]
+    assert (sample.image_id, type(sample.image_id)) == (7, int)
+    assert torch.equal(sample.masks, expected.masks)
+
+
+def test_images_in_sub_folders_with_any_name(document: Document, write: Write) -> None:
+    document["images"][0]["file_name"] = "früh am Tag/ä b.png"
+    path, images = write(document)
+    (images / "früh am Tag").mkdir()
+    (images / "a.png").rename(images / "früh am Tag" / "ä b.png")
+    assert CocoDataset(path, images)[0].path == images / "früh am Tag" / "ä b.png"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +197,22 @@ def test_unknown_class_name(document: Document, write: Write) -> None:
     with pytest.raises(UserError) as caught:
         CocoDataset(path, images, class_names=["box", "unicorn"])
     assert str(caught.value) == f"{path}: no category is named 'unicorn'; its categories are box, ring"
+
+
+@pytest.mark.parametrize("names", [[], ["box", "box"]])
+def test_class_names_that_give_no_labels(document: Document, write: Write, names: list[str]) -> None:
+    path, images = write(document)
+    with pytest.raises(UserError) as caught:
+        CocoDataset(path, images, class_names=names)
+    assert str(caught.value) == f"{path}: expected distinct class names, at least one; got {names}"
+
+
+def test_positions_count_from_either_end(document: Document, write: Write) -> None:
+    dataset = CocoDataset(*write(document), transforms=[ColorJitter(0.4)])
+    assert torch.equal(dataset[-1].image, dataset[1].image)
+    assert [sample.image_id for sample in dataset] == [7, 3]
+    with pytest.raises(IndexError):
+        dataset[2]
 
 
 def test_an_image_of_another_size(document: Document, write: Write) -> None:

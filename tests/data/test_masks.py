@@ -82,6 +82,7 @@ def test_no_encodings_give_no_masks() -> None:
         ({"size": [5, 4], "counts": "`"}, "expected a compressed RLE string; the counts are damaged"),
         ({"size": [5, 4], "counts": "é"}, "expected a compressed RLE string; the counts are damaged"),
         ({"size": [5, 4], "counts": ""}, "expected RLE counts of 20 pixels in all; got 0"),
+        ({"size": [5, 4], "counts": "o" * 11 + "0"}, "expected a compressed RLE string; the counts are damaged"),
         ({"size": [5, 4], "counts": "O"}, "expected a compressed RLE string; a run is negative"),
     ],
 )

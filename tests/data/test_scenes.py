@@ -150,6 +150,13 @@ def test_values_out_of_range(tmp_path: Path, arguments: dict[str, object], messa
         write_dataset(tmp_path, **({"images": 1, "seed": 0} | arguments))  # type: ignore[arg-type]
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "scenes").touch()
+    with pytest.raises(UserError, match="scenes"):
+        write_dataset(tmp_path / "scenes", images=1, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
+
+
 def test_drawing_is_quick() -> None:
     """About 40 scenes a second on one core; the bound only catches a change of order."""
     start = time.perf_counter()

@@ -245,6 +245,17 @@ def test_detections_without_masks_are_measured_as_boxes(squares: Path) -> None:
     assert "not measured: the model gives no masks" in result.table
 
 
+def test_an_empty_box_in_the_file_is_measured_on_the_mask(squares: Path) -> None:
+    """As the reader does: the model was trained on that box."""
+    document = json.loads(squares.read_text())
+    for annotation in document["annotations"]:
+        annotation["bbox"] = [0, 0, 0, 0]
+    squares.write_text(json.dumps(document))
+    evaluator = CocoEvaluator(squares)
+    evaluator.update(1, detections(("disc", "box"), [0, 0, 1]))
+    assert evaluator.summarize().box_ap == pytest.approx(1)
+
+
 def test_updates_that_do_not_fit(squares: Path) -> None:
     evaluator = CocoEvaluator(squares)
     with pytest.raises(ValueError, match=r"^CocoEvaluator.update: image 9 is not in the annotation file$"):

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fastmrcnn.data.annotation_file import AnnotationFile, ImageRecord, ObjectRecord, read_annotations
+from fastmrcnn.data.annotation_file import ImageRecord, ObjectRecord, read_annotations
 from fastmrcnn.data.masks import decode_rle, mask_boxes, segmentation_to_rle
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
+from fastmrcnn.ops import RLE
 from fastmrcnn.structures.images import read_image
 
 
@@ -35,8 +36,9 @@ class CocoDataset(Dataset[Sample]):
         seed: of the transforms.
 
     Raises:
+        ValueError: a negative seed.
         UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class
-            name that is no category. When a sample is read: an image that does not decode or is not of the size in the
+            name that is no category or is given twice. When a sample is read: an image that does not decode or is not of the size in the
             file.
 
     Example:
@@ -55,13 +57,16 @@ class CocoDataset(Dataset[Sample]):
         class_names: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
+        if seed < 0:
+            raise ValueError(f"CocoDataset: seed must not be negative; got {seed}")
         self.annotations_path = Path(annotations)
         self.images_path = Path(images)
         self.transforms = list(transforms or ())
         self.seed = seed
         self.epoch = 0
         self.content = content = read_annotations(annotations)
-        self.class_names, self.category_ids = _choose_classes(content, class_names)
+        chosen = content.choose(class_names)
+        self.class_names, self.category_ids = tuple(chosen), tuple(chosen.values())
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self._images = list(content.images.values())
         self._check_files()
@@ -72,6 +77,7 @@ class CocoDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Read, decode and transform one sample."""
+        index = range(len(self))[index]  # counts a negative index from the end, as lists do
         record = self._images[index]
         sample = self._read_sample(record)
         if self.transforms:
@@ -122,7 +128,7 @@ class CocoDataset(Dataset[Sample]):
         boxes = mask_boxes(masks)
         areas = masks.flatten(1).sum(dim=1).float()
         for number, item in enumerate(objects):
-            if item.bbox is not None and item.bbox[2] > 0 and item.bbox[3] > 0:
+            if item.bbox is not None:
                 x, y, width, height = item.bbox
                 boxes[number] = torch.tensor([x, y, x + width, y + height])
             if item.area is not None:
@@ -140,21 +146,8 @@ class CocoDataset(Dataset[Sample]):
         filled = masks.flatten(1).any(dim=1)
         return sample if bool(filled.all()) else sample.select(filled)
 
-    def _to_rle(self, item: ObjectRecord, record: ImageRecord) -> dict[str, object]:
+    def _to_rle(self, item: ObjectRecord, record: ImageRecord) -> RLE:
         try:
             return segmentation_to_rle(item.segmentation, record.height, record.width)
         except ValueError as error:
             raise UserError(f"{self.annotations_path}: annotation {item.id}: segmentation: {error}") from None
-
-
-def _choose_classes(
-    content: AnnotationFile, class_names: Sequence[str] | None
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids, in the order of the labels."""
-    if class_names is None:
-        return tuple(content.categories.values()), tuple(content.categories)
-    id_of = {name: identifier for identifier, name in content.categories.items()}
-    for name in class_names:
-        if name not in id_of:
-            raise UserError(f"{content.path}: no category is named '{name}'; its categories are {', '.join(id_of)}")
-    return tuple(class_names), tuple(id_of[name] for name in class_names)

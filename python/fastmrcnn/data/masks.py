@@ -15,6 +15,8 @@ import torch
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
+from fastmrcnn.ops import RLE, masks_to_boxes
+
 Segmentation = Any
 """A list of polygons, or ``{"size": [height, width], "counts": str | list[int]}``, as read from JSON."""
 
@@ -31,7 +33,7 @@ def check_segmentation(segmentation: Segmentation, height: int, width: int) -> N
         raise ValueError(f"expected a list of polygons or an RLE object; got {type(segmentation).__name__}")
 
 
-def segmentation_to_rle(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
+def segmentation_to_rle(segmentation: Segmentation, height: int, width: int) -> RLE:
     """A segmentation as compressed run-length encoding ``{"size": [height, width], "counts": str}``.
 
     Several polygons become one region (their union). Parts outside the image are cut off.
@@ -47,13 +49,13 @@ def segmentation_to_rle(segmentation: Segmentation, height: int, width: int) -> 
     if isinstance(segmentation, list):
         encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
-        encoded = coco_mask.frPyObjects(segmentation, height, width)
+        encoded = coco_mask.frPyObjects({"size": [height, width], "counts": segmentation["counts"]}, height, width)
     else:
         encoded = segmentation
     return _with_text(encoded)
 
 
-def decode_rle(rles: Sequence[dict[str, Any]], height: int, width: int) -> torch.Tensor:
+def decode_rle(rles: Sequence[RLE], height: int, width: int) -> torch.Tensor:
     """Compressed run-length encodings of one image size to bool [N, height, width].
 
     Example:
@@ -66,7 +68,7 @@ def decode_rle(rles: Sequence[dict[str, Any]], height: int, width: int) -> torch
     return torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1))).bool()
 
 
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def encode_rle(mask: NDArray[np.bool_]) -> RLE:
     """A bitmap [H, W] as compressed run-length encoding ``{"size": [H, W], "counts": str}``.
 
     Example:
@@ -74,6 +76,16 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
         {'size': [2, 2], 'counts': '112'}
     """
     return _with_text(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
+
+
+def measure_rle(rle: RLE) -> tuple[list[float], float]:
+    """The tight box [x, y, width, height] and the area of a mask, both in pixels; zeros for an empty mask.
+
+    Example:
+        >>> measure_rle({"size": [2, 2], "counts": "112"})
+        ([0.0, 1.0, 1.0, 1.0], 1.0)
+    """
+    return coco_mask.toBbox(rle).tolist(), float(coco_mask.area(rle))
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
@@ -92,21 +104,16 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
 def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
     """Tight boxes, float32 [N, 4] (x1, y1, x2, y2), of masks bool [N, H, W]; a one-pixel mask has a box of side 1.
 
-    The right and bottom borders are exclusive (unlike ``ops.masks_to_boxes``, which keeps torchvision's inclusive
-    maximum), so that a mask and its box have the same extent. An empty mask gives zeros.
+    The right and bottom borders are exclusive (``ops.masks_to_boxes`` keeps torchvision's inclusive maximum), so that
+    a mask and its box have the same extent. An empty mask gives zeros.
+
+    Example:
+        >>> mask_boxes(torch.tensor([[[False, False], [True, False]]]))
+        tensor([[0., 1., 1., 2.]])
     """
-
-    def extent(hit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # hit: bool [N, L]
-        first = hit.int().argmax(dim=1)
-        last = hit.shape[1] - hit.flip(1).int().argmax(dim=1)
-        found = hit.any(dim=1)
-        return first * found, last * found
-
-    if masks.shape[0] == 0 or masks.numel() == 0:
-        return torch.zeros((masks.shape[0], 4))
-    x1, x2 = extent(masks.any(dim=1))
-    y1, y2 = extent(masks.any(dim=2))
-    return torch.stack([x1, y1, x2, y2], dim=1).float()
+    boxes = masks_to_boxes(masks)
+    boxes[:, 2:] += masks.flatten(1).any(dim=1, keepdim=True)
+    return boxes
 
 
 def _check_polygons(polygons: list[Any]) -> None:
@@ -158,7 +165,7 @@ def _count_pixels(counts: str) -> int:
     starts = np.concatenate([[0], np.flatnonzero(final)[:-1] + 1])
     ends = np.flatnonzero(final)
     lengths = ends - starts + 1
-    if lengths.max() > 12:
+    if lengths.max() > 7:  # 34 bits and a sign: no image has more pixels
         raise ValueError("expected a compressed RLE string; the counts are damaged")
     shifts = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
     values = np.add.reduceat((codes & 0x1F) << shifts, starts)
@@ -168,10 +175,10 @@ def _count_pixels(counts: str) -> int:
     runs[1::2], runs[2::2] = np.cumsum(values[1::2]), np.cumsum(values[2::2])
     if runs.min() < 0:
         raise ValueError("expected a compressed RLE string; a run is negative")
-    return int(runs.sum())
+    return sum(runs.tolist())  # of any size, where int64 could wrap
 
 
-def _with_text(encoded: dict[str, Any]) -> dict[str, Any]:
+def _with_text(encoded: dict[str, Any]) -> RLE:
     counts = encoded["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [int(side) for side in encoded["size"]], "counts": text}

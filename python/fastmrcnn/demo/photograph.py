@@ -11,6 +11,7 @@ from faster_coco_eval.core import mask as coco_mask
 from fastmrcnn.data import CocoDataset, Sample
 from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.ops import RLE
 from fastmrcnn.structures import Detections
 
 SCORE = 0.5  # least confidence of a detection that counts
@@ -40,7 +41,7 @@ def segment_photograph(model: MaskRCNN) -> SegmentedPhotograph:
     return SegmentedPhotograph(sample, found, len(sample), matched, len(found) - matched)
 
 
-def count_matches(outlines: list[dict[str, object]], found: Detections, *, class_name: str = "coin") -> int:
+def count_matches(outlines: list[RLE], found: Detections, *, class_name: str = "coin") -> int:
     """How many of ``outlines`` (RLE) have a detection of ``class_name`` of their own, the most confident ones first."""
     candidates = [index for index, name in enumerate(found.names) if name == class_name]
     if not candidates or not outlines:

@@ -10,13 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
 
 from fastmrcnn.data import CocoDataset, make_loader
 from fastmrcnn.data.annotation_file import AnnotationFile, ImageRecord, ObjectRecord, read_annotations
-from fastmrcnn.data.masks import segmentation_to_rle
+from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation.result import METRICS, EvaluationResult
 from fastmrcnn.structures import Detections
@@ -41,7 +40,8 @@ class CocoEvaluator:
         class_names: the categories to measure; default: all.
 
     Raises:
-        UserError: the annotation file is missing or malformed, or has no category of a given name.
+        UserError: the annotation file is missing or malformed, or has no category of a given name; a name is given
+            twice.
 
     Example:
         >>> evaluator = CocoEvaluator("annotations.json")  # doctest: +SKIP
@@ -53,12 +53,7 @@ class CocoEvaluator:
         self, annotations: str | os.PathLike[str] | AnnotationFile, *, class_names: Sequence[str] | None = None
     ) -> None:
         self._content = annotations if isinstance(annotations, AnnotationFile) else read_annotations(annotations)
-        ids = {name: identifier for identifier, name in self._content.categories.items()}
-        for name in class_names or ():
-            if name not in ids:
-                known = ", ".join(ids)
-                raise UserError(f"{self._content.path}: no category is named '{name}'; its categories are {known}")
-        self._category_ids = ids if class_names is None else {name: ids[name] for name in class_names}
+        self._category_ids = self._content.choose(class_names)
         self._seen: set[int] = set()
         self.results: list[dict[str, Any]] = []
         """COCO results: image_id, category_id (the file's), bbox, score and, with masks, segmentation (RLE)."""
@@ -149,18 +144,15 @@ def evaluate(
 
 
 def _complete(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
-    """One annotation with box and area, measured on its mask where the file has none."""
-    bbox, area = item.bbox, item.area
-    if bbox is None or area is None:
-        rle = segmentation_to_rle(item.segmentation, record.height, record.width)
-        bbox = tuple(coco_mask.toBbox(rle).tolist()) if bbox is None else bbox
-        area = float(coco_mask.area(rle)) if area is None else area
+    """One annotation with its mask as RLE, and with box and area measured on it where the file has none."""
+    rle = segmentation_to_rle(item.segmentation, record.height, record.width)
+    bbox, area = measure_rle(rle)
     return {
         "image_id": record.id,
         "category_id": item.category_id,
-        "segmentation": item.segmentation,
-        "bbox": list(bbox),
-        "area": area,
+        "segmentation": rle,
+        "bbox": bbox if item.bbox is None else list(item.bbox),
+        "area": area if item.area is None else item.area,
         "iscrowd": int(item.iscrowd),
     }
 
@@ -208,8 +200,8 @@ def _as_annotations(results: list[dict[str, Any]], kind: str) -> list[dict[str, 
         if kind == "bbox":
             shape = {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
         else:
-            rle = result["segmentation"]
-            shape = {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist(), "area": float(coco_mask.area(rle))}
+            bbox, area = measure_rle(result["segmentation"])
+            shape = {"segmentation": result["segmentation"], "bbox": bbox, "area": area}
         annotations.append(annotation | shape | {"id": number, "iscrowd": 0})
     return annotations
 

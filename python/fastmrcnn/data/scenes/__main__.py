@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import tyro
 
 from fastmrcnn.data.scenes import write_dataset
+from fastmrcnn.errors import UserError
 
 
 def main(directory: tyro.conf.Positional[Path], /, images: int = 200, seed: int = 0, split: str = "train") -> None:
@@ -18,7 +20,11 @@ def main(directory: tyro.conf.Positional[Path], /, images: int = 200, seed: int 
         seed: with the split, determines every pixel.
         split: name that the files begin with; splits of one seed share no image.
     """
-    print(write_dataset(directory, images=images, seed=seed, split=split))
+    try:
+        print(write_dataset(directory, images=images, seed=seed, split=split))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastmrcnn.data.masks import encode_rle, run_lengths, segmentation_to_rle
+from fastmrcnn.data.masks import encode_rle, measure_rle, run_lengths, segmentation_to_rle
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import atomic_path
+from fastmrcnn.files import atomic_path, write_json
 
 from .canvas import SceneObject
 from .coin_tray import draw_coin_tray
@@ -87,7 +85,7 @@ def write_dataset(
         The path of ``annotations.json``.
 
     Raises:
-        UserError: an unknown class or a value out of range.
+        UserError: an unknown class or a value out of range; a folder that cannot be written.
 
     Example:
         >>> from fastmrcnn.data.scenes import write_dataset
@@ -96,14 +94,14 @@ def write_dataset(
     """
     _check(images, seed, size, classes)
     directory = Path(directory)
-    (directory / "images").mkdir(parents=True, exist_ok=True)
     image_records: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(images):
         scene = render_scene(index, seed=seed, split=split, size=size, classes=classes)
         name = f"{split}_{index:06d}.jpg"
         # 4:4:4: chroma subsampling would blur the borders of small coloured objects.
-        Image.fromarray(scene.image).save(directory / "images" / name, quality=_JPEG_QUALITY, subsampling=0)
+        with atomic_path(directory / "images" / name) as temporary:
+            Image.fromarray(scene.image).save(temporary, quality=_JPEG_QUALITY, subsampling=0)
         height, width = scene.image.shape[:2]
         image_records.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for item in scene.objects:
@@ -117,8 +115,7 @@ def write_dataset(
         "annotations": annotations,
     }
     path = directory / "annotations.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document))
+    write_json(path, document)
     return path
 
 
@@ -130,12 +127,13 @@ def _annotation(item: SceneObject, category_id: int) -> dict[str, Any]:
         encoded = segmentation_to_rle(segmentation, *item.mask.shape)
     else:
         encoded = encode_rle(item.mask)
-        segmentation = encoded if not item.is_crowd else encoded | {"counts": run_lengths(item.mask)}
+        segmentation = encoded if not item.is_crowd else {"size": encoded["size"], "counts": run_lengths(item.mask)}
+    bbox, area = measure_rle(encoded)
     return {
         "category_id": category_id,
         "iscrowd": int(item.is_crowd),
-        "area": float(coco_mask.area(encoded)),
-        "bbox": [float(value) for value in coco_mask.toBbox(encoded)],
+        "area": area,
+        "bbox": bbox,
         "segmentation": segmentation,
     }
 
