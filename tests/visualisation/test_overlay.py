@@ -176,6 +176,13 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
         draw_instances(black(), [[0, 0, 5, 5]], **arguments)  # type: ignore[arg-type]
 
 
+def test_names_from_a_file_may_hold_any_character() -> None:
+    one_line = draw_instances(black(), [[5, 20, 40, 40]], names=["a b"])
+    for name in ("a\nb", "a\x00b", "a\ud800b"):
+        picture = draw_instances(black(), [[5, 20, 40, 40]], names=[name])
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(one_line))
+
+
 def test_wrong_image() -> None:
     with pytest.raises(ValueError, match=r"image must be uint8 .*; got float64 \[4, 4, 3\]"):
         draw_instances(np.zeros((4, 4, 3)), [])

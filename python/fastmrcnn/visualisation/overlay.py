@@ -131,7 +131,12 @@ def _texts(count: int, names: Sequence[str] | None, scores: Sequence[float] | No
     parts = [list(names) if names is not None else [""] * count]
     if scores is not None:
         parts.append([f"{float(score):.2f}" for score in scores])
-    return [" ".join(part for part in words if part) for words in zip(*parts, strict=True)]
+    return [_printable(" ".join(part for part in words if part)) for words in zip(*parts, strict=True)]
+
+
+def _printable(text: str) -> str:
+    """One line of text: Pillow fails on a line break or a lone surrogate in a label."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _crop(mask: Mask, zoom: int) -> _Crop:

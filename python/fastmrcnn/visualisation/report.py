@@ -65,7 +65,7 @@ class Report:
     >>> report.table(["class", "AP"], [["disk", 0.72], ["ring", 0.64]])
     >>> report.section("Pictures")
     >>> report.images([(np.zeros((48, 64, 3), np.uint8), "an empty table")])
-    >>> report.save("report.html")  # doctest: +SKIP
+    >>> report.save("report.html")
     """
 
     def __init__(self, title: str, subtitle: str = "", *, footer: str = "") -> None:
@@ -93,7 +93,7 @@ class Report:
         """Key numbers, large, each over its name."""
         tiles = []
         for name, value in facts.items():
-            shown = _three_digits(value) if isinstance(value, float) else _cell(value)
+            shown = _cell(value) if value is None or isinstance(value, str | Integral) else _three_digits(value)
             size = ' class="long"' if len(shown) > _LONG_FACT else ""
             tiles.append(f'<div class="card"><dt>{_inline(name)}</dt><dd{size}>{_inline(shown)}</dd></div>')
         self._parts.append(_lines('<dl class="facts">', *tiles, "</dl>"))
