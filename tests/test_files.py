@@ -87,6 +87,8 @@ def test_json_round_trip_is_strict(tmp_path: Path) -> None:
         (None, "expected annotations; there is no such file"),
         (b'{"images": [1,\n}', "expected annotations; broken JSON at line 2, column 1"),
         (b"\xff\xfe\x00", "expected annotations; the file is not UTF-8 text"),
+        (b"[" * 100_000, "expected annotations; its nesting is too deep or a number too long"),
+        (b"1" * 5_000, "expected annotations; its nesting is too deep or a number too long"),
     ],
 )
 def test_read_json_names_the_file_and_the_cause(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -97,6 +99,12 @@ def test_read_json_names_the_file_and_the_cause(tmp_path: Path, content: bytes |
         read_json(path, expected="annotations")
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_read_json_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(path) == [1]
 
 
 def test_read_json_of_a_folder(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def write_json(path: PathLike, value: Any, *, indent: int | None = None) -> None
 def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
     """Read JSON from ``path``; ``UserError`` naming the file (and line) when it is missing, unreadable or broken."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # with or without the byte order mark of some editors
     except FileNotFoundError:
         raise UserError(f"{path}: expected {expected}; there is no such file") from None
     except IsADirectoryError:
@@ -96,6 +96,8 @@ def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
         raise UserError(
             f"{path}: expected {expected}; broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+    except (RecursionError, ValueError):  # nested without end; an integer of thousands of digits
+        raise UserError(f"{path}: expected {expected}; its nesting is too deep or a number too long") from None
 
 
 def finite(value: Any) -> Any:
