@@ -38,14 +38,17 @@ class CocoDataset(Dataset[Sample]):
     Raises:
         ValueError: a negative seed.
         UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class
-            name that is no category or is given twice. When a sample is read: an image that does not decode or is not of the size in the
-            file.
+            name that is no category or is given twice. When a sample is read: an image that does not decode or is not
+            of the size in the file.
 
     Example:
-        >>> dataset = CocoDataset("annotations.json", "images")  # doctest: +SKIP
-        >>> sample = dataset[0]  # doctest: +SKIP
-        >>> sample.image.shape, sample.boxes.shape, sample.masks.shape  # doctest: +SKIP
-        (torch.Size([3, 240, 320]), torch.Size([5, 4]), torch.Size([5, 240, 320]))
+        >>> from fastmrcnn.data.scenes import write_dataset
+        >>> dataset = CocoDataset(write_dataset("scenes", images=2, seed=0), "scenes/images")
+        >>> dataset.class_names
+        ('ball', 'box', 'star', 'ring', 'leaf', 'coin')
+        >>> sample = dataset[0]
+        >>> sample.image.shape[1:] == sample.masks.shape[1:], len(sample.boxes) == len(sample.masks)
+        (True, True)
     """
 
     def __init__(

@@ -46,8 +46,11 @@ def make_loader(
         workers: processes that read and decode; 0 does it in this one.
 
     Example:
-        >>> loader = make_loader(dataset, batch_size=2, shuffle=True, seed=7)  # doctest: +SKIP
-        >>> images, targets, samples = next(iter(loader))  # doctest: +SKIP
+        >>> from fastmrcnn.data.scenes import write_dataset
+        >>> dataset = CocoDataset(write_dataset("scenes", images=3, seed=0), "scenes/images")
+        >>> loader = make_loader(dataset, batch_size=2, shuffle=True, seed=7)
+        >>> [len(images) for images, targets, samples in loader]
+        [2, 1]
     """
     return SampleLoader(
         dataset,

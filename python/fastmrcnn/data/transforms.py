@@ -1,12 +1,18 @@
 """Random changes of a sample that keep image, boxes and masks together.
 
 A transform is called with a sample and a ``torch.Generator`` and draws all its chances from that, so that the result
-is a function of the sample and the generator's state.
+is a function of the sample and the generator's state. ``CocoDataset(..., transforms=[...])`` does so for each sample.
+
+>>> from fastmrcnn.data import CocoDataset
+>>> from fastmrcnn.data.scenes import write_dataset
+>>> sample = CocoDataset(write_dataset("scenes", images=1, seed=0), "scenes/images")[0]
+>>> flipped = HorizontalFlip(probability=1)(sample, torch.Generator())
+>>> torch.equal(flipped.masks, sample.masks.flip(2))
+True
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -32,19 +38,6 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
 def _check_probability(name: str, probability: float) -> None:
     if not 0 <= probability <= 1:
         raise ValueError(f"{name}: probability must be in 0..1; got {probability}")
-
-
-@dataclass(frozen=True)
-class Compose:
-    """Several transforms, one after the other."""
-
-    transforms: Sequence[Transform]
-
-    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Apply each in order."""
-        for transform in self.transforms:
-            sample = transform(sample, generator)
-        return sample
 
 
 @dataclass(frozen=True)

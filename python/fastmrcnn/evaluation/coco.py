@@ -44,9 +44,12 @@ class CocoEvaluator:
             twice.
 
     Example:
-        >>> evaluator = CocoEvaluator("annotations.json")  # doctest: +SKIP
-        >>> evaluator.update(1, model.predict("images/1.jpg"))  # doctest: +SKIP
-        >>> print(evaluator.summarize().table)  # doctest: +SKIP
+        >>> from fastmrcnn.data.scenes import write_dataset
+        >>> evaluator = CocoEvaluator(write_dataset("scenes", images=1, seed=0))
+        >>> evaluator.update(1, model.predict("scenes/images/train_000000.jpg"))  # doctest: +SKIP
+        >>> result = evaluator.summarize()
+        >>> result.mask_ap, len(result.table.splitlines())
+        (0.0, 26)
     """
 
     def __init__(

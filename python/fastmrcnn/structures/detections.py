@@ -30,11 +30,21 @@ class Detections:
     the image when they are asked for. Index with an integer, a slice, or a tensor of booleans or indices to
     get the ``Detections`` of those instances; iterate to get them one by one.
 
-    >>> found = model.predict("street.jpg")  # doctest: +SKIP
-    >>> confident = found.filter(score=0.7)  # doctest: +SKIP
-    >>> confident.names, confident.boxes.shape, confident.masks.shape  # doctest: +SKIP
-    (['person', 'dog'], torch.Size([2, 4]), torch.Size([2, 480, 640]))
-    >>> confident.plot().save("street-found.png")  # doctest: +SKIP
+    >>> found = Detections(  # what model.predict("street.jpg") returns
+    ...     boxes=torch.tensor([[2.0, 1.0, 6.0, 5.0], [0.0, 0.0, 3.0, 3.0]]),
+    ...     scores=torch.tensor([0.9, 0.4]),
+    ...     labels=torch.tensor([1, 0]),
+    ...     mask_probs=torch.ones(2, 28, 28),
+    ...     image_size=(8, 10),
+    ...     class_names=("person", "dog"),
+    ...     category_ids=(1, 18),
+    ... )
+    >>> found
+    <Detections: 2 in 10 x 8 pixels: dog 0.90, person 0.40>
+    >>> confident = found.filter(score=0.7)
+    >>> confident.names, confident.masks.shape, confident.rle
+    (['dog'], torch.Size([1, 8, 10]), [{'size': [8, 10], 'counts': 'a04400000o0'}])
+    >>> confident.plot(np.zeros((8, 10, 3), np.uint8)).save("street-found.png")
     """
 
     boxes: Tensor  # float32 [N, 4]: x1, y1, x2, y2 in pixels of the original image

@@ -89,8 +89,8 @@ def write_dataset(
 
     Example:
         >>> from fastmrcnn.data.scenes import write_dataset
-        >>> write_dataset(tmp_path, images=2, seed=0).name  # doctest: +SKIP
-        'annotations.json'
+        >>> write_dataset("scenes", images=2, seed=0).as_posix()
+        'scenes/annotations.json'
     """
     _check(images, seed, size, classes)
     directory = Path(directory)

@@ -1,0 +1,32 @@
+"""Every example in a docstring runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fastmrcnn
+
+NAMES = {"np": np, "torch": torch}  # examples spare the reader these two imports
+
+
+def examples() -> list[doctest.DocTest]:
+    """The docstrings with examples in all modules but the extension and the `__main__`s, which run when imported."""
+    names = [info.name for info in pkgutil.walk_packages(fastmrcnn.__path__, "fastmrcnn.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith(("._C", ".__main__"))]
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return [test for module in [fastmrcnn, *modules] for test in finder.find(module, extraglobs=NAMES) if test.examples]
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def test_example(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where examples write their files
+    report: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
+    assert result.failed == 0, "".join(report)
