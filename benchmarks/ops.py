@@ -2,7 +2,8 @@
 
     python benchmarks/ops.py [--threads 1 2] [--only roi_align] [--json results.json]
 
-Timings alternate between the two, and the minimum of the rounds is reported: on a shared machine it is the least disturbed.
+Timings alternate between the two, and the minimum of the rounds is reported: on a shared machine it is the least
+disturbed.
 """
 
 from __future__ import annotations

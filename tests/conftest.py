@@ -11,9 +11,8 @@ mpl.use("Agg")
 torch.set_num_threads(2)
 
 # Derandomised and without a deadline: a slow, busy machine must not turn a right answer into a failure.
-settings.register_profile(
-    "fastmrcnn", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("fastmrcnn", deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 settings.load_profile("fastmrcnn")
 
 

@@ -161,7 +161,8 @@ def kernel_objects() -> list[Path]:
 def test_kernel_objects_define_no_weak_symbols() -> None:
     """The linker would keep one copy of such a symbol, perhaps the AVX-512 one, for the whole library."""
     for path in kernel_objects():
-        symbols = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+        listing = ["nm", "-C", "--defined-only", path]
+        symbols = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
         weak = [line for line in symbols.splitlines() if re.search(r" [WVu] ", line)]
         assert not weak, f"{path}: {weak}"
 
