@@ -111,16 +111,14 @@ class MultiScaleRoIAlign(nn.Module):
         if not features:
             raise ValueError(f"MultiScaleRoIAlign: none of {self.featmap_names} is among the features {list(x)}")
         image_height = max(height for height, _ in image_shapes)
-        levels_of_features = [round(math.log2(image_height / feature.shape[-2])) for feature in features]
+        feature_levels = [round(math.log2(image_height / feature.shape[-2])) for feature in features]
         rois = as_rois("MultiScaleRoIAlign", boxes)  # [K, 5]
         if len(features) == 1:
-            return self._pool(features[0], rois, levels_of_features[0])
+            return self._pool(features[0], rois, feature_levels[0])
 
-        finest, coarsest = levels_of_features[0], levels_of_features[-1]
+        finest, coarsest = feature_levels[0], feature_levels[-1]
         if coarsest < finest:
-            raise ValueError(
-                f"MultiScaleRoIAlign: features must go from fine to coarse; got levels {levels_of_features}"
-            )
+            raise ValueError(f"MultiScaleRoIAlign: features must go from fine to coarse; got levels {feature_levels}")
         levels = assign_levels(
             rois[:, 1:],
             finest,
@@ -131,7 +129,7 @@ class MultiScaleRoIAlign(nn.Module):
         )
         shape = (rois.shape[0], features[0].shape[1], *self.output_size)
         pooled = empty(features[0], shape, is_channels_last(features[0]))
-        for index, (feature, level) in enumerate(zip(features, levels_of_features, strict=True)):
+        for index, (feature, level) in enumerate(zip(features, feature_levels, strict=True)):
             chosen = torch.where(levels == finest + index)[0]
             pooled[chosen] = self._pool(feature, rois[chosen], level)
         return pooled

@@ -26,6 +26,11 @@ inline void check_same_order(const char* op, const NamedTensor& a, const NamedTe
         op, ": ", a.name, " and ", b.name, " must both be contiguous or both channels-last");
 }
 
+inline void check_output_size(const char* op, const TensorView& pooled) {
+  check(pooled.shape[2] > 0 && pooled.shape[3] > 0, op, ": output_size must be positive; got [", pooled.shape[2], ", ",
+        pooled.shape[3], "]");
+}
+
 inline void check_roi_pooling(const char* op, const NamedTensor& features, const TensorView& rois,
                               const NamedTensor& pooled, std::int64_t channels) {
   constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
@@ -37,8 +42,7 @@ inline void check_roi_pooling(const char* op, const NamedTensor& features, const
   check_contiguous(op, "rois", rois);
   check_shape(op, pooled.name, bins, {rois.shape[0], channels, -1, -1}, "[K, channels, height, width] for K rois");
   check_dtype(op, pooled.name, bins, map.dtype);
-  check(bins.shape[2] > 0 && bins.shape[3] > 0, op, ": output_size must be positive; got [", bins.shape[2], ", ",
-        bins.shape[3], "]");
+  check_output_size(op, bins);
   check_same_order(op, features, pooled);
 }
 
@@ -54,8 +58,9 @@ inline void check_position_sensitive(const char* op, const NamedTensor& features
                                      const NamedTensor& pooled) {
   check_shape(op, features.name, features.tensor, {-1, -1, -1, -1}, "[N, C, H, W]");
   check_shape(op, pooled.name, pooled.tensor, {-1, -1, -1, -1}, "[K, channels, height, width]");
+  check_output_size(op, pooled.tensor);
   const std::int64_t bins = pooled.tensor.shape[2] * pooled.tensor.shape[3];
-  const std::int64_t channels = bins > 0 ? features.tensor.shape[1] / bins : 0;
+  const std::int64_t channels = features.tensor.shape[1] / bins;
   check(channels * bins == features.tensor.shape[1], op, ": ", features.name, " must have a multiple of ",
         pooled.tensor.shape[2], " x ", pooled.tensor.shape[3], " channels; got ", shape_of(features.tensor));
   check_roi_pooling(op, features, rois, pooled, channels);
