@@ -226,11 +226,19 @@ def _due(step: int, every: int) -> bool:
 
 
 def _summary(row: dict[str, Any]) -> str:
-    """The numbers beside the progress bar."""
-    parts = {"cls": "loss_classifier", "box": "loss_box_reg", "mask": "loss_mask",
-             "obj": "loss_objectness", "rpn": "loss_rpn_box_reg"}  # fmt: skip
-    losses = " ".join(f"{short} {row[name]:.3f}" for short, name in parts.items() if name in row)
-    return f"loss {row['loss']:.3f} ({losses}) lr {row['learning_rate']:.2g} {row['images_per_second']:.1f} images/s"
+    """The numbers beside the progress bar, the most important first: a narrow terminal cuts off the end."""
+    total, rate = f"loss {row['loss']:.3f}", f"{row['images_per_second']:.1f} images/s"
+    parts = " ".join(f"{short} {row[name]:.3f}" for short, name in _LOSSES.items())
+    return f"{total}, {rate}, lr {row['learning_rate']:.2g}, {parts}"
+
+
+_LOSSES = {
+    "class": "loss_classifier",
+    "box": "loss_box_reg",
+    "mask": "loss_mask",
+    "object": "loss_objectness",
+    "proposal": "loss_rpn_box_reg",
+}
 
 
 @contextlib.contextmanager
