@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/parallel.h"
 #include "kernels/nms_kernel.h"
+#include "radix_order.h"
 
 namespace fastmrcnn::cpu {
 namespace {
@@ -77,15 +79,27 @@ class KeptList {
   std::int64_t padded_ = 0;
 };
 
+// Unsigned keys that ascend where scores descend; NaN first, both zeros alike.
+std::uint32_t descending_key(float score) {
+  const float positive_zero = score + 0.0f;
+  std::uint32_t bits;
+  std::memcpy(&bits, &positive_zero, sizeof bits);
+  return std::isnan(score) ? 0 : bits >> 31 ? bits : ~bits & 0x7fffffffu;
+}
+
+std::uint64_t descending_key(double score) {
+  const double positive_zero = score + 0.0;
+  std::uint64_t bits;
+  std::memcpy(&bits, &positive_zero, sizeof bits);
+  return std::isnan(score) ? 0 : bits >> 63 ? bits : ~bits & 0x7fffffffffffffffu;
+}
+
 // Indices in descending order of score, equal scores by index, NaN first.
 template <class T>
 std::vector<std::int64_t> descending_order(const T* scores, std::int64_t n) {
-  std::vector<std::int64_t> order(n);
-  std::iota(order.begin(), order.end(), std::int64_t{0});
-  std::stable_sort(order.begin(), order.end(), [scores](std::int64_t a, std::int64_t b) {
-    return std::isnan(scores[a]) ? !std::isnan(scores[b]) : scores[a] > scores[b];
-  });
-  return order;
+  std::vector<decltype(descending_key(T()))> keys(n);
+  std::transform(scores, scores + n, keys.begin(), [](T score) { return descending_key(score); });
+  return radix_order(std::move(keys));
 }
 
 // Ranks (positions in the order of score) sorted by group, and where each group's run begins and ends.
@@ -97,13 +111,14 @@ struct Segments {
 Segments segment(const std::vector<std::int64_t>& order, const std::int64_t* groups) {
   const std::int64_t n = static_cast<std::int64_t>(order.size());
   Segments segments{std::vector<std::int64_t>(n), {0}};
-  std::iota(segments.ranks.begin(), segments.ranks.end(), std::int64_t{0});
-  if (groups != nullptr) {
-    const auto group_of = [&](std::int64_t rank) { return groups[order[rank]]; };
-    std::stable_sort(segments.ranks.begin(), segments.ranks.end(),
-                     [&](std::int64_t a, std::int64_t b) { return group_of(a) < group_of(b); });
+  if (groups == nullptr) {
+    std::iota(segments.ranks.begin(), segments.ranks.end(), std::int64_t{0});
+  } else {
+    std::vector<std::uint64_t> keys(n);  // any order of the groups will do
+    std::transform(order.begin(), order.end(), keys.begin(), [groups](std::int64_t index) { return groups[index]; });
+    segments.ranks = radix_order(keys);
     for (std::int64_t k = 1; k < n; ++k) {
-      if (group_of(segments.ranks[k]) != group_of(segments.ranks[k - 1])) segments.bounds.push_back(k);
+      if (keys[segments.ranks[k]] != keys[segments.ranks[k - 1]]) segments.bounds.push_back(k);
     }
   }
   segments.bounds.push_back(n);

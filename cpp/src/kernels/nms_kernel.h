@@ -11,7 +11,7 @@ struct KeptBoxes {
   T *x1, *y1, *x2, *y2, *area;
 };
 
-constexpr int64_t kNmsBlock = 16;
+constexpr int64_t kNmsBlock = 32;
 
 // True when the IoU of `box` with one of the first `padded_count` kept boxes is greater than `threshold`.
 FASTMRCNN_DECLARE_KERNEL(bool overlaps_kept_f32(const KeptBoxes<float>& kept, int64_t padded_count,
