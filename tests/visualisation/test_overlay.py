@@ -130,6 +130,11 @@ def test_strange_boxes(box: list[float]) -> None:
     assert picture.size == (80, 60)
 
 
+@pytest.mark.parametrize("box", [[100, 100, 200, 200], [-30, 5, -10, 20], [5, -30, 20, -10], [np.inf] * 4])
+def test_a_box_off_the_image_leaves_no_line_at_its_border(box: list[float]) -> None:
+    assert not np.asarray(draw_instances(black(), [box], names=["disk"])).any()
+
+
 def test_nothing_to_draw_leaves_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
     picture = draw_instances(image, np.zeros((0, 4)), masks=np.zeros((0, 6, 7), bool), labels=[], names=[], scores=[])

@@ -37,7 +37,8 @@ def draw_instances(
 
     Args:
         image: uint8 [H, W, 3], [H, W, 1] or [H, W], or a Pillow image.
-        boxes: [N, 4] x1, y1, x2, y2 in pixels. A box that is not finite is not drawn.
+        boxes: [N, 4] x1, y1, x2, y2 in pixels. A box that is not finite, or lies off the image, is not
+            drawn.
         masks: N bitmaps: bool [N, H, W], or a sequence of bool [H, W] or of (bool [h, w], (x, y)), a crop and
             its corner.
         labels: N class indices: they choose the colour.
@@ -61,8 +62,8 @@ def draw_instances(
     """
     canvas = _canvas(image, zoom)
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * zoom  # [N, 4]
-    finite = np.asarray(np.isfinite(corners).all(axis=1))  # [N]
-    corners[~finite] = 0.0
+    drawn = _on_image(corners, canvas.size)  # [N]
+    corners[~drawn] = 0.0
     _check(len(corners), colour_by, opacity, masks=masks, labels=labels, names=names, scores=scores)
     colours = _colours(len(corners), labels, colour_by)
     width = line_width(canvas.size)
@@ -71,12 +72,12 @@ def draw_instances(
         _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
     draw = ImageDraw.Draw(canvas)
     for index in _largest_first(_areas(corners)):
-        if finite[index]:
+        if drawn[index]:
             draw.rectangle(_inside(corners[index], canvas.size), outline=colours[index], width=width)
     wanted = [
         Label(text, _inside(corners[index], canvas.size), colours[index])
         for index, text in enumerate(_texts(len(corners), names, scores))
-        if text and finite[index]
+        if text and drawn[index]
     ]
     draw_labels(canvas, wanted)
     return canvas
@@ -181,6 +182,12 @@ def _eroded(bitmap: np.ndarray, steps: int) -> np.ndarray:
 def _largest_first(sizes: np.ndarray) -> list[int]:
     order: list[int] = np.argsort(-sizes, kind="stable").tolist()
     return order
+
+
+def _on_image(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which boxes [N, 4] are finite and meet an image of this (width, height): bool [N]."""
+    first, last = np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])
+    return np.asarray(np.isfinite(corners).all(axis=1) & (last >= 0).all(axis=1) & (first <= size).all(axis=1))
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:
