@@ -65,6 +65,7 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: RPNConfig(foreground_iou=0.2), "background_iou must be <= foreground_iou 0.2; got 0.3"),
         (lambda: RPNConfig(samples=0), "RPNConfig: samples must be positive; got 0"),
         (lambda: RoIAlignConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
+        (lambda: RoIAlignConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]
         (lambda: BoxHeadConfig(hidden=0), "BoxHeadConfig: hidden must be positive; got 0"),
         (lambda: BoxHeadConfig(score_threshold=float("nan")), "score_threshold must lie in 0..1; got nan"),
         (lambda: MaskHeadConfig(paste="soft"), "paste must be exact or torchvision; got 'soft'"),  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from fastmrcnn.models.plain import from_plain, to_plain
 Norm = Literal["none", "frozen_bn", "bn", "gn"]
 StrideRule = Literal["nominal", "measured"]
 PasteMethod = Literal["exact", "torchvision"]
+LevelRule = Literal["torchvision", "detectron2"]
 
 FPN_STRIDES = (4, 8, 16, 32, 64)  # P2..P6, input pixels per feature cell
 DELTA_CLIP = math.log(1000.0 / 16)  # the largest log-scale that decoding accepts: a side grows at most 62.5 times
@@ -175,18 +176,24 @@ class RPNConfig:
 
 @dataclass(frozen=True)
 class RoIAlignConfig:
-    """RoIAlign over the pyramid: level = floor(canonical_level + log2(sqrt(area) / canonical_scale) + level_eps)."""
+    """RoIAlign over the pyramid: a square of side ``canonical_scale`` is pooled from level ``canonical_level``."""
 
     output_size: int = 7  # cells on a side
     sampling_ratio: int = 0  # samples on a side of each cell; 0: as many as feature cells it covers
     aligned: bool = True  # shift by half a pixel, so that pixel centres line up (detectron2); False: the first version
     canonical_scale: float = 224.0  # px
     canonical_level: int = 4
-    level_eps: float = 1e-6
+    level_rule: LevelRule = "torchvision"  # how a size on the border between two levels is rounded
 
     def __post_init__(self) -> None:
         _require_positive(self, output_size=self.output_size, canonical_scale=self.canonical_scale)
         _require(self.sampling_ratio >= 0, self, "sampling_ratio must be >= 0 (0: adaptive)", self.sampling_ratio)
+        _require(
+            self.level_rule in get_args(LevelRule),
+            self,
+            "level_rule must be torchvision or detectron2",
+            self.level_rule,
+        )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast, overload
 
+import torch
 from torch import Tensor, nn
 
 from fastmrcnn.models.config import MaskRCNNConfig
@@ -39,6 +40,8 @@ class MaskRCNN(nn.Module):
         self.fpn = FPN(config.backbone.stage_channels, config.fpn)
         self.rpn = RegionProposalNetwork(config.fpn.channels, config.rpn)
         self.roi_heads = RoIHeads(config)
+        # Channels last: convolutions on a CPU take two thirds to half of the time, and RoIAlign reads whole pixels.
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None

@@ -7,25 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastmrcnn.models.config import FPN_STRIDES, RoIAlignConfig
-from fastmrcnn.ops import roi_align
+from fastmrcnn.models.config import RoIAlignConfig
+from fastmrcnn.ops import assign_levels, roi_align
 
-LEVELS = 4  # RoIs are pooled from P2..P5; P6 serves the RPN only
-FINEST_LEVEL = 2
-
-
-def assign_levels(boxes: Tensor, config: RoIAlignConfig) -> Tensor:
-    """The pyramid level from which each box is pooled: the larger the box, the coarser (equation 1 of the paper).
-
-    Args:
-        boxes: [K, 4] float, x1, y1, x2, y2, px of the network's input.
-
-    Returns:
-        [K] int64: 0 for P2 .. 3 for P5. Boxes without area go to P2.
-    """
-    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
-    level = torch.floor(config.canonical_level + torch.log2(sides / config.canonical_scale) + config.level_eps)
-    return level.clamp(FINEST_LEVEL, FINEST_LEVEL + LEVELS - 1).to(torch.int64) - FINEST_LEVEL
+FINEST, COARSEST = 2, 5  # RoIs are pooled from P2..P5; P6 serves the RPN only
 
 
 def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: RoIAlignConfig) -> Tensor:
@@ -40,16 +25,23 @@ def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: Ro
     """
     image_index = torch.cat([box.new_full((box.shape[0], 1), index) for index, box in enumerate(boxes)])  # [K, 1]
     rois = torch.cat((image_index, torch.cat(list(boxes))), dim=1)  # [K, 5]
-    levels = assign_levels(rois[:, 1:], config)  # [K]
+    level_of = assign_levels(
+        rois[:, 1:],
+        FINEST,
+        COARSEST,
+        canonical_scale=config.canonical_scale,
+        canonical_level=config.canonical_level,
+        level_rule=config.level_rule,
+    )  # [K]
     size = config.output_size
     pooled = rois.new_zeros((rois.shape[0], features[0].shape[1], size, size))
-    for level, (feature, stride) in enumerate(zip(features[:LEVELS], FPN_STRIDES[:LEVELS], strict=True)):
-        chosen = torch.where(levels == level)[0]
+    for level, feature in enumerate(features[: COARSEST - FINEST + 1], start=FINEST):
+        chosen = torch.where(level_of == level)[0]
         pooled[chosen] = roi_align(
             feature.to(rois.dtype),
             rois[chosen],
             size,
-            spatial_scale=1.0 / stride,
+            spatial_scale=2.0**-level,
             sampling_ratio=config.sampling_ratio,
             aligned=config.aligned,
         )
