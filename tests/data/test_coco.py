@@ -216,12 +216,18 @@ def test_positions_count_from_either_end(document: Document, write: Write) -> No
 
 
 def test_an_image_of_another_size(document: Document, write: Write) -> None:
-    document["images"][1].update(height=20, width=10)
+    document["images"][1].update(height=10, width=21)
     path, images = write(document)
     with pytest.raises(UserError) as caught:
         CocoDataset(path, images)[1]
-    expected = f"expected 10 x 20 pixels (width x height), as {path} says; got 20 x 10"
+    expected = f"expected 21 x 10 pixels (width x height), as {path} says; got 20 x 10"
     assert str(caught.value) == f"{images / 'b.png'}: {expected}"
+
+
+def test_an_image_annotated_without_its_exif_orientation(document: Document, write: Write) -> None:
+    document["images"][1].update(height=20, width=10)
+    with pytest.raises(UserError, match=r"got 20 x 10 \(swapped, perhaps by the EXIF orientation, which is applied"):
+        CocoDataset(*write(document))[1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

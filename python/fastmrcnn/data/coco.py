@@ -117,14 +117,21 @@ class CocoDataset(Dataset[Sample]):
                 f"{self.annotations_path} lists it as image {missing[0].id}"
             )
 
-    def _read_sample(self, record: ImageRecord) -> Sample:
-        path = self.images_path / record.file_name
+    def _read_pixels(self, path: Path, record: ImageRecord) -> torch.Tensor:
         image = read_image(path)
-        if tuple(image.shape[1:]) != (record.height, record.width):
+        height, width = image.shape[1:]
+        if (height, width) != (record.height, record.width):
+            swapped = (width, height) == (record.height, record.width)
+            hint = " (swapped, perhaps by the EXIF orientation, which is applied here)" if swapped else ""
             raise UserError(
                 f"{path}: expected {record.width} x {record.height} pixels (width x height), "
-                f"as {self.annotations_path} says; got {image.shape[2]} x {image.shape[1]}"
+                f"as {self.annotations_path} says; got {width} x {height}{hint}"
             )
+        return image
+
+    def _read_sample(self, record: ImageRecord) -> Sample:
+        path = self.images_path / record.file_name
+        image = self._read_pixels(path, record)
         objects = [o for o in self.content.objects.get(record.id, []) if o.category_id in self._label_of]
         rles = [self._to_rle(item, record) for item in objects]
         masks = decode_rle(rles, record.height, record.width)
