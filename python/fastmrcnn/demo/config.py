@@ -19,7 +19,7 @@ class DemoConfig:
     # Held-out images that are predicted and evaluated.
     images: int = 24
     # Optimizer steps of fine-tuning.
-    steps: int = 60
+    steps: int = 50
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 
