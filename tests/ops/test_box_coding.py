@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
 from torch import Tensor
 
 from fastmrcnn.ops import clip_boxes_to_image, decode_boxes, encode_boxes
+from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
 
 DTYPES = [torch.float32, torch.float64]
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ops.box_cases import DEGENERATE, NAN, random_boxes
 from torch import Tensor
 
 from fastmrcnn.ops import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
+from tests.ops.box_cases import DEGENERATE, NAN, random_boxes
 
 FORMATS = ["xyxy", "xywh", "cxcywh"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64]

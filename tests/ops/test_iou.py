@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ops.box_cases import DEGENERATE, random_boxes
 from torch import Tensor
 
 from fastmrcnn.ops import box_convert, box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from tests.ops.box_cases import DEGENERATE, random_boxes
 
 VARIANTS = [box_iou, generalized_box_iou, distance_box_iou, complete_box_iou]
 UNIT = torch.tensor([[0.0, 0, 10, 10]])

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tests.ops.box_cases import DEGENERATE, INF, NAN, clustered_boxes, random_boxes
 from torch import Tensor
 
 from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, nms
+from tests.ops.box_cases import DEGENERATE, INF, NAN, clustered_boxes, random_boxes
 
 DTYPES = [torch.float32, torch.float64]
 

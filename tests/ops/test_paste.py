@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
-from tests.ops.mask_cases import KINDS, grid_sampled, plain_rle, random_masks, resized_paste
 from torch import Tensor
 
 from fastmrcnn.ops import paste_masks, paste_masks_rle
+from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
+from tests.ops.mask_cases import KINDS, grid_sampled, plain_rle, random_masks, resized_paste
 
 IMAGE = (90, 120)
 METHODS = ["exact", "torchvision"]
