@@ -42,7 +42,7 @@ struct Kernels<double> {
 };
 
 constexpr std::int64_t kPlanesPerTask = 4;
-constexpr std::int64_t kChannelsPerTask = 64;  // whole cache lines, and few enough to feed several threads
+constexpr std::int64_t kLeastChannelsPerTask = 64;  // whole cache lines, so that threads write to none together
 
 // One call in one dtype: what forward and backward share.
 template <class T>
@@ -51,6 +51,7 @@ class RoiAlign {
   RoiAlign(const char* op, const Context& context, const TensorView& features, const TensorView& rois,
            const TensorView& pooled, const geometry::Sampling<T>& sampling)
       : plan_(op, context, features, rois, pooled, sampling),
+        threads_(std::max(context.num_threads, 1)),
         channels_(features.shape[1]),
         features_(features.as<T>()),
         pooled_(pooled.as<T>()) {}
@@ -70,9 +71,10 @@ class RoiAlign {
 
   void backward_pixels() const {
     clear_features();
-    plan_.over_images(parts_of(kChannelsPerTask),
+    const std::int64_t share = parts_of(kLeastChannelsPerTask * threads_) * kLeastChannelsPerTask;
+    plan_.over_images(parts_of(share),
                       [&](std::int64_t image, std::int64_t part, const TapTables<T>* tables, std::int64_t count) {
-                        const Pixels<T> map = pixels_of(image, part * kChannelsPerTask, kChannelsPerTask);
+                        const Pixels<T> map = pixels_of(image, part * share, share);
                         for (std::int64_t g = 0; g < count; ++g) {
                           Kernels<T>::pixels_backward.get()(map, tables[g].data(), tables[g].size());
                         }
@@ -127,6 +129,7 @@ class RoiAlign {
   }
 
   PoolingPlan<T, geometry::Sampling<T>> plan_;
+  std::int64_t threads_;
   std::int64_t channels_;
   T* features_;
   T* pooled_;

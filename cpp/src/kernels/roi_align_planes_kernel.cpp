@@ -1,28 +1,13 @@
 // RoIAlign on contiguous NCHW maps, one plane at a time. Each row of bins first combines its few feature rows over the
 // RoI's span of columns, which are neighbours in memory, and then picks the taps along x from that one row.
+#include "kernels/columns.h"
 #include "kernels/pack.h"
+#include "kernels/register_picker.h"
+#include "kernels/register_spreader.h"
 #include "kernels/roi_align_kernel.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
-
-// The columns that are combined: all from `origin` on, `width` of them, or only those with a tap, when the taps lie so
-// far apart that reading whole packs would waste more than it saves.
-struct Columns {
-  int64_t origin, width;
-  bool sparse;
-};
-
-template <class T>
-FM_KERNEL_INLINE Columns columns_of(const AxisTaps<T>& x, int64_t map_width) {
-  const int64_t taps = x.begin[x.bins];
-  const int64_t span = x.last - x.first + 1;
-  if (span > kLanes<T> * taps) return {0, taps, true};
-  // Whole packs where the map is wide enough: the additional columns are combined and never picked.
-  const int64_t padded = (span + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-  if (padded > map_width) return {x.first, span, false};
-  return {x.first + padded <= map_width ? x.first : map_width - padded, padded, false};
-}
 
 // combined[column] = sum over the taps [begin, end) of y.
 template <class T>
@@ -67,53 +52,93 @@ FM_KERNEL_INLINE void spread_rows(T* plane, int64_t map_width, const RoiTaps<T>&
   }
 }
 
+// Where in the combined row a tap of x finds its column.
 template <class T>
-void gather_roi(const Planes<T>& planes, const T* plane, const RoiTaps<T>& roi, T* pooled, T* combined) {
-  const Columns columns = columns_of(roi.x, planes.width);
-  for (int32_t i = 0; i < roi.y.bins; ++i) {
-    combine_rows(plane, planes.width, roi, columns, roi.y.begin[i], roi.y.begin[i + 1], combined);
-    for (int32_t j = 0; j < roi.x.bins; ++j) {
-      T sum = 0;
-      for (int32_t t = roi.x.begin[j]; t < roi.x.begin[j + 1]; ++t) {
-        sum += combined[columns.sparse ? t : roi.x.index[t] - columns.origin] * roi.x.weight[t];
-      }
-      *pooled++ = sum;
+FM_KERNEL_INLINE int64_t column_of(const AxisTaps<T>& x, const Columns& columns, int32_t tap) {
+  return columns.sparse ? tap : x.index[tap] - columns.origin;
+}
+
+template <class T>
+FM_KERNEL_INLINE void pick_columns(const AxisTaps<T>& x, const Columns& columns, const T* combined, T* pooled) {
+  int32_t tap = 0;
+  for (int32_t j = 0; j < x.bins; ++j) {
+    T sum = 0;
+    for (const int32_t end = x.begin[j + 1]; tap < end; ++tap) {
+      sum += combined[column_of(x, columns, tap)] * x.weight[tap];
+    }
+    pooled[j] = sum;
+  }
+}
+
+// The adjoint of pick_columns, from a cleared row.
+template <class T>
+FM_KERNEL_INLINE void spread_columns(const AxisTaps<T>& x, const Columns& columns, const T* pooled, T* combined) {
+  for (int64_t column = 0; column < columns.width; ++column) combined[column] = 0;
+  int32_t tap = 0;
+  for (int32_t j = 0; j < x.bins; ++j) {
+    for (const int32_t end = x.begin[j + 1]; tap < end; ++tap) {
+      combined[column_of(x, columns, tap)] += pooled[j] * x.weight[tap];
     }
   }
 }
 
 template <class T>
-void scatter_roi(const Planes<T>& planes, T* plane, const RoiTaps<T>& roi, const T* pooled, T* combined) {
-  const Columns columns = columns_of(roi.x, planes.width);
+FM_KERNEL_INLINE void gather_roi(const T* plane, int64_t map_width, const RoiTaps<T>& roi, const Columns& columns,
+                                 T* pooled, T* combined) {
   for (int32_t i = 0; i < roi.y.bins; ++i, pooled += roi.x.bins) {
-    for (int64_t column = 0; column < columns.width; ++column) combined[column] = 0;
-    for (int32_t j = 0; j < roi.x.bins; ++j) {
-      for (int32_t t = roi.x.begin[j]; t < roi.x.begin[j + 1]; ++t) {
-        combined[columns.sparse ? t : roi.x.index[t] - columns.origin] += pooled[j] * roi.x.weight[t];
-      }
-    }
-    spread_rows(plane, planes.width, roi, columns, roi.y.begin[i], roi.y.begin[i + 1], combined);
+    combine_rows(plane, map_width, roi, columns, roi.y.begin[i], roi.y.begin[i + 1], combined);
+    pick_columns(roi.x, columns, combined, pooled);
+  }
+}
+
+template <class T>
+FM_KERNEL_INLINE void scatter_roi(T* plane, int64_t map_width, const RoiTaps<T>& roi, const Columns& columns,
+                                  const T* pooled, T* combined) {
+  for (int32_t i = 0; i < roi.y.bins; ++i, pooled += roi.x.bins) {
+    spread_columns(roi.x, columns, pooled, combined);
+    spread_rows(plane, map_width, roi, columns, roi.y.begin[i], roi.y.begin[i + 1], combined);
+  }
+}
+
+// Calls body(plane, pooled) for every plane of a RoI.
+template <class T, class Body>
+FM_KERNEL_INLINE void for_each_plane(const Planes<T>& planes, const RoiTaps<T>& roi, const Body& body) {
+  const int64_t bins = int64_t{roi.y.bins} * roi.x.bins;
+  for (int64_t c = 0; c < planes.channels; ++c) {
+    body(planes.features + c * planes.height * planes.width, planes.pooled + roi.roi * planes.roi_stride + c * bins);
   }
 }
 
 template <class T>
 void gather(const Planes<T>& planes, const RoiTaps<T>* rois, int64_t count, T* scratch) {
-  const int64_t bins = count > 0 ? int64_t{rois[0].y.bins} * rois[0].x.bins : 0;
   for (int64_t k = 0; k < count; ++k) {
-    T* pooled = planes.pooled + rois[k].roi * planes.roi_stride;
-    for (int64_t c = 0; c < planes.channels; ++c) {
-      gather_roi(planes, planes.features + c * planes.height * planes.width, rois[k], pooled + c * bins, scratch);
+    const RoiTaps<T>& roi = rois[k];
+    const Columns columns = columns_of(roi.x, planes.width);
+    const RegisterPicker<T> picker(roi.x, columns);
+    if (picker.usable()) {
+      for_each_plane(planes, roi,
+                     [&](const T* plane, T* pooled) { picker.gather(plane, planes.width, roi.y, pooled); });
+    } else {
+      for_each_plane(planes, roi, [&](const T* plane, T* pooled) {
+        gather_roi(plane, planes.width, roi, columns, pooled, scratch);
+      });
     }
   }
 }
 
 template <class T>
 void scatter(const Planes<T>& planes, const RoiTaps<T>* rois, int64_t count, T* scratch) {
-  const int64_t bins = count > 0 ? int64_t{rois[0].y.bins} * rois[0].x.bins : 0;
   for (int64_t k = 0; k < count; ++k) {
-    const T* pooled = planes.pooled + rois[k].roi * planes.roi_stride;
-    for (int64_t c = 0; c < planes.channels; ++c) {
-      scatter_roi(planes, planes.features + c * planes.height * planes.width, rois[k], pooled + c * bins, scratch);
+    const RoiTaps<T>& roi = rois[k];
+    const Columns columns = columns_of(roi.x, planes.width);
+    const RegisterSpreader<T> spreader(roi.x, columns);
+    if (spreader.usable()) {
+      for_each_plane(planes, roi,
+                     [&](T* plane, const T* pooled) { spreader.scatter(pooled, planes.width, roi.y, plane); });
+    } else {
+      for_each_plane(planes, roi, [&](T* plane, const T* pooled) {
+        scatter_roi(plane, planes.width, roi, columns, pooled, scratch);
+      });
     }
   }
 }
