@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MIN_SIZE, MAX_SIZE = 128, 192  # of the network's input, px
+MIN_SIZE, MAX_SIZE = 160, 224  # of the network's input, px; P5 has odd sides, so P6's stride is not 64
 PROPOSALS, DETECTIONS, SAMPLED_ROIS = 300, 30, 96  # an image; torchvision's defaults take minutes on a CPU
 LIMITS = {
     "min_size": MIN_SIZE,

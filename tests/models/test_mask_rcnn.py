@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
-from tests.models.small import images_of, small_model, target_of
 from torch import Tensor
 
+from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.sampling import Sample
 from fastmrcnn.structures import Detections
+from tests.models.small import images_of, small_config, small_model, target_of
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
 SIZES = ((64, 96), (50, 64))
@@ -113,6 +115,18 @@ def test_the_company_in_a_batch_changes_little() -> None:
         alone = model.backbone(model.transform([small]).pixels)[0]
         together = model.backbone(model.transform([small, large]).pixels)[0]
     torch.testing.assert_close(together[:1, :, :8, :8], alone[:, :, :8, :8])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_memory_layout_is_configured_and_changes_nothing_else(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    model = MaskRCNN(dataclasses.replace(small_config(), channels_last=channels_last)).eval()
+    kernel = model.backbone.stages[0][0].conv1.conv.weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last) == channels_last
+    pixels = model.transform(images_of(*SIZES)).pixels
+    with torch.no_grad():
+        for level, expected in zip(model.backbone(pixels), small_model().eval().backbone(pixels), strict=True):
+            torch.testing.assert_close(level, expected)
 
 
 def test_the_seed_fixes_a_training_step() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.models.small import images_of, small_model
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import Detections
+from tests.models.small import images_of, small_model
 
 TWENTY = {"score_threshold": 0.0, "detections": 20, "hidden": 16}  # detections whatever the scores
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.models.small import images_of, target_of
 
 from fastmrcnn.models import InputConfig
 from fastmrcnn.models.transform import InputTransform, ceil_to_multiple, grow_empty_boxes, resize_masks, scale_boxes
+from tests.models.small import images_of, target_of
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.small import small_model
 
 from fastmrcnn.weights import load_model_for_finetuning, save_model
 from fastmrcnn.weights.load import CLASS_DEPENDENT
+from tests.models.small import small_model
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
-from tests.models.small import images_of, small_model
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights import load_model, save_model
+from tests.models.small import images_of, small_model
 
 STEM = "backbone.stem.conv1.conv.weight"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.small import small_model
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
@@ -15,6 +14,7 @@ from fastmrcnn.models import MaskRCNN, maskrcnn_resnet50_fpn, torchvision_resnet
 from fastmrcnn.weights import from_torchvision, load_model, to_torchvision
 from fastmrcnn.weights.coco_classes import COCO_CLASSES
 from fastmrcnn.weights.torchvision import torchvision_name
+from tests.models.small import small_model
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,8 @@ class MaskRCNN(nn.Module):
         self.fpn = FPN(config.backbone.stage_channels, config.fpn)
         self.rpn = RegionProposalNetwork(config.fpn.channels, config.rpn)
         self.roi_heads = RoIHeads(config)
-        # Channels last: convolutions on a CPU take two thirds to half of the time, and RoIAlign reads whole pixels.
-        self.to(memory_format=torch.channels_last)
+        if config.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None

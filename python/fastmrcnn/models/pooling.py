@@ -34,7 +34,11 @@ def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: Ro
         level_rule=config.level_rule,
     )  # [K]
     size = config.output_size
-    pooled = rois.new_zeros((rois.shape[0], features[0].shape[1], size, size))
+    shape = (rois.shape[0], features[0].shape[1], size, size)
+    channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    # Every RoI has exactly one level, so every row is written.
+    pooled = torch.empty(shape, dtype=rois.dtype, device=rois.device, memory_format=layout)
     for level, feature in enumerate(features[: COARSEST - FINEST + 1], start=FINEST):
         chosen = torch.where(level_of == level)[0]
         pooled[chosen] = roi_align(

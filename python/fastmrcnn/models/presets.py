@@ -83,6 +83,7 @@ def torchvision_resnet50_fpn(
             target_aligned=False,
             paste="torchvision",
         ),
+        channels_last=False,
     )
 
 

@@ -114,11 +114,11 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     path = Path(path_or_name)
     if path.is_file():
         return path
-    if path.is_dir():
-        raise UserError(f"{path}: expected a weights file; this is a folder")
     shipped = shipped_models()
     if str(path_or_name) in shipped:
         return Path(str(resources.files("fastmrcnn") / "assets" / f"{path_or_name}.safetensors"))
+    if path.is_dir():
+        raise UserError(f"{path}: expected a weights file; this is a folder")
     names = ", ".join(shipped) or "none"
     raise UserError(f"{path}: expected a weights file or the name of a shipped model ({names}); found neither")
 
