@@ -42,7 +42,8 @@ struct Kernels<double> {
 };
 
 constexpr std::int64_t kPlanesPerTask = 4;
-constexpr std::int64_t kLeastChannelsPerTask = 64;  // whole cache lines, so that threads write to none together
+constexpr std::int64_t kLeastRowsPerTask = 8;  // few RoIs are shorter, and each task reads their gradients anew
+constexpr std::int64_t kTasksPerThread = 4;
 
 // One call in one dtype: what forward and backward share.
 template <class T>
@@ -58,7 +59,7 @@ class RoiAlign {
 
   void pool_pixels() const {
     plan_.over_groups([&](std::int64_t image, const TapTables<T>& tables) {
-      Kernels<T>::pixels.get()(pixels_of(image, 0, channels_), tables.data(), tables.size());
+      Kernels<T>::pixels.get()(pixels_of(image), tables.data(), tables.size());
     });
   }
 
@@ -71,10 +72,12 @@ class RoiAlign {
 
   void backward_pixels() const {
     clear_features();
-    const std::int64_t share = parts_of(kLeastChannelsPerTask * threads_) * kLeastChannelsPerTask;
-    plan_.over_images(parts_of(share),
+    const std::int64_t rows = std::max(kLeastRowsPerTask, plan_.shape().height / (kTasksPerThread * threads_));
+    plan_.over_images((plan_.shape().height + rows - 1) / rows,
                       [&](std::int64_t image, std::int64_t part, const TapTables<T>* tables, std::int64_t count) {
-                        const Pixels<T> map = pixels_of(image, part * share, share);
+                        Pixels<T> map = pixels_of(image);
+                        map.row_begin = part * rows;
+                        map.row_end = std::min(map.row_begin + rows, map.row_end);
                         for (std::int64_t g = 0; g < count; ++g) {
                           Kernels<T>::pixels_backward.get()(map, tables[g].data(), tables[g].size());
                         }
@@ -86,18 +89,18 @@ class RoiAlign {
 
   void clear_features() const { plan_.fill_zero(features_, plan_.shape().images * channels_ * plan_.plane_size()); }
 
-  // At most `count` channels of an image, from `channel` on.
-  Pixels<T> pixels_of(std::int64_t image, std::int64_t channel, std::int64_t count) const {
+  Pixels<T> pixels_of(std::int64_t image) const {
     Pixels<T> map;
-    map.features = features_ + image * plan_.plane_size() * channels_ + channel;
-    map.pooled = pooled_ + channel;
-    map.channels = std::min(count, channels_ - channel);
+    map.features = features_ + image * plan_.plane_size() * channels_;
+    map.pooled = pooled_;
+    map.channels = channels_;
     map.width = plan_.shape().width;
-    map.pixel_stride = map.bin_stride = channels_;
-    map.roi_stride = plan_.bins() * channels_;
+    map.row_begin = 0;
+    map.row_end = plan_.shape().height;
     return map;
   }
 
+  // At most `count` planes of an image, from `channel` on.
   Planes<T> planes_of(std::int64_t image, std::int64_t channel, std::int64_t count) const {
     Planes<T> planes;
     planes.features = features_ + (image * channels_ + channel) * plan_.plane_size();

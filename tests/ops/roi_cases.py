@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from tests.ops.box_cases import random_boxes
 from torch import Tensor
+
+from tests.ops.box_cases import random_boxes
 
 LAYOUTS = ["contiguous", "channels_last", "strided", "strided_channels_last"]
 

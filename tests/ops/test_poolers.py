@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ops.box_cases import DEGENERATE
-from tests.ops.roi_cases import is_channels_last, random_features
 from torch import Tensor
 
 from fastmrcnn.ops import MultiScaleRoIAlign, assign_levels, roi_align
+from tests.ops.box_cases import DEGENERATE
+from tests.ops.roi_cases import is_channels_last, random_features
 
 NAMES = ["p2", "p3", "p4", "p5"]
 

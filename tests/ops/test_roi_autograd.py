@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from tests.ops.roi_cases import random_features, random_rois
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
 from fastmrcnn.ops import ps_roi_align, ps_roi_pool, roi_align, roi_pool
+from tests.ops.roi_cases import random_features, random_rois
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ops import roi_references as reference
-from tests.ops.box_cases import DEGENERATE, NAN
-from tests.ops.roi_cases import LAYOUTS, TOLERANCE, is_channels_last, random_features, random_rois
 from torch import Tensor
 
 from fastmrcnn import ops
 from fastmrcnn.ops import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_align, roi_pool
+from tests.ops import roi_references as reference
+from tests.ops.box_cases import DEGENERATE, NAN
+from tests.ops.roi_cases import LAYOUTS, TOLERANCE, is_channels_last, random_features, random_rois
 
 # name -> the operator and its reference, as functions of (features, rois, size, scale)
 OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., object]]] = {

@@ -31,13 +31,14 @@ struct Planes {
   int64_t roi_stride;
 };
 
-// The same for pixels of `channels` neighbouring values: pixels lie `pixel_stride` apart, bins `bin_stride`.
+// The same for pixels of `channels` neighbouring values; the pooled tensor is [rois, bins, channels]. The backward pass
+// adds to the rows [row_begin, row_end) only.
 template <class T>
 struct Pixels {
   T* features;
   T* pooled;
   int64_t channels, width;
-  int64_t pixel_stride, bin_stride, roi_stride;
+  int64_t row_begin, row_end;
 };
 
 // A planes kernel needs scratch for this many elements beyond the wider of a plane's row and a RoI's taps along x.

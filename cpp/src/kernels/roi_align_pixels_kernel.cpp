@@ -14,18 +14,22 @@ struct Bin {
   int32_t y_begin, y_end, x_begin, x_end;
 };
 
+// Bin (i, j) without its taps outside the map's rows. The taps of a bin ascend.
 template <class T>
-FM_KERNEL_INLINE Bin<T> bin_at(const RoiTaps<T>& roi, int32_t i, int32_t j) {
-  return {roi.y, roi.x, roi.y.begin[i], roi.y.begin[i + 1], roi.x.begin[j], roi.x.begin[j + 1]};
+FM_KERNEL_INLINE Bin<T> bin_at(const Pixels<T>& map, const RoiTaps<T>& roi, int32_t i, int32_t j) {
+  int32_t begin = roi.y.begin[i], end = roi.y.begin[i + 1];
+  while (begin < end && roi.y.index[begin] < map.row_begin) ++begin;
+  while (begin < end && roi.y.index[end - 1] >= map.row_end) --end;
+  return {roi.y, roi.x, begin, end, roi.x.begin[j], roi.x.begin[j + 1]};
 }
 
 // Calls body(pixel, weight) for every tap of the bin.
 template <class T, class Body>
 FM_KERNEL_INLINE void for_each_tap(const Pixels<T>& map, const Bin<T>& bin, const Body& body) {
   for (int32_t a = bin.y_begin; a < bin.y_end; ++a) {
-    T* row = map.features + bin.y.index[a] * map.width * map.pixel_stride;
+    T* row = map.features + bin.y.index[a] * map.width * map.channels;
     for (int32_t b = bin.x_begin; b < bin.x_end; ++b) {
-      body(row + bin.x.index[b] * map.pixel_stride, bin.y.weight[a] * bin.x.weight[b]);
+      body(row + bin.x.index[b] * map.channels, bin.y.weight[a] * bin.x.weight[b]);
     }
   }
 }
@@ -81,6 +85,7 @@ void gather_bin(const Pixels<T>& map, const Bin<T>& bin, T* pooled) {
 
 template <class T>
 void scatter_bin(const Pixels<T>& map, const Bin<T>& bin, T* pooled) {
+  if (bin.y_begin == bin.y_end) return;
   int64_t c = for_each_block<T>(map.channels,
                                 [&](auto packs, int64_t block) { scatter_packs(packs, map, bin, block, pooled); });
   for (; c < map.channels; ++c) {
@@ -91,10 +96,11 @@ void scatter_bin(const Pixels<T>& map, const Bin<T>& bin, T* pooled) {
 template <class T, void (*kBinKernel)(const Pixels<T>&, const Bin<T>&, T*)>
 void for_each_bin(const Pixels<T>& map, const RoiTaps<T>* rois, int64_t count) {
   for (int64_t k = 0; k < count; ++k) {
-    T* pooled = map.pooled + rois[k].roi * map.roi_stride;
-    for (int32_t i = 0; i < rois[k].y.bins; ++i) {
-      for (int32_t j = 0; j < rois[k].x.bins; ++j, pooled += map.bin_stride) {
-        kBinKernel(map, bin_at(rois[k], i, j), pooled);
+    const RoiTaps<T>& roi = rois[k];
+    T* pooled = map.pooled + roi.roi * roi.y.bins * roi.x.bins * map.channels;
+    for (int32_t i = 0; i < roi.y.bins; ++i) {
+      for (int32_t j = 0; j < roi.x.bins; ++j, pooled += map.channels) {
+        kBinKernel(map, bin_at(map, roi, i, j), pooled);
       }
     }
   }

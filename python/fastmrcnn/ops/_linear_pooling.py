@@ -53,7 +53,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         features, rois = prepare(name, input, rois, channels_last)
         output = empty(features, pooled_shape(features, rois, height, width), channels_last)
         forward_kernel(context(features), features, rois, spatial_scale, *options, output)
-        return output.to(input.dtype)
+        return output if output.dtype == input.dtype else output.to(input.dtype)
 
     def adjoint(
         grad_output: Tensor,
@@ -66,7 +66,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         grad, rois = prepare(f"{name}_backward", grad_output, rois, channels_last)
         grad_input = empty(grad, input_shape, channels_last)
         backward_kernel(context(grad), grad, rois, spatial_scale, *options, grad_input)
-        return grad_input.to(grad_output.dtype)
+        return grad_input if grad_input.dtype == grad_output.dtype else grad_input.to(grad_output.dtype)
 
     @register_fake(f"fastmrcnn::{name}", lib=LIBRARY)
     def _(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int, *options: int | bool) -> Tensor:

@@ -51,8 +51,14 @@ def prepare(op: str, features: Tensor, rois: Tensor, channels_last: bool) -> tup
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     if features.dim() == 4:
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        features = features.detach().to(dtype).contiguous(memory_format=layout)
-    return features, rois.detach().to(dtype).contiguous()
+        features = _bare(features, dtype).contiguous(memory_format=layout)
+    return features, _bare(rois, dtype).contiguous()
+
+
+def _bare(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The values of `tensor` without its graph. Asks before it calls: this is on the path of every small RoI."""
+    tensor = tensor.detach() if tensor.requires_grad else tensor
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def check_fake(op: str, features: Tensor, rois: Tensor) -> None:
