@@ -118,6 +118,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
     make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config(steps=10)
+    handler = signal.getsignal(signal.SIGINT)  # ignored where the tests run in the background
     interrupt_at_step(2, config)
     folder = config.output / "checkpoints" / "step-00000002"  # type: ignore[operator]
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -128,7 +129,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
     assert load_model(folder / "weights.safetensors").config.class_names == CLASSES
     printed = capsys.readouterr()
     assert f"fastmrcnn train --resume {config.output}" in printed.out + printed.err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_divergence_names_step_and_images_and_keeps_the_last_checkpoint(make_config: MakeConfig) -> None:
