@@ -90,8 +90,6 @@ class Trainer:
                 raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
             self.model, tensors = starting_model(config, self.train_data, self.device), {}
             self.step = 0
-        # Channels-last weights make channels-last features, on which a CPU convolves 1.3 to 1.6 times as fast.
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, config)
         restore_optimizer(self.model, self.optimizer, tensors, self.output)
         self.evaluation: EvaluationResult | None = None
