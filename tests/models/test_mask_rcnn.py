@@ -230,7 +230,9 @@ def test_it_learns_an_image_by_heart() -> None:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for _ in range(100):
+    for step in range(200):
+        if step == 150:
+            optimizer.param_groups[0]["lr"] = 5e-4  # settle
         losses = model([image], [target])
         optimizer.zero_grad()
         backward(losses)
