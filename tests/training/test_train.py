@@ -96,6 +96,32 @@ def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path,
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "adamw"}, r"^optimizer cannot change when a run is resumed: .*run has 'sgd'; got 'adamw'$"),
+        ({"min_size": 64}, r"^min_size cannot change when a run is resumed: .*run has None; got 64$"),
+        ({"steps": 1}, r"run: has 2 finished steps already; expected a longer run to resume than one of 1 steps$"),
+    ],
+)
+def test_what_a_checkpoint_has_settled_cannot_change(
+    make_config: MakeConfig, changes: dict[str, Any], message: str
+) -> None:
+    train(make_config(steps=2), progress=False)
+    with pytest.raises(UserError, match=message):
+        train(make_config(**({"steps": 3} | changes)), resume=True, progress=False)
+
+
+def test_a_run_is_not_resumed_on_other_classes(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config(steps=1), progress=False)
+    other = write_dataset(tmp_path / "other", images=2, seed=3, size=(64, 96), classes=("star", "box"))
+    config = make_config(steps=2, train_annotations=other, train_images=other.parent / "images")
+    with pytest.raises(
+        UserError, match=r"annotations.json: expected the categories of .*: ball \(1\), star \(2\); got"
+    ):
+        train(config, resume=True, progress=False)
+
+
 def interrupt_at_step(step: int, config: TrainConfig) -> None:
     """Train with Ctrl-C pressed during ``step``."""
     calls = 0

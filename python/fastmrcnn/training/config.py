@@ -115,6 +115,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value >= smallest and math.isfinite(value)):
                 raise UserError(f"{name} must be at least {smallest}; got {value}")
+        if self.seed >= 2**63:  # what torch.manual_seed takes
+            raise UserError(f"seed must be below 2^63; got {self.seed}")
         for name in ("epochs", "learning_rate"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be above 0; got {getattr(self, name)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import MetricsLog, read_metrics
 from fastmrcnn.training.schedule import learning_rate, make_optimizer
-from fastmrcnn.training.start import next_free_output, open_datasets, starting_model
+from fastmrcnn.training.start import check_resumable, next_free_output, open_datasets, starting_model
 from fastmrcnn.visualisation.curves import save_curves
 from fastmrcnn.weights import save_model
 
@@ -66,8 +67,8 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
     >>> result = train(TrainConfig("train.json", "images", steps=100))  # doctest: +SKIP
     >>> result.evaluation, result.output / "last.safetensors"  # doctest: +SKIP
     """
-    with _process_state_kept(), InterruptFlag() as interrupt:
-        return Trainer(config, resume=resume, progress=progress).run(interrupt)
+    with _process_state_kept():
+        return Trainer(config, resume=resume, progress=progress).run()
 
 
 class Trainer:
@@ -85,6 +86,12 @@ class Trainer:
             if not checkpoints:
                 raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
             self.model, tensors, self.step = load_checkpoint(checkpoints[-1], self.device)
+            check_resumable(config, self.output, self.model, self.train_data)
+            if self.step > self.total_steps:
+                raise UserError(
+                    f"{self.output}: has {self.step} finished steps already; expected a longer run to resume "
+                    f"than one of {self.total_steps} steps"
+                )
         else:
             if checkpoints:
                 raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
@@ -95,7 +102,7 @@ class Trainer:
         self.evaluation: EvaluationResult | None = None
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
-    def run(self, interrupt: InterruptFlag) -> TrainResult:
+    def run(self) -> TrainResult:
         """All remaining steps, with checkpoints and evaluations on their way."""
         start, first_step = time.monotonic(), self.step
         if self.config.threads:
@@ -106,7 +113,8 @@ class Trainer:
             MetricsLog(self.output / "metrics.jsonl", first_step=self.step) as self.log,
         ):
             self.best_mask_ap = max((row["mask_ap"] or 0.0 for row in self.log.kept if "mask_ap" in row), default=-1.0)
-            self._train_steps(bar, interrupt)
+            with InterruptFlag() as interrupt:
+                self._train_steps(bar, interrupt)
             if self.step == first_step:  # the resumed run was already complete
                 self._evaluate(bar)
         save_model(self.model, self.output / "last.safetensors")
@@ -181,9 +189,9 @@ class Trainer:
 
     def _require_finite(self, row: dict[str, float], samples: Any) -> None:
         """Stop before a NaN reaches the weights, and say where it came from."""
-        if all(value - value == 0 for value in row.values()):
+        bad = ", ".join(f"{name}={value}" for name, value in row.items() if not math.isfinite(value))
+        if not bad:
             return
-        bad = ", ".join(f"{name}={value}" for name, value in row.items() if value - value != 0)
         files = ", ".join(str(sample.path) for sample in samples)
         kept = checkpoint_folders(self.output)
         advice = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"

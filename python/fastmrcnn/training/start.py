@@ -10,11 +10,15 @@ import torch
 
 from fastmrcnn.data import CocoDataset
 from fastmrcnn.errors import UserError
+from fastmrcnn.files import read_json
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.weights import load_model_for_finetuning
 
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
+
+# What a checkpoint has settled: a resumed run cannot have another.
+SETTLED = ("weights", "model", "min_size", "max_size", "train_min_sizes", "optimizer")
 
 PRESETS = {
     "tiny": presets.tiny,
@@ -53,6 +57,25 @@ def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device)
     model = MaskRCNN(_with_input_sizes(loaded.config, config))
     model.load_state_dict(loaded.state_dict())
     return model.to(device)
+
+
+def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: CocoDataset) -> None:
+    """``UserError`` where ``config`` or ``data`` contradicts the run in ``output``, whose checkpoint holds ``model``."""
+    saved = TrainConfig.from_dict(
+        read_json(output / "config.json", expected="the configuration of a run"), source=str(output / "config.json")
+    )
+    for name in SETTLED:
+        before, now = getattr(saved, name), getattr(config, name)
+        if now != before:
+            raise UserError(f"{name} cannot change when a run is resumed: {output} has {before!r}; got {now!r}")
+    before, now = _categories(model.config), _categories(data)
+    if now != before:
+        raise UserError(f"{config.train_annotations}: expected the categories of {output}: {before}; got {now}")
+
+
+def _categories(known: MaskRCNNConfig | CocoDataset) -> str:
+    """``ball (1), star (2)``: the names in the order of the labels, with their ids."""
+    return ", ".join(f"{name} ({number})" for name, number in zip(known.class_names, known.category_ids, strict=True))
 
 
 def _with_input_sizes(model_config: MaskRCNNConfig, config: TrainConfig) -> MaskRCNNConfig:
