@@ -30,7 +30,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     ...     temporary.write_text("<html></html>")
     """
     target = Path(path)
-    temporary = _reserve_beside(target, directory=False)
+    temporary = reserve_beside(target, directory=False)
     try:
         yield temporary
         if target.is_dir():
@@ -49,12 +49,12 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     mixture of old and new files.
     """
     target = Path(path)
-    temporary = _reserve_beside(target, directory=True)
+    temporary = reserve_beside(target, directory=True)
     try:
         yield temporary
         _apply_default_mode(temporary, 0o777)
         if target.is_dir():
-            retired = _reserve_beside(target, directory=True)
+            retired = reserve_beside(target, directory=True)
             os.replace(target, retired)  # an empty folder may be replaced by a folder
             os.replace(temporary, target)
             shutil.rmtree(retired)
@@ -111,8 +111,11 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _reserve_beside(target: Path, *, directory: bool) -> Path:
-    """An empty temporary file or folder in the folder of ``target``: there, a rename is atomic."""
+def reserve_beside(target: Path, *, directory: bool) -> Path:
+    """An empty temporary file or folder in the folder of ``target``: from there, a rename is atomic.
+
+    Missing parent folders are created; ``UserError`` where that or the writing fails.
+    """
     prefix = f".{target.stem}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

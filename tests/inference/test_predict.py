@@ -56,8 +56,10 @@ def test_a_folder(photos: Path, weights: str) -> None:
     assert (summary.images, summary.broken, summary.output) == (10, [], found)
     assert sorted(path.name for path in found.iterdir()) == ["images.json", "overlays", "predictions.json"]
     listed = json.loads((found / "images.json").read_text())
-    assert [entry["id"] for entry in listed] == list(range(1, 11))
-    assert [Path(entry["file_name"]).name for entry in listed] == [f"{number}.jpg" for number in range(1, 11)]
+    assert [entry["id"] for entry in listed["images"]] == list(range(1, 11))
+    assert [Path(entry["file_name"]).name for entry in listed["images"]] == [f"{number}.jpg" for number in range(1, 11)]
+    assert [(entry["height"], entry["width"]) for entry in listed["images"]] == [(40 + n, 64) for n in range(1, 11)]
+    assert listed["categories"] == [{"id": 3, "name": "a"}, {"id": 7, "name": "b"}]
     for number in range(1, 11):
         with Image.open(found / "overlays" / f"{number}.jpg") as overlay:
             assert overlay.size == (64, 40 + number)
@@ -104,6 +106,51 @@ def test_ids_from_annotations(photos: Path, weights: str) -> None:
         predict_files(config, progress=False)
 
 
+def coco_file(folder: Path, file_names: list[str], categories: dict[str, int]) -> Path:
+    """Annotations without objects; image ids count from 100."""
+    images = [{"id": number, "file_name": name} for number, name in enumerate(file_names, 100)]
+    document = {"images": images, "categories": [{"id": i, "name": name} for name, i in categories.items()]}
+    (folder / "a.json").write_text(json.dumps(document))
+    return folder / "a.json"
+
+
+def test_categories_from_annotations_are_matched_by_name(photos: Path, weights: str) -> None:
+    source = str(photos / "1.jpg")
+    annotations = coco_file(photos.parent, ["1.jpg"], {"b": 1, "c": 7})
+    summary = predict_files(config_for(photos, weights, images=(source,), annotations=annotations), progress=False)
+    results = json.loads((photos.parent / "found" / "predictions.json").read_text())
+    assert {result["category_id"] for result in results} == {1}  # the random model finds "b" only
+    assert len(results) == summary.detections > 0
+    coco_file(photos.parent, ["1.jpg"], {"a": 1})
+    predict_files(config_for(photos, weights, images=(source,), annotations=annotations), progress=False)
+    assert (
+        json.loads((photos.parent / "found" / "predictions.json").read_text()) == []
+    )  # "b" is no category of the file
+    annotations = coco_file(photos.parent, ["1.jpg"], {"cat": 1})
+    with pytest.raises(UserError, match=r"a.json: expected a category that the model knows \(a, b\); got cat"):
+        predict_files(config_for(photos, weights, images=(source,), annotations=annotations), progress=False)
+
+
+def test_file_names_that_do_not_tell_images_apart(photos: Path, weights: str) -> None:
+    annotations = coco_file(photos.parent, ["day/1.jpg", "night/1.jpg"], {})
+    with pytest.raises(UserError, match=r"1.jpg: expected one image of that name in .*a.json; it lists 2"):
+        predict_files(config_for(photos / "1.jpg", weights, annotations=annotations), progress=False)
+    (photos / "other").mkdir()
+    (photos / "2.jpg").rename(photos / "other" / "1.jpg")
+    annotations = coco_file(photos.parent, ["1.jpg"], {})
+    both = (str(photos / "1.jpg"), str(photos / "other"))
+    with pytest.raises(UserError, match=r"other/1.jpg: is image 100 of .*a.json, and so is .*photos/1.jpg"):
+        predict_files(config_for(photos, weights, images=both, annotations=annotations), progress=False)
+
+
+def test_an_earlier_run_in_the_same_folder_is_replaced(photos: Path, weights: str) -> None:
+    predict_files(config_for(photos, weights), progress=False)
+    annotations = coco_file(photos.parent, ["3.jpg"], {})
+    summary = predict_files(config_for(photos / "3.jpg", weights, annotations=annotations), progress=False)
+    assert sorted(path.name for path in summary.output.iterdir()) == ["overlays", "predictions.json"]
+    assert [path.name for path in (summary.output / "overlays").iterdir()] == ["3.jpg"]
+
+
 def test_a_broken_image_leaves_nothing_behind(photos: Path, weights: str) -> None:
     (photos / "9.jpg").write_bytes((photos / "9.jpg").read_bytes()[:200])
     with pytest.raises(UserError, match=r"9\.jpg: expected an image file; it does not decode"):
@@ -136,6 +183,7 @@ def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: s
     [
         ({"weights": "no.safetensors"}, "no.safetensors: "),
         ({"output": Path(__file__)}, "test_predict.py: expected a folder to write to; this is a file"),
+        ({"output": Path(__file__) / "found"}, "test_predict.py: expected a folder for found; this is a file"),
         ({"annotations": Path("no.json")}, "no.json: expected COCO annotations; there is no such file"),
         ({"device": "abacus"}, "device must be auto, cpu or an accelerator that this build supports; got 'abacus'"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import tyro
@@ -92,6 +93,8 @@ class Predict(PredictConfig):
         from fastmrcnn.inference.stream import predict_files
 
         summary = predict_files(self)
+        for line in summary.broken:
+            print(f"skipped: {line}", file=sys.stderr)
         rate = summary.images / max(summary.seconds, 1e-9)
         print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
         print(f"written to {summary.output}")

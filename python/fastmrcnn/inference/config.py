@@ -26,11 +26,12 @@ class PredictConfig:
     output: Path = Path("predictions")
     # Least confidence of a detection, 0..1.
     score_threshold: float = 0.5
-    # COCO JSON whose image ids (by file name) the results take; without it images are numbered from 1.
+    # COCO JSON whose image ids (by file name) and category ids (by name) the results take; without it images are
+    # numbered from 1.
     annotations: Path | None = None
     # Draw the detections over each image.
     overlays: bool = True
-    # Go on after an image that does not decode, instead of stopping.
+    # Go on after an image that does not decode, instead of stopping; such images are listed at the end.
     skip_broken: bool = False
     # Images that go through the network together.
     batch_size: int = 1

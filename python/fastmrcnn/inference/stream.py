@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,11 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import read_json, write_json
+from fastmrcnn.files import reserve_beside, write_json
+from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.progress import progress_bar
@@ -50,8 +51,10 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     """Segment ``config.images`` and write the results under ``config.output``.
 
     ``predictions.json`` holds the COCO results of all images, ``overlays/NAME.jpg`` the image with its instances drawn.
-    Image ids come from ``config.annotations``; without it, images are numbered from 1 and ``images.json`` says which
-    file has which id. Everything appears when the last image is done: a run that fails leaves nothing behind.
+    Image and category ids come from ``config.annotations``, by file name and class name; without it, images are
+    numbered from 1, classes have the model's ids, and ``images.json`` is the COCO document that both belong to.
+    Everything appears when the last image is done, in place of an earlier run's results: a run that fails leaves
+    nothing behind.
 
     Raises:
         UserError: a source without images, an image that does not decode or has no id, weights that do not load.
@@ -61,10 +64,15 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     """
     start = time.monotonic()
     paths = find_images(config.images)
-    ids = _image_ids(paths, config.annotations)
     model = load_model(config.weights, device=resolve_device(config.device))
+    ids = (
+        numbered(paths, model.config)
+        if config.annotations is None
+        else ids_of_file(config.annotations, paths, model.config)
+    )
     broken: list[str] = []
-    images = detections = 0
+    images: list[dict[str, Any]] = []
+    detections = 0
     with _staged(config.output) as folder:
         with (folder / "predictions.json").open("w", encoding="utf-8") as stream, ResultsWriter(stream) as results:
             names = dict(zip(paths, unique_stems(paths), strict=True))
@@ -75,17 +83,18 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
                 for path, found in predict_images(
                     model, readable, score_threshold=config.score_threshold, batch_size=config.batch_size
                 ):
-                    results.extend(found.to_coco(ids[path]))
+                    results.extend(ids.results(path, found))
                     if config.overlays:
                         found.plot().save(_overlay_path(folder, names[path]), quality=92)
-                    images += 1
+                    height, width = found.image_size
+                    images.append({"id": ids.image_of[path], "file_name": str(path), "height": height, "width": width})
                     detections += len(found)
-                    bar.update(images + len(broken) - bar.n)
+                    bar.update(len(images) + len(broken) - bar.n)
         if config.annotations is None:
-            write_json(folder / "images.json", [{"id": ids[path], "file_name": str(path)} for path in paths], indent=1)
-    for line in broken:
-        bar.write(f"skipped: {line}")
-    return PredictSummary(config.output, images, detections, broken, time.monotonic() - start)
+            categories = [{"id": number, "name": name} for name, number in ids.category_of.items()]
+            document = {"images": images, "annotations": [], "categories": categories}
+            write_json(folder / "images.json", document, indent=1)
+    return PredictSummary(config.output, len(images), detections, broken, time.monotonic() - start)
 
 
 def predict_images(
@@ -133,30 +142,6 @@ def read_ahead(
                 future.cancel()
 
 
-def _image_ids(paths: list[Path], annotations: Path | None) -> dict[Path, int]:
-    """The COCO image id of each path."""
-    if annotations is None:
-        return {path: number for number, path in enumerate(paths, 1)}
-    document = read_json(annotations, expected="COCO annotations")
-    try:
-        known = {image["file_name"]: int(image["id"]) for image in document["images"]}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{annotations}: expected 'images' with 'id' and 'file_name'") from None
-    by_name = {Path(name).name: number for name, number in known.items()}
-    ids = {}
-    for path in paths:
-        number = next((known[name] for name in _trailing_paths(path) if name in known), by_name.get(path.name))
-        if number is None:
-            raise UserError(f"{path}: expected an image that {annotations} lists; there is no such file_name")
-        ids[path] = number
-    return ids
-
-
-def _trailing_paths(path: Path) -> list[str]:
-    """``a/b/c.jpg``, ``b/c.jpg``, ``c.jpg``: a file name in COCO JSON may be relative to any parent folder."""
-    return ["/".join(path.parts[start:]) for start in range(len(path.parts))]
-
-
 def _overlay_path(folder: Path, name: str) -> Path:
     (folder / "overlays").mkdir(exist_ok=True)
     return folder / "overlays" / f"{name}.jpg"
@@ -167,17 +152,22 @@ def _staged(output: Path) -> Iterator[Path]:
     """A temporary folder beside ``output`` whose files move into ``output`` when the block ends well."""
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: expected a folder to write to; this is a file")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
+    staging = reserve_beside(output, directory=True)
     try:
         yield staging
-        for source in sorted(staging.rglob("*"), reverse=True):  # predictions.json after its overlays
+        _remove_earlier_results(output)
+        for source in sorted(staging.rglob("*")):  # by name: predictions.json comes last, after its overlays
             if source.is_file():
                 target = output / source.relative_to(staging)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(source, target)
     finally:
         shutil.rmtree(staging)
+
+
+def _remove_earlier_results(output: Path) -> None:
+    """Overlays and ids of an earlier run in the same folder would pass for this one's."""
+    if not (output / "predictions.json").is_file():
+        return
+    for earlier in [*(output / "overlays").glob("*.jpg"), output / "images.json", output / "predictions.json"]:
+        earlier.unlink(missing_ok=True)

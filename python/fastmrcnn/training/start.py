@@ -60,7 +60,7 @@ def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device)
 
 
 def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: CocoDataset) -> None:
-    """``UserError`` where ``config`` or ``data`` contradicts the run in ``output``, whose checkpoint holds ``model``."""
+    """``UserError`` where ``config`` or ``data`` contradicts the run in ``output`` whose checkpoint holds ``model``."""
     saved = TrainConfig.from_dict(
         read_json(output / "config.json", expected="the configuration of a run"), source=str(output / "config.json")
     )

@@ -1,0 +1,88 @@
+"""Which ids the COCO results of a prediction carry: those of an annotation file, or running numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.files import read_json
+from fastmrcnn.models import MaskRCNNConfig
+from fastmrcnn.structures import Detections
+
+
+@dataclass(frozen=True)
+class CocoIds:
+    """The image id of each path and the category id of each class name."""
+
+    image_of: dict[Path, int]
+    category_of: dict[str, int]
+
+    def results(self, path: Path, found: Detections) -> list[dict[str, Any]]:
+        """COCO results of the image at ``path``; those of classes without an id are left out."""
+        return [
+            result | {"category_id": self.category_of[name]}
+            for name, result in zip(found.names, found.to_coco(self.image_of[path]), strict=True)
+            if name in self.category_of
+        ]
+
+
+def numbered(paths: Sequence[Path], model: MaskRCNNConfig) -> CocoIds:
+    """Images numbered from 1; the model's own category ids."""
+    return CocoIds(
+        {path: number for number, path in enumerate(paths, 1)},
+        dict(zip(model.class_names, model.category_ids, strict=True)),
+    )
+
+
+def ids_of_file(annotations: Path, paths: Sequence[Path], model: MaskRCNNConfig) -> CocoIds:
+    """The ids that a COCO file gives: to images by file name, to classes by category name.
+
+    A file without ``categories`` leaves the model's own ids.
+
+    Raises ``UserError`` for a file of another kind, a path that it does not list or that fits several of its entries,
+    two paths for one entry, and where it has no category that the model knows.
+    """
+    document = read_json(annotations, expected="COCO annotations")
+    try:
+        known = {str(image["file_name"]): int(image["id"]) for image in document["images"]}
+        listed = {str(entry["name"]): int(entry["id"]) for entry in document.get("categories", [])}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{annotations}: expected 'images' with 'id' and 'file_name' and 'categories' with 'id' and 'name'"
+        ) from None
+    image_of = _match_images(annotations, known, paths)
+    if not listed:
+        return CocoIds(image_of, numbered(paths, model).category_of)
+    category_of = {name: number for name, number in listed.items() if name in model.class_names}
+    if not category_of:
+        expected, got = ", ".join(model.class_names), ", ".join(listed)
+        raise UserError(f"{annotations}: expected a category that the model knows ({expected}); got {got}")
+    return CocoIds(image_of, category_of)
+
+
+def _match_images(annotations: Path, known: dict[str, int], paths: Sequence[Path]) -> dict[Path, int]:
+    uses = Counter(Path(name).name for name in known)
+    by_last_part = {Path(name).name: number for name, number in known.items()}
+    path_of: dict[int, Path] = {}
+    for path in paths:
+        number = next((known[name] for name in _trailing_paths(path) if name in known), None)
+        if number is None and uses[path.name] > 1:
+            raise UserError(f"{path}: expected one image of that name in {annotations}; it lists {uses[path.name]}")
+        number = by_last_part.get(path.name) if number is None else number
+        if number is None:
+            raise UserError(f"{path}: expected an image that {annotations} lists; there is no such file_name")
+        if number in path_of:
+            raise UserError(
+                f"{path}: is image {number} of {annotations}, and so is {path_of[number]}; expected one file"
+            )
+        path_of[number] = path
+    return {path: number for number, path in path_of.items()}
+
+
+def _trailing_paths(path: Path) -> list[str]:
+    """``a/b/c.jpg``, ``b/c.jpg``, ``c.jpg``: a file name in COCO JSON may be relative to any parent folder."""
+    return ["/".join(path.parts[start:]) for start in range(len(path.parts))]
