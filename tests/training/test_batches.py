@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,12 +48,3 @@ def test_workers_do_not_change_the_batches(scenes: Path, make_config: Callable[.
         assert [sample.path for sample in samples] == [sample.path for sample in other_samples]
         for target, other in zip(targets, other_targets, strict=True):
             assert all(torch.equal(target[name], other[name]) for name in target)
-
-
-def test_workers_leave_sigterm_to_the_training_process(make_config: Callable[..., TrainConfig]) -> None:
-    config = make_config(workers=1, steps=12)
-    batches = iter(training_loader(CocoDataset(config.train_annotations, config.train_images), config, 0))
-    next(batches)
-    [worker] = multiprocessing.active_children()
-    worker.terminate()  # SIGTERM, as a scheduler sends it to every process of a job
-    assert len(list(batches)) == 11

@@ -93,9 +93,5 @@ def training_loader(dataset: CocoDataset, config: TrainConfig, first_step: int) 
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C and the SIGTERM of a job scheduler reach the whole process group: the training process alone decides.
-
-    Workers end when it tells them to, or when it is gone.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C reaches the whole process group; the training process alone decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
