@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake in the user's input."""
+"""The one exception that stands for a mistake in the user's input, and what others say about one."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ class UserError(ValueError):
         ...
     fastmrcnn.errors.UserError: train.json: expected a COCO object with 'images'; got a list
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign error says, to be quoted in a ``UserError``; its type where it says nothing.
+
+    >>> first_line(RuntimeError("corrupt archive\\nsee the manual")), first_line(EOFError())
+    ('corrupt archive', 'EOFError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

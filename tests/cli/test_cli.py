@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -235,3 +236,26 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(scenes: Path, tmp_path: Path) -> 
     assert "Traceback" not in printed
     [checkpoint] = (tmp_path / "run" / "checkpoints").iterdir()
     assert (checkpoint / "weights.safetensors").exists()
+
+
+def test_a_full_disk_is_one_line(
+    scenes: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Image.Image, path: Path, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    words = ["predict", str(scenes / "images"), "--weights", weights, "--output", str(tmp_path / "found")]
+    assert error_of(words, capsys).endswith(".jpg: No space left on device\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_leaves_nothing_half_written(
+    scenes: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    words = ["predict", str(scenes / "images"), "--weights", weights, "--output", str(tmp_path / "found")]
+    assert main(words) == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == handler

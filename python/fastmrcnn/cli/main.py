@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from fastmrcnn.errors import UserError
 
@@ -28,7 +32,8 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         from fastmrcnn.cli.arguments import parse
 
-        parse(words or ["--help"]).run()
+        with _cleaned_up_on_sigterm():
+            parse(words or ["--help"]).run()
         return 0
     except UserError as error:
         print(f"fastmrcnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
@@ -39,5 +44,28 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `fastmrcnn eval | head`: the reader has gone, there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a disk that is full or gone; what was being written has been removed
+        if error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"fastmrcnn: error: {where}{error.strerror}", file=sys.stderr)
+        return EXIT_USER_ERROR
     except SystemExit as end:  # from the parser: help, or a usage error that it has printed
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+@contextmanager
+def _cleaned_up_on_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds the command, as Ctrl-C does, so that its temporary files are removed; the exit code is 143."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals nowhere else
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

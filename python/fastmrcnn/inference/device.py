@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fastmrcnn.errors import UserError
+from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.ops import nms
 
 
@@ -36,8 +36,3 @@ def why_not(device: torch.device) -> str | None:
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         return first_line(error)
     return None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from fastmrcnn.errors import UserError
+from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_directory, read_json, write_json
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights import load_model, save_model
+from fastmrcnn.weights.store import write_tensors
 
 FORMAT = 1  # of state.json
 
@@ -36,7 +37,8 @@ def save_checkpoint(
     folder = output / "checkpoints" / f"step-{step:08d}"
     with atomic_directory(folder) as temporary:
         save_model(model, temporary / "weights.safetensors")
-        save_file(optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
+        name = "optimizer.safetensors"
+        write_tensors(optimizer_tensors(model, optimizer), temporary / name, shown=folder / name)
         write_json(temporary / "state.json", {"format": FORMAT, "step": step}, indent=2)
     for older in checkpoint_folders(output)[:-keep]:
         shutil.rmtree(older)
@@ -59,7 +61,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[MaskRCNN, dict[
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise UserError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
     return model, tensors, state["step"]
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastmrcnn.errors import UserError
+from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_path
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 
@@ -44,7 +44,17 @@ def save_model(model: MaskRCNN, path: str | os.PathLike[str], *, dtype: torch.dt
         "config": json.dumps(model.config.to_dict()),
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        write_tensors(tensors, temporary, metadata, shown=Path(path))
+
+
+def write_tensors(
+    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None, *, shown: Path
+) -> None:
+    """Write a safetensors file to ``path``; a full disk is a UserError that names the file ``shown``."""
+    try:
+        save_file(tensors, path, metadata)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -65,7 +75,9 @@ def read_model(path: Path) -> MaskRCNN:
             config = _read_config(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
-        raise UserError(f"{path}: expected a complete safetensors file; it is damaged or cut short: {error}") from None
+        raise UserError(
+            f"{path}: expected a complete safetensors file; it is damaged or cut short: {first_line(error)}"
+        ) from None
     return build_model(config, tensors, str(path))
 
 
