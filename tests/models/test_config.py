@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -86,11 +87,16 @@ def test_impossible_values_are_refused(build: Callable[[], object], message: str
     ("values", "message"),
     [
         ({}, "MaskRCNNConfig: missing field 'class_names'"),
-        ({"class_names": "cat"}, "MaskRCNNConfig.class_names: expected a list; got 'cat'"),
-        ({"class_names": [1]}, "MaskRCNNConfig.class_names: expected str; got 1"),
+        ({"class_names": "cat"}, "MaskRCNNConfig.class_names must be a list; got 'cat'"),
+        ({"class_names": [1]}, "MaskRCNNConfig.class_names must be a string; got [1]"),
         ({"class_names": ["a"], "layers": 3}, "MaskRCNNConfig: unknown field 'layers'; expected class_names, "),
         ({"class_names": ["a"], "fpn": 3}, "FPNConfig: expected a mapping of fields; got 3"),
-        ({"class_names": ["a"], "fpn": {"channels": "8"}}, "FPNConfig.channels: expected int; got '8'"),
+        ({"class_names": ["a"], "fpn": {"channels": "8"}}, "FPNConfig.channels must be a whole number; got '8'"),
+        ({"class_names": ["a"], "input": {"mean": [0.5]}}, "InputConfig.mean must be a list of 3 values; got [0.5]"),
+        (
+            {"class_names": ["a"], "backbone": {"depth": 19}},
+            "BackboneConfig.depth must be one of 18, 34, 50, 101; got 19",
+        ),
         ({"class_names": ["a"], "rpn": {"nms_iou": 2}}, "RPNConfig: nms_iou must lie in 0..1; got 2.0"),
     ],
 )
@@ -103,3 +109,10 @@ def test_from_dict_names_the_wrong_field(values: dict[str, object], message: str
 def test_configurations_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         tiny(["a"]).class_names = ("b",)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("preset", [tiny, torchvision_resnet50_fpn, maskrcnn_resnet50_fpn, MaskRCNNConfig])
+@pytest.mark.parametrize("names", ["coin", [1, 2]])
+def test_one_string_is_no_list_of_classes(preset: Callable[..., MaskRCNNConfig], names: Any) -> None:
+    with pytest.raises(ValueError, match="class_names must be a sequence of strings; got"):
+        preset(names)

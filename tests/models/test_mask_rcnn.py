@@ -200,11 +200,15 @@ def changed(key: str, value: Any) -> Any:
         (lambda: changed("masks", torch.zeros(2, 9, 9)), "masks must be [2, 64, 96] uint8 or bool; got [2, 9, 9]"),
         (
             lambda: changed("boxes", torch.tensor([[1.0, 1, 9, 9], [5, 5, 4, 9]])),
-            "targets[0]: boxes must have x1 <= x2 and y1 <= y2; got [5.0, 5.0, 4.0, 9.0]",
+            "targets[0]: boxes must be finite with x1 <= x2 and y1 <= y2; got [5.0, 5.0, 4.0, 9.0]",
         ),
         (
             lambda: changed("boxes", torch.tensor([[float("nan"), 1, 9, 9], [1, 1, 9, 9]])),
-            "targets[0]: boxes must have x1 <= x2 and y1 <= y2; got [nan, 1.0, 9.0, 9.0]",
+            "targets[0]: boxes must be finite with x1 <= x2 and y1 <= y2; got [nan, 1.0, 9.0, 9.0]",
+        ),
+        (
+            lambda: changed("boxes", torch.tensor([[1, 1, float("inf"), 9], [1, 1, 9, 9]])),
+            "targets[0]: boxes must be finite with x1 <= x2 and y1 <= y2; got [1.0, 1.0, inf, 9.0]",
         ),
     ],
 )

@@ -8,6 +8,7 @@ half pixel, paste, ...). Every such detail is a field here, never a constant in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -25,6 +26,13 @@ DELTA_CLIP = math.log(1000.0 / 16)  # the largest log-scale that decoding accept
 def _require(condition: bool, component: object, expectation: str, got: object) -> None:
     if not condition:
         raise ValueError(f"{type(component).__name__}: {expectation}; got {got!r}")
+
+
+def as_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """A tuple of class names; ValueError for a single string, which would pass for a list of its letters."""
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise ValueError(f"class_names must be a sequence of strings; got {class_names!r}")
+    return tuple(class_names)
 
 
 def _require_fraction(component: object, **values: float) -> None:
@@ -282,7 +290,7 @@ class MaskRCNNConfig:
     channels_last: bool = True
 
     def __post_init__(self) -> None:
-        names, ids = tuple(self.class_names), tuple(self.category_ids)
+        names, ids = as_names(self.class_names), tuple(self.category_ids)
         ids = ids or tuple(range(1, len(names) + 1))
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "category_ids", ids)

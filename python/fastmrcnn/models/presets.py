@@ -16,6 +16,7 @@ from fastmrcnn.models.config import (
     Norm,
     RoIAlignConfig,
     RPNConfig,
+    as_names,
 )
 
 
@@ -53,7 +54,7 @@ def maskrcnn_resnet101_fpn(
 def _resnet_fpn(
     depth: Literal[18, 34, 50, 101], class_names: Sequence[str], category_ids: Sequence[int], norm: Norm
 ) -> MaskRCNNConfig:
-    return MaskRCNNConfig(tuple(class_names), tuple(category_ids), backbone=BackboneConfig(depth=depth, norm=norm))
+    return MaskRCNNConfig(as_names(class_names), tuple(category_ids), backbone=BackboneConfig(depth=depth, norm=norm))
 
 
 def torchvision_resnet50_fpn(
@@ -70,7 +71,7 @@ def torchvision_resnet50_fpn(
     published COCO weights (V1) were trained with ``norm_eps`` 0.
     """
     return MaskRCNNConfig(
-        tuple(class_names),
+        as_names(class_names),
         tuple(category_ids),
         input=InputConfig(antialias=False),
         backbone=BackboneConfig(depth=depth, norm=norm, norm_eps=norm_eps),
@@ -94,7 +95,7 @@ def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRC
     enlarged.
     """
     return MaskRCNNConfig(
-        tuple(class_names),
+        as_names(class_names),
         tuple(category_ids),
         input=InputConfig(min_size=320, max_size=512, enlarge=False),
         backbone=BackboneConfig(depth=18, width=32, norm="bn"),

@@ -47,7 +47,7 @@ def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int
     low, high = labels.aminmax()
     if low < 1 or high > num_classes:
         raise ValueError(f"{where}: labels must lie in 1..{num_classes}; got {int(low)}..{int(high)}")
-    reversed_boxes = ~(boxes[:, 2:] >= boxes[:, :2]).all(dim=1)  # NaN counts as reversed
-    if reversed_boxes.any():
-        first = boxes[reversed_boxes][0].tolist()
-        raise ValueError(f"{where}: boxes must have x1 <= x2 and y1 <= y2; got {first}")
+    usable = (boxes[:, 2:] >= boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
+    if not usable.all():
+        first = boxes[~usable][0].tolist()
+        raise ValueError(f"{where}: boxes must be finite with x1 <= x2 and y1 <= y2; got {first}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastmrcnn.errors import UserError
+from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.config import as_names
 from fastmrcnn.weights.store import read_model
 from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state
 
@@ -75,7 +75,7 @@ def load_model_for_finetuning(
         The model, in evaluation mode.
     """
     old = load_model(path_or_name)
-    config = replace(old.config, class_names=tuple(class_names), category_ids=tuple(category_ids))
+    config = replace(old.config, class_names=as_names(class_names), category_ids=tuple(category_ids))
     new = MaskRCNN(config)
     row_of = {name: row for row, name in enumerate(old.config.class_names, start=1)}
     rows = [0, *(row_of.get(name, NEW_CLASS) for name in class_names)]
@@ -142,8 +142,10 @@ def _is_safetensors(path: Path) -> bool:
 def _read_torch_file(path: Path) -> MaskRCNN:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive or pickle ends in any of a dozen types
+        reason = first_line(error)
         raise UserError(f"{path}: expected a state_dict of plain tensors; it cannot be read: {reason}") from None
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not is_torchvision_state(state):

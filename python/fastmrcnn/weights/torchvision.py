@@ -98,6 +98,9 @@ def from_torchvision(
     """
     if not is_torchvision_state(state):
         raise UserError(f"{source}: expected a state_dict of torchvision's Mask R-CNN; it begins with {_head(state)}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{source}: expected a state_dict of tensors; {name!r} is a {type(value).__name__}")
     if "backbone.fpn.inner_blocks.0.1.weight" in state:
         raise UserError(f"{source}: expected torchvision's maskrcnn_resnet50_fpn; the _v2 variant is not supported yet")
     state = {_renamed(name): tensor for name, tensor in state.items()}
