@@ -15,7 +15,7 @@ std::string type_name(py::handle object) {
   return py::str(py::type::handle_of(object).attr("__name__"));
 }
 
-DType dtype_from_dlpack(DLDataType dtype) {
+DType dtype_from_dlpack(DLDataType dtype, py::handle object) {
   if (dtype.lanes == 1) {
     const int code = dtype.code, bits = dtype.bits;
     if (code == kDLFloat && bits == 16) return DType::f16;
@@ -27,13 +27,14 @@ DType dtype_from_dlpack(DLDataType dtype) {
     if (code == kDLUInt && bits == 8) return DType::u8;
     if (code == kDLBool && bits == 8) return DType::boolean;
   }
-  throw py::type_error("unsupported tensor dtype");
+  throw py::type_error("unsupported tensor dtype " + std::string(py::str(object.attr("dtype"))));
 }
 
-Device device_from_dlpack(DLDevice device) {
+Device device_from_dlpack(DLDevice device, py::handle object) {
   if (device.device_type == kDLCPU || device.device_type == kDLCUDAHost) return {DeviceType::cpu, 0};
   if (device.device_type == kDLCUDA) return {DeviceType::cuda, device.device_id};
-  throw py::type_error("unsupported tensor device; expected cpu or cuda");
+  throw py::type_error("unsupported tensor device " + std::string(py::str(object.attr("device"))) +
+                       "; expected cpu or cuda");
 }
 
 void set_dimensions(TensorView& view, int ndim) {
@@ -48,7 +49,7 @@ const TensorView& require_memory(const TensorView& view, py::handle object) {
 }
 
 const DLPackExchangeAPI* exchange_api(PyTypeObject* type) {
-  static PyTypeObject* cached_type = nullptr;  // guarded by the GIL
+  static PyTypeObject* cached_type = nullptr;  // guarded by the GIL; held, lest another type take its address
   static const DLPackExchangeAPI* cached_api = nullptr;
   if (type == cached_type) return cached_api;
   py::object capsule = py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
@@ -57,6 +58,8 @@ const DLPackExchangeAPI* exchange_api(PyTypeObject* type) {
   if (api == nullptr) throw py::error_already_set();
   if (api->header.version.major != DLPACK_MAJOR_VERSION || api->dltensor_from_py_object_no_sync == nullptr)
     return nullptr;
+  Py_INCREF(type);
+  Py_XDECREF(cached_type);
   cached_type = type;
   cached_api = api;
   return api;
@@ -69,8 +72,8 @@ TensorView from_exchange_api(const DLPackExchangeAPI& api, py::handle object) {
   set_dimensions(view, tensor.ndim);
   view.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
   if (tensor.data == nullptr) view.data = nullptr;
-  view.dtype = dtype_from_dlpack(tensor.dtype);
-  view.device = device_from_dlpack(tensor.device);
+  view.dtype = dtype_from_dlpack(tensor.dtype, object);
+  view.device = device_from_dlpack(tensor.device, object);
   std::int64_t dense = 1;
   for (int d = tensor.ndim - 1; d >= 0; --d) {
     view.shape[d] = tensor.shape[d];
@@ -130,6 +133,7 @@ TensorView from_buffer(py::handle object) {
   TensorView view;
   set_dimensions(view, static_cast<int>(info.ndim));
   view.data = info.ptr;
+  view.writable = !info.readonly;
   view.dtype = dtype_from_buffer(info);
   for (int d = 0; d < view.ndim; ++d) {
     view.shape[d] = info.shape[d];

@@ -19,22 +19,23 @@ struct PixelSpan {
   std::int64_t size() const { return end - begin; }
 };
 
-inline void fill_resized(std::int64_t first, float scale, bool fused, const AxisTaps<float>& taps) {
+inline void fill_resized(std::int64_t first, float scale, bool fused, const PixelTaps<float>& taps) {
   static constexpr IsaTable<decltype(&baseline::resized_taps_f32)> table = FASTMRCNN_ISA_TABLE(resized_taps_f32);
   table.get()(first, scale, fused, taps);
 }
 
-inline void fill_resized(std::int64_t first, double scale, bool fused, const AxisTaps<double>& taps) {
+inline void fill_resized(std::int64_t first, double scale, bool fused, const PixelTaps<double>& taps) {
   static constexpr IsaTable<decltype(&baseline::resized_taps_f64)> table = FASTMRCNN_ISA_TABLE(resized_taps_f64);
   table.get()(first, scale, fused, taps);
 }
 
-inline void fill_sampled(std::int64_t first, float low, float high, std::int64_t size, const AxisTaps<float>& taps) {
+inline void fill_sampled(std::int64_t first, float low, float high, std::int64_t size, const PixelTaps<float>& taps) {
   static constexpr IsaTable<decltype(&baseline::sampled_taps_f32)> table = FASTMRCNN_ISA_TABLE(sampled_taps_f32);
   table.get()(first, low, high, size, taps);
 }
 
-inline void fill_sampled(std::int64_t first, double low, double high, std::int64_t size, const AxisTaps<double>& taps) {
+inline void fill_sampled(std::int64_t first, double low, double high, std::int64_t size,
+                         const PixelTaps<double>& taps) {
   static constexpr IsaTable<decltype(&baseline::sampled_taps_f64)> table = FASTMRCNN_ISA_TABLE(sampled_taps_f64);
   table.get()(first, low, high, size, taps);
 }
@@ -63,7 +64,7 @@ class Axis {
     return axis;
   }
 
-  AxisTaps<T> taps() { return {index_.data(), weights_.data(), weights_.data() + span.size(), span.size()}; }
+  PixelTaps<T> taps() { return {index_.data(), weights_.data(), weights_.data() + span.size(), span.size()}; }
 
   PixelSpan span;
 

@@ -36,8 +36,8 @@ void paste_one(const T* mask, std::int64_t mask_size, const geometry::Box<BoxT>&
 
 void paste_masks(const Context& context, const TensorView& masks, const TensorView& boxes, const std::string& method,
                  bool fused_position, double threshold, const TensorView& pasted) {
-  const PasteOptions options = paste_options(method, fused_position, threshold);
-  check_paste_inputs(masks, boxes);
+  const PasteOptions options = paste_options("paste_masks", method, fused_position, threshold);
+  check_paste_inputs("paste_masks", masks, boxes);
   check_paste_masks(masks, pasted);
   const std::int64_t size = masks.shape[1], height = pasted.shape[1], width = pasted.shape[2];
   dispatch_floating("paste_masks", "masks", masks.dtype, [&](auto mask_tag) {

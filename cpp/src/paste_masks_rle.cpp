@@ -21,7 +21,7 @@ std::int64_t column_transitions(const PasteJob<double>& job, std::int64_t column
 }
 
 template <class T>
-std::vector<RowSegment> segments_of(const AxisTaps<T>& y) {
+std::vector<RowSegment> segments_of(const PixelTaps<T>& y) {
   std::vector<RowSegment> segments;
   for (std::int64_t k = 0; k < y.count; ++k) {
     if (k == 0 || y.index[k] != y.index[k - 1]) segments.push_back({y.index[k], k, k});
@@ -55,13 +55,13 @@ void write_one(const T* mask, std::int64_t mask_size, const geometry::Box<BoxT>&
 void paste_masks_rle(const Context& context, const TensorView& masks, const TensorView& boxes, std::int64_t height,
                      std::int64_t width, const std::string& method, bool fused_position, double threshold,
                      const TensorView& strings, const TensorView& lengths) {
-  const PasteOptions options = paste_options(method, fused_position, threshold);
-  check_paste_inputs(masks, boxes);
+  const PasteOptions options = paste_options("paste_masks_rle", method, fused_position, threshold);
+  check_paste_inputs("paste_masks_rle", masks, boxes);
   check_paste_masks_rle(masks, height, width, strings, lengths);
   const std::int64_t size = masks.shape[1], capacity = strings.shape[1];
-  dispatch_floating("paste_masks", "masks", masks.dtype, [&](auto mask_tag) {
+  dispatch_floating("paste_masks_rle", "masks", masks.dtype, [&](auto mask_tag) {
     using T = typename decltype(mask_tag)::type;
-    dispatch_floating("paste_masks", "boxes", boxes.dtype, [&](auto box_tag) {
+    dispatch_floating("paste_masks_rle", "boxes", boxes.dtype, [&](auto box_tag) {
       using BoxT = typename decltype(box_tag)::type;
       parallel_for(context, masks.shape[0], [&](std::int64_t n) {
         RleWriter writer(strings.as<std::uint8_t>() + n * capacity, capacity);

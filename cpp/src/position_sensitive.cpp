@@ -78,6 +78,7 @@ constexpr bool kEndInclusive = false;
 void ps_roi_align(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
                   std::int64_t sampling_ratio, const TensorView& output) {
   check_position_sensitive("ps_roi_align", {"input", input}, rois, {"output", output});
+  check_writable("ps_roi_align", "output", output);
   dispatch_floating("ps_roi_align", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Sampling<T> sampling{static_cast<T>(spatial_scale), sampling_ratio, kAligned};
@@ -89,6 +90,7 @@ void ps_roi_align_backward(const Context& context, const TensorView& grad_output
                            double spatial_scale, std::int64_t sampling_ratio, const TensorView& grad_input) {
   constexpr const char* op = "ps_roi_align_backward";
   check_position_sensitive(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
+  check_writable(op, "grad_input", grad_input);
   dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Sampling<T> sampling{static_cast<T>(spatial_scale), sampling_ratio, kAligned};
@@ -99,6 +101,7 @@ void ps_roi_align_backward(const Context& context, const TensorView& grad_output
 void ps_roi_pool(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
                  const TensorView& output) {
   check_position_sensitive("ps_roi_pool", {"input", input}, rois, {"output", output});
+  check_writable("ps_roi_pool", "output", output);
   dispatch_floating("ps_roi_pool", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Quantised<T> rule{static_cast<T>(spatial_scale), kEndInclusive};
@@ -110,6 +113,7 @@ void ps_roi_pool_backward(const Context& context, const TensorView& grad_output,
                           double spatial_scale, const TensorView& grad_input) {
   constexpr const char* op = "ps_roi_pool_backward";
   check_position_sensitive(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
+  check_writable(op, "grad_input", grad_input);
   dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Quantised<T> rule{static_cast<T>(spatial_scale), kEndInclusive};

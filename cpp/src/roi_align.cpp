@@ -143,6 +143,7 @@ class RoiAlign {
 void roi_align(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
                std::int64_t sampling_ratio, bool aligned, const TensorView& output) {
   check_roi_pooling("roi_align", {"input", input}, rois, {"output", output});
+  check_writable("roi_align", "output", output);
   dispatch_floating("roi_align", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const RoiAlign<T> call("roi_align", context, input, rois, output,
@@ -154,6 +155,7 @@ void roi_align(const Context& context, const TensorView& input, const TensorView
 void roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
                         double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input) {
   check_roi_pooling("roi_align_backward", {"grad_input", grad_input}, rois, {"grad_output", grad_output});
+  check_writable("roi_align_backward", "grad_input", grad_input);
   dispatch_floating("roi_align_backward", "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const RoiAlign<T> call("roi_align_backward", context, grad_input, rois, grad_output,

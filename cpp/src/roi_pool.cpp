@@ -74,7 +74,9 @@ constexpr bool kEndInclusive = true;
 void roi_pool(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
               const TensorView& output, const TensorView& argmax) {
   check_roi_pooling("roi_pool", {"input", input}, rois, {"output", output});
+  check_writable("roi_pool", "output", output);
   check_argmax("roi_pool", {"input", input}, {"output", output}, argmax);
+  check_writable("roi_pool", "argmax", argmax);
   dispatch_floating("roi_pool", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Plan<T> plan("roi_pool", context, input, rois, output, {static_cast<T>(spatial_scale), kEndInclusive});
@@ -88,6 +90,7 @@ void roi_pool_backward(const Context& context, const TensorView& grad_output, co
                        const TensorView& argmax, const TensorView& grad_input) {
   constexpr const char* op = "roi_pool_backward";
   check_roi_pooling(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
+  check_writable(op, "grad_input", grad_input);
   check_argmax(op, {"grad_input", grad_input}, {"grad_output", grad_output}, argmax);
   dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;

@@ -61,6 +61,48 @@ def test_an_unsupported_dtype_is_refused() -> None:
         native_nms(np.zeros((1, 4), np.complex64), np.zeros(1, np.float32), 1)
 
 
+def test_an_unsupported_tensor_dtype_is_named() -> None:
+    with pytest.raises(TypeError, match=r"unsupported tensor dtype torch\.int16"):
+        native_nms(torch.zeros(1, 4, dtype=torch.int16), np.zeros(1, np.float32), 1)
+
+
+def read_only(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    array = np.zeros(shape, dtype)
+    array.flags.writeable = False
+    return array
+
+
+def test_outputs_must_be_writable_and_inputs_need_not() -> None:
+    boxes, rois = read_only((3, 4), np.float32), read_only((0, 5), np.float32)
+    image, pooled = np.zeros((1, 4, 5, 5), np.float32), np.zeros((0, 4, 2, 2), np.float32)
+    assert native_nms(boxes, read_only((3,), np.float32), 3) == [0, 1, 2]
+    context, frozen = (1, 0), read_only(pooled.shape, np.float32)
+    for call, argument in (
+        (
+            lambda: _C.nms(context, boxes, boxes[:, 0].copy(), None, 0.5, read_only((3,), np.int64), np.zeros(1, int)),
+            "keep",
+        ),
+        (lambda: _C.decode_boxes(context, boxes, boxes, [1] * 4, 4, None, read_only((3, 1, 4), np.float32)), "decoded"),
+        (lambda: _C.roi_align(context, image, rois, 1, 0, True, frozen), "output"),
+        (
+            lambda: _C.roi_align_backward(context, pooled, rois, 1, 0, True, read_only(image.shape, np.float32)),
+            "grad_input",
+        ),
+        (lambda: _C.roi_pool(context, image, rois, 1, pooled, read_only(pooled.shape, np.int32)), "argmax"),
+    ):
+        with pytest.raises(ValueError, match=f": {argument} must be writable; got a read-only array$"):
+            call()
+
+
+def test_kept_indices_go_to_memory_of_their_own() -> None:
+    """An expanded tensor has one element, a reversed array begins at its last: either would be written beyond."""
+    boxes, scores = random_boxes(50)
+    count = np.empty(1, np.int64)
+    for keep in (torch.empty(1, dtype=torch.int64).expand(50), np.empty(50, np.int64)[::-1]):
+        with pytest.raises(ValueError, match=r"^nms: keep must be contiguous$"):
+            _C.nms((1, 0), boxes, scores, None, 0.5, keep, count)
+
+
 def test_a_bad_context_is_refused() -> None:
     with pytest.raises(TypeError, match="incompatible function arguments"):
         _C.nms(1, *random_boxes(1), None, 0.5, np.empty(1, np.int64), np.empty(1, np.int64))

@@ -172,7 +172,7 @@ def test_a_large_image_takes_no_memory_for_its_rle() -> None:
     coco = pytest.importorskip("pycocotools.mask", reason="the peer comparison needs pycocotools")
     assert coco.area(encoded) == 6
     assert coco.toBbox(encoded).tolist() == [60000, 100, 2, 3]
-    message = r"paste_masks_rle: the image must have fewer than 2\^32 pixels; got \[65536, 65536\]"
+    message = r"paste_masks_rle: the image must have fewer than 2\^32 pixels and 2\^31 - 1 rows; got \[65536, 65536\]"
     with pytest.raises(ValueError, match=message):
         paste_masks_rle(masks, boxes, (65536, 65536))
 
@@ -193,16 +193,16 @@ def test_errors(paste: object) -> None:
         ((torch.rand(2, 4, 5), boxes, IMAGE), {}, shape + r"\[2, 4, 5\]"),
         ((torch.rand(2, 2, 4, 4), boxes, IMAGE), {}, shape + r"\[2, 2, 4, 4\]"),
         ((torch.rand(2, 0, 0), boxes, IMAGE), {}, shape + r"\[2, 0, 0\]"),
-        ((masks, boxes[:1], IMAGE), {}, r"paste_masks: boxes must be \[N, 4\] with N that of masks; got \[1, 4\]"),
+        ((masks, boxes[:1], IMAGE), {}, rf"{name}: boxes must be \[N, 4\] with N that of masks; got \[1, 4\]"),
         ((masks, boxes, (-1, 5)), {}, rf"{name}: image_size must be \(height, width\) in pixels; got \(-1, 5\)"),
-        ((masks, boxes, IMAGE), {"method": "fast"}, "paste_masks: method must be exact or torchvision; got fast"),
-        ((masks, boxes, IMAGE), {"threshold": 0.0}, "paste_masks: threshold must be positive; got 0"),
-        ((masks, boxes, IMAGE), {"threshold": NAN}, "paste_masks: threshold must be positive; got nan"),
+        ((masks, boxes, IMAGE), {"method": "fast"}, f"{name}: method must be exact or torchvision; got fast"),
+        ((masks, boxes, IMAGE), {"threshold": 0.0}, f"{name}: threshold must be positive; got 0"),
+        ((masks, boxes, IMAGE), {"threshold": NAN}, f"{name}: threshold must be positive; got nan"),
     ]
     for arguments, options, message in cases:
         with pytest.raises(ValueError, match=message):
             paste(*arguments, **options)  # type: ignore[operator]
-    with pytest.raises(ValueError, match="paste_masks: threshold must not be negative; got -1"):
+    with pytest.raises(ValueError, match=f"{name}: threshold must not be negative; got -1"):
         paste(masks, boxes, IMAGE, threshold=-1.0, method="torchvision")  # type: ignore[operator]
 
 

@@ -61,4 +61,8 @@ inline void check_contiguous(const char* op, const char* argument, const TensorV
   check(tensor.is_contiguous(), op, ": ", argument, " must be contiguous");
 }
 
+inline void check_writable(const char* op, const char* argument, const TensorView& tensor) {
+  check(tensor.writable, op, ": ", argument, " must be writable; got a read-only array");
+}
+
 }  // namespace fastmrcnn

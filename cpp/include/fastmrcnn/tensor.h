@@ -27,6 +27,7 @@ struct TensorView {
   int ndim = -1;
   DType dtype = DType::f32;
   Device device;
+  bool writable = true;  // numpy arrays may not be
 
   bool defined() const { return ndim >= 0; }
 

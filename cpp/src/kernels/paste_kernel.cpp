@@ -6,7 +6,7 @@ namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
 
 template <class T, class Rule>
-void blend_row(const T* __restrict__ row, const AxisTaps<T>& x, T* __restrict__ blended) {
+void blend_row(const T* __restrict__ row, const PixelTaps<T>& x, T* __restrict__ blended) {
   const int32_t* index = x.index;
   const T *near = x.near, *far = x.far;
   for (int64_t k = 0; k < x.count; ++k) blended[k] = Rule::blend(row[index[k]], near[k], row[index[k] + 1], far[k]);
@@ -59,7 +59,7 @@ void paste_rows(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* works
 }
 
 template <class T, class TapOf>
-FM_HD void fill(const AxisTaps<T>& taps, const TapOf& tap_of) {
+FM_HD void fill(const PixelTaps<T>& taps, const TapOf& tap_of) {
   int32_t* __restrict__ index = taps.index;
   T* __restrict__ near = taps.near, * __restrict__ far = taps.far;
   for (int64_t k = 0; k < taps.count; ++k) {
@@ -71,7 +71,7 @@ FM_HD void fill(const AxisTaps<T>& taps, const TapOf& tap_of) {
 }
 
 template <class T>
-void fill_resized(int64_t first, T scale, bool fused, const AxisTaps<T>& taps) {
+void fill_resized(int64_t first, T scale, bool fused, const PixelTaps<T>& taps) {
   if (fused) {
     fill(taps, [=](int64_t k) { return geometry::resized_tap<true>(first + k, scale); });
   } else {
@@ -81,19 +81,19 @@ void fill_resized(int64_t first, T scale, bool fused, const AxisTaps<T>& taps) {
 
 }  // namespace
 
-void resized_taps_f32(int64_t first, float scale, bool fused, const AxisTaps<float>& taps) {
+void resized_taps_f32(int64_t first, float scale, bool fused, const PixelTaps<float>& taps) {
   fill_resized(first, scale, fused, taps);
 }
 
-void resized_taps_f64(int64_t first, double scale, bool fused, const AxisTaps<double>& taps) {
+void resized_taps_f64(int64_t first, double scale, bool fused, const PixelTaps<double>& taps) {
   fill_resized(first, scale, fused, taps);
 }
 
-void sampled_taps_f32(int64_t first, float low, float high, int64_t mask_size, const AxisTaps<float>& taps) {
+void sampled_taps_f32(int64_t first, float low, float high, int64_t mask_size, const PixelTaps<float>& taps) {
   fill(taps, [=](int64_t k) { return geometry::sampled_tap(first + k, low, high, mask_size); });
 }
 
-void sampled_taps_f64(int64_t first, double low, double high, int64_t mask_size, const AxisTaps<double>& taps) {
+void sampled_taps_f64(int64_t first, double low, double high, int64_t mask_size, const PixelTaps<double>& taps) {
   fill(taps, [=](int64_t k) { return geometry::sampled_tap(first + k, low, high, mask_size); });
 }
 

@@ -14,7 +14,7 @@ enum class PasteRule {
 
 // The taps of consecutive pixels of one axis.
 template <class T>
-struct AxisTaps {
+struct PixelTaps {
   int32_t* index;
   T *near, *far;
   int64_t count;
@@ -33,18 +33,18 @@ struct PasteJob {
   T threshold;
   const T* mask;
   int64_t side;
-  AxisTaps<T> x, y;
+  PixelTaps<T> x, y;
   const RowSegment* segments;  // of y; for column_transitions only
   int64_t segment_count;
 };
 
 // Fill the taps of pixels first, first + 1, ...; `fused` as in geometry::resized_tap.
-FASTMRCNN_DECLARE_KERNEL(void resized_taps_f32(int64_t first, float scale, bool fused, const AxisTaps<float>& taps))
-FASTMRCNN_DECLARE_KERNEL(void resized_taps_f64(int64_t first, double scale, bool fused, const AxisTaps<double>& taps))
+FASTMRCNN_DECLARE_KERNEL(void resized_taps_f32(int64_t first, float scale, bool fused, const PixelTaps<float>& taps))
+FASTMRCNN_DECLARE_KERNEL(void resized_taps_f64(int64_t first, double scale, bool fused, const PixelTaps<double>& taps))
 FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f32(int64_t first, float low, float high, int64_t mask_size,
-                                               const AxisTaps<float>& taps))
+                                               const PixelTaps<float>& taps))
 FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f64(int64_t first, double low, double high, int64_t mask_size,
-                                               const AxisTaps<double>& taps))
+                                               const PixelTaps<double>& taps))
 
 // Writes the job's y.count rows of x.count pixels (0 or 1), `pitch` bytes apart. `workspace` holds 2 * x.count values.
 FASTMRCNN_DECLARE_KERNEL(void paste_rows_f32(const PasteJob<float>& job, uint8_t* pixels, int64_t pitch,

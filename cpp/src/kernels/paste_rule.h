@@ -28,7 +28,7 @@ FM_HD T blend_corners(const geometry::Tap<T>& y, const geometry::Tap<T>& x, T up
 }
 
 template <class T>
-FM_HD geometry::Tap<T> tap(const AxisTaps<T>& taps, int64_t k) {
+FM_HD geometry::Tap<T> tap(const PixelTaps<T>& taps, int64_t k) {
   return {taps.index[k], taps.near[k], taps.far[k]};
 }
 

@@ -26,6 +26,7 @@ inline void check_decode_boxes(const TensorView& deltas, const TensorView& boxes
   check_contiguous("decode_boxes", "deltas", deltas);
   check_contiguous("decode_boxes", "boxes", boxes);
   check_contiguous("decode_boxes", "decoded", decoded);
+  check_writable("decode_boxes", "decoded", decoded);
 }
 
 namespace cpu {

@@ -19,6 +19,7 @@ inline void check_generate_anchors(const std::vector<double>& sizes, const std::
   const auto per_cell = static_cast<std::int64_t>(sizes.size() * aspect_ratios.size());
   check_shape("generate_anchors", "anchors", anchors, {-1, -1, per_cell, 4}, "[H, W, A, 4]");
   check_contiguous("generate_anchors", "anchors", anchors);
+  check_writable("generate_anchors", "anchors", anchors);
 }
 
 namespace cpu {

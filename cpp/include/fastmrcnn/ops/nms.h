@@ -28,8 +28,11 @@ inline void check_nms(const TensorView& boxes, const TensorView& scores, const T
   }
   check_shape("nms", "keep", keep, {boxes.shape[0]}, "[N] with N that of boxes");
   check_dtype("nms", "keep", keep, DType::i64);
+  check_contiguous("nms", "keep", keep);
+  check_writable("nms", "keep", keep);
   check_shape("nms", "count", count, {1}, "[1]");
   check_dtype("nms", "count", count, DType::i64);
+  check_writable("nms", "count", count);
 }
 
 namespace cpu {

@@ -18,11 +18,11 @@ struct PasteOptions {
   double threshold;
 };
 
-inline PasteOptions paste_options(const std::string& method, bool fused_position, double threshold) {
+inline PasteOptions paste_options(const char* op, const std::string& method, bool fused_position, double threshold) {
   const bool exact = method == "exact";
-  check(exact || method == "torchvision", "paste_masks: method must be exact or torchvision; got ", method);
-  if (exact) check(threshold > 0, "paste_masks: threshold must be positive; got ", threshold);
-  check(threshold >= 0, "paste_masks: threshold must not be negative; got ", threshold);
+  check(exact || method == "torchvision", op, ": method must be exact or torchvision; got ", method);
+  if (exact) check(threshold > 0, op, ": threshold must be positive; got ", threshold);
+  check(threshold >= 0, op, ": threshold must not be negative; got ", threshold);
   return {exact ? PasteMethod::exact : PasteMethod::torchvision, fused_position, threshold};
 }
 
@@ -35,14 +35,13 @@ inline PasteOptions paste_options(const std::string& method, bool fused_position
 //
 // A box without area or with a coordinate that is not finite gives an empty mask ("torchvision": where torchvision's
 // own result is undefined). Deterministic. Values are computed in the masks' dtype.
-inline void check_paste_inputs(const TensorView& masks, const TensorView& boxes) {
+inline void check_paste_inputs(const char* op, const TensorView& masks, const TensorView& boxes) {
   const std::int64_t size = masks.ndim == 3 ? masks.shape[1] : 0;
-  check(masks.ndim == 3 && masks.shape[2] == size && size > 0, "paste_masks: masks must be [N, M, M]; got ",
-        shape_of(masks));
-  check(size <= 1 << 20, "paste_masks: masks must have at most 2^20 rows; got ", size);
-  check_shape("paste_masks", "boxes", boxes, {masks.shape[0], 4}, "[N, 4] with N that of masks");
-  check_contiguous("paste_masks", "masks", masks);
-  check_contiguous("paste_masks", "boxes", boxes);
+  check(masks.ndim == 3 && masks.shape[2] == size && size > 0, op, ": masks must be [N, M, M]; got ", shape_of(masks));
+  check(size <= 1 << 20, op, ": masks must have at most 2^20 rows; got ", size);
+  check_shape(op, "boxes", boxes, {masks.shape[0], 4}, "[N, 4] with N that of masks");
+  check_contiguous(op, "masks", masks);
+  check_contiguous(op, "boxes", boxes);
 }
 
 // pasted [N, H, W] bool out, zero on entry: only pixels within reach of a box are written.
@@ -50,21 +49,25 @@ inline void check_paste_masks(const TensorView& masks, const TensorView& pasted)
   check_shape("paste_masks", "pasted", pasted, {masks.shape[0], -1, -1}, "[N, H, W] with N that of masks");
   check_dtype("paste_masks", "pasted", pasted, DType::boolean);
   check_contiguous("paste_masks", "pasted", pasted);
+  check_writable("paste_masks", "pasted", pasted);
 }
 
 // strings [N, capacity] uint8 out, lengths [N] int64 out: the COCO run-length string of each mask in an image of
 // height x width pixels. A length beyond the capacity means that the string did not fit: call again with more.
 inline void check_paste_masks_rle(const TensorView& masks, std::int64_t height, std::int64_t width,
                                   const TensorView& strings, const TensorView& lengths) {
-  // Decoders keep counts in 32 bits.
-  check(height >= 0 && width >= 0 && (width == 0 || height <= 0xffffffff / width),
-        "paste_masks_rle: the image must have fewer than 2^32 pixels; got [", height, ", ", width, "]");
+  // Decoders keep counts in 32 bits, and the kernel rows in 31.
+  check(height >= 0 && width >= 0 && height < 0x7fffffff && (width == 0 || height <= 0xffffffff / width),
+        "paste_masks_rle: the image must have fewer than 2^32 pixels and 2^31 - 1 rows; got [", height, ", ", width,
+        "]");
   check_shape("paste_masks_rle", "strings", strings, {masks.shape[0], -1}, "[N, capacity] with N that of masks");
   check_dtype("paste_masks_rle", "strings", strings, DType::u8);
   check_contiguous("paste_masks_rle", "strings", strings);
+  check_writable("paste_masks_rle", "strings", strings);
   check_shape("paste_masks_rle", "lengths", lengths, {masks.shape[0]}, "[N] with N that of masks");
   check_dtype("paste_masks_rle", "lengths", lengths, DType::i64);
   check_contiguous("paste_masks_rle", "lengths", lengths);
+  check_writable("paste_masks_rle", "lengths", lengths);
 }
 
 namespace cpu {

@@ -26,17 +26,20 @@ inline void check_same_order(const char* op, const NamedTensor& a, const NamedTe
         op, ": ", a.name, " and ", b.name, " must both be contiguous or both channels-last");
 }
 
+// Keeps the taps along one axis, at most a side of the map and four for each bin, below 2^31.
+constexpr std::int64_t kMostSide = std::int64_t{1} << 28;
+
 inline void check_output_size(const char* op, const TensorView& pooled) {
-  check(pooled.shape[2] > 0 && pooled.shape[3] > 0, op, ": output_size must be positive; got [", pooled.shape[2], ", ",
-        pooled.shape[3], "]");
+  const std::int64_t height = pooled.shape[2], width = pooled.shape[3];
+  check(height > 0 && width > 0 && height < kMostSide && width < kMostSide, op,
+        ": output_size must be positive and below 2^28; got [", height, ", ", width, "]");
 }
 
 inline void check_roi_pooling(const char* op, const NamedTensor& features, const TensorView& rois,
                               const NamedTensor& pooled, std::int64_t channels) {
-  constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
   const TensorView &map = features.tensor, &bins = pooled.tensor;
-  check(map.shape[2] < kMostPixels && map.shape[3] < kMostPixels, op, ": ", features.name,
-        " must have sides below 2^31 pixels; got ", shape_of(map));
+  check(map.shape[2] < kMostSide && map.shape[3] < kMostSide, op, ": ", features.name,
+        " must have sides below 2^28 pixels; got ", shape_of(map));
   check_shape(op, "rois", rois, {-1, 5}, "[K, 5]");
   check_dtype(op, "rois", rois, map.dtype);
   check_contiguous(op, "rois", rois);
