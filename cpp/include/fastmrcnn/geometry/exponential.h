@@ -33,9 +33,9 @@ FM_HD float exponential(float x) {
   p = p * r + 5.0000001201e-1f;
   const float mantissa = p * (r * r) + r + 1.0f;
   // The low bits of `shifted` hold n. 2^n goes on in two factors, since 2^128 is no float.
-  int32_t bits;
+  uint32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
-  const int32_t exponent = bits - 0x4b400000;
+  const int32_t exponent = static_cast<int32_t>(bits - 0x4b400000u);
   const float low = power_of_two(exponent >> 1), high = power_of_two(exponent - (exponent >> 1));
   const float result = mantissa * low * high;
   if (x < -87.33f) return 0.0f;
