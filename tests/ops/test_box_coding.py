@@ -160,6 +160,12 @@ def test_errors() -> None:
         decode_boxes(torch.rand(3, 5), torch.rand(3, 4))
     with pytest.raises(ValueError, match=r"decode_boxes: boxes must be \[3, 4\]; got \[2, 4\]"):
         decode_boxes(torch.rand(3, 4), torch.rand(2, 4))
+    for call in (encode_boxes, decode_boxes):
+        message = rf"^{call.__name__}: weights must be four numbers; got \(1, 1, 1\)$"
+        with pytest.raises(ValueError, match=message):
+            call(torch.rand(3, 4), torch.rand(3, 4), (1, 1, 1))
+    with pytest.raises(ValueError, match=r"^decode_boxes: image_size must be \(height, width\); got \(5,\)$"):
+        decode_boxes(torch.rand(3, 4), torch.rand(3, 4), image_size=(5,))
     with pytest.raises(ValueError, match=r"encode_boxes: proposals must be \[N, 4\]; got \[3, 5\]"):
         encode_boxes(torch.rand(3, 4), torch.rand(3, 5))
 

@@ -157,7 +157,7 @@ def test_under_fake_tensors_compilation_and_opcheck() -> None:
         ((20,), (5,), None, r"nms: boxes must be \[N, 4\]; got \[20\]"),
         ((5, 4), (4,), None, r"nms: scores must be \[N\] with N that of boxes; got \[4\]"),
         ((5, 4), (5, 1), None, r"nms: scores must be \[N\] with N that of boxes; got \[5, 1\]"),
-        ((5, 4), (5,), (6,), r"nms: groups must be \[N\] with N that of boxes; got \[6\]"),
+        ((5, 4), (5,), (6,), r"batched_nms: idxs must be \[5\] like scores; got \[6\]"),
     ],
 )
 def test_errors(boxes: tuple[int, ...], scores: tuple[int, ...], groups: tuple[int] | None, message: str) -> None:

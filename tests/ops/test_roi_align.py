@@ -150,6 +150,10 @@ def test_errors_name_the_argument() -> None:
         roi_align(features, [rois[:, 1:], rois], 1)
     with pytest.raises(ValueError, match=r"^roi_align: boxes must be a \[K, 5\] tensor or a list .*; got \[\]$"):
         roi_align(features, [], 1)
+    with pytest.raises(ValueError, match=r"^roi_align: rois must be \[K, 5\]; got \[\]$"):
+        roi_align(features, torch.tensor(1.0), 2)
+    with pytest.raises(ValueError, match=r"^roi_align: output_size must be positive; got \[-1, -1\]$"):
+        roi_align(features, rois, -1)
     with pytest.raises(ValueError, match=r"^roi_align: output_size must be positive; got \[0, 2\]$"):
         roi_align(features, rois, (0, 2))
     with pytest.raises(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, is_plain_eager, register_kernel
+from fastmrcnn.ops._library import LIBRARY, is_plain_eager, refuse_tangent, register_kernel
 
 __all__ = ["differentiable"]
 
@@ -46,6 +46,7 @@ def differentiable(
 
     def call(*arguments: Any) -> Any:
         if not is_plain_eager(*[argument for argument in arguments if isinstance(argument, Tensor)]):
+            refuse_tangent(name, arguments[0])
             return operator(*arguments)
         if arguments[0].requires_grad and torch.is_grad_enabled():
             return eager.apply(*arguments)  # type: ignore[attr-defined]

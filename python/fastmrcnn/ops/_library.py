@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 try:
     from fastmrcnn import _C as native
@@ -13,7 +14,7 @@ except ImportError as error:  # pragma: no cover - depends on a broken installat
         f"({error}); reinstall with `pip install --force-reinstall fastmrcnn`, or from a checkout `pip install .`"
     ) from error
 
-__all__ = ["LIBRARY", "as_native_float", "context", "is_plain_eager", "native", "register_kernel"]
+__all__ = ["LIBRARY", "as_native_float", "context", "is_plain_eager", "native", "refuse_tangent", "register_kernel"]
 
 LIBRARY = torch.library.Library("fastmrcnn", "DEF")
 
@@ -38,7 +39,8 @@ def is_plain_eager(*tensors: Tensor) -> bool:
     """
     return (
         not torch.compiler.is_compiling()
-        and all(type(tensor) is Tensor or type(tensor) is torch.nn.Parameter for tensor in tensors)
+        and all(_is_ordinary(tensor) for tensor in tensors)
+        and forward_ad._current_level < 0
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._len_torch_function_stack()
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -46,6 +48,23 @@ def is_plain_eager(*tensors: Tensor) -> bool:
     )
 
 
+def _is_ordinary(tensor: Tensor) -> bool:
+    """Of torch's own types, with memory that holds the values: that of a meta tensor or a negated view does not."""
+    known = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+    return known and not tensor.is_meta and not tensor.is_neg()
+
+
 def as_native_float(tensor: Tensor) -> Tensor:
     """`tensor` in a dtype that the CPU kernels compute in: float64 stays, everything else becomes float32."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def refuse_tangent(op: str, tensor: Tensor) -> None:
+    """Raises where forward-mode differentiation asks for a derivative that the operator lacks.
+
+    torch's dispatcher would drop the tangent without a word.
+    """
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    if forward_ad.unpack_dual(tensor).tangent is not None:
+        raise NotImplementedError(f"{op}: has no forward-mode derivative; use reverse mode (backward, torch.autograd)")

@@ -14,11 +14,13 @@ Boxes = Tensor | Sequence[Tensor]
 
 def as_pair(op: str, output_size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of the pooled grid, given as one number or as two."""
-    if not isinstance(output_size, Sequence):
-        return output_size, output_size
-    if len(output_size) != 2:
+    pair = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
+    if len(pair) != 2:
         raise ValueError(f"{op}: output_size must be one number or (height, width); got {output_size!r}")
-    return output_size[0], output_size[1]
+    height, width = pair
+    if not (height > 0 and width > 0):
+        raise ValueError(f"{op}: output_size must be positive; got [{height}, {width}]")
+    return height, width
 
 
 def as_rois(op: str, boxes: Boxes) -> Tensor:
@@ -48,6 +50,8 @@ def prepare(op: str, features: Tensor, rois: Tensor, channels_last: bool) -> tup
     """Both in the dtype that the kernel computes in, float64 for float64 features and float32 for others, and dense."""
     if not features.is_floating_point():
         raise ValueError(f"{op}: input must be floating point; got {str(features.dtype).removeprefix('torch.')}")
+    if rois.dim() != 2:
+        raise ValueError(f"{op}: rois must be [K, 5]; got {list(rois.shape)}")
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     if features.dim() == 4:
         layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -59,7 +59,7 @@ def generate_anchors(
     """
     levels = len(feature_sizes)
     if strides is None:
-        strides = [(image_size[0] // rows, image_size[1] // columns) for rows, columns in feature_sizes]
+        strides = [(image_size[0] // max(rows, 1), image_size[1] // max(columns, 1)) for rows, columns in feature_sizes]
     for argument, values in (("strides", strides), ("sizes", sizes), ("aspect_ratios", aspect_ratios)):
         if len(values) != levels:
             raise ValueError(f"generate_anchors: {argument} must have {levels} levels; got {len(values)}")

@@ -37,12 +37,13 @@ def encode_boxes(reference: Tensor, proposals: Tensor, weights: Weights = (1.0, 
         precision is computed and returned in float32.
 
     Raises:
-        ValueError: a shape is not as stated.
+        ValueError: a shape or the number of weights is not as stated.
 
     Example:
         >>> encode_boxes(torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 0, 10, 10]]), (10, 10, 5, 5))
         tensor([[5., 0., 0., 0.]])
     """
+    _check_weights("encode_boxes", weights)
     for argument, boxes in (("reference", reference), ("proposals", proposals)):
         if boxes.dim() != 2 or boxes.shape[1] != 4:
             raise ValueError(f"encode_boxes: {argument} must be [N, 4]; got {list(boxes.shape)}")
@@ -77,12 +78,15 @@ def decode_boxes(
         the last place of torch's.
 
     Raises:
-        ValueError: a shape is not as stated.
+        ValueError: a shape or the number of weights is not as stated.
 
     Example:
         >>> decode_boxes(torch.tensor([[5.0, 0, 0, 0]]), torch.tensor([[0.0, 0, 10, 10]]), (10, 10, 5, 5))
         tensor([[ 5.,  0., 15., 10.]])
     """
+    _check_weights("decode_boxes", weights)
+    if image_size is not None and len(image_size) != 2:
+        raise ValueError(f"decode_boxes: image_size must be (height, width); got {image_size!r}")
     if deltas.dim() != 2 or deltas.shape[1] % 4 != 0:
         raise ValueError(f"decode_boxes: deltas must be [N, C * 4]; got {list(deltas.shape)}")
     if boxes.shape != (deltas.shape[0], 4):
@@ -108,12 +112,18 @@ def _decode_kernel(
 def _decode_formula(
     deltas: Tensor, boxes: Tensor, weights: Weights, clip: float, image_size: tuple[int, int] | None
 ) -> Tensor:
-    deltas = deltas.unflatten(1, (-1, 4)) / deltas.new_tensor(weights)  # [N, C, 4]
+    weight = torch.tensor(weights, dtype=deltas.dtype, device=deltas.device)
+    deltas = deltas.unflatten(1, (-1, 4)) / weight  # [N, C, 4]
     centres, sides = _centres_and_sides(boxes[:, None])  # [N, 1, 2]
     centres = deltas[..., :2] * sides + centres  # [N, C, 2]
     half_sides = 0.5 * (deltas[..., 2:].clamp(max=clip).exp() * sides)
     decoded = torch.cat((centres - half_sides, centres + half_sides), dim=-1)  # [N, C, 4]
     return decoded if image_size is None else clip_boxes_to_image(decoded, image_size)
+
+
+def _check_weights(op: str, weights: Weights) -> None:
+    if len(weights) != 4:
+        raise ValueError(f"{op}: weights must be four numbers; got {weights!r}")
 
 
 def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:

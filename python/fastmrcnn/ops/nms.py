@@ -76,11 +76,17 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         iou_threshold: a box is dropped when its IoU with a kept box of its class is strictly greater.
 
     Returns:
-        `[kept]` int64 indices into `boxes`, in descending order of score over all classes.
+        `[kept]` int64 indices into `boxes`, in descending order of score over all classes. Not differentiable;
+        deterministic.
+
+    Raises:
+        ValueError: a shape is not as stated.
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])
         >>> batched_nms(boxes, torch.tensor([0.8, 0.9]), torch.tensor([1, 2]), 0.5)
         tensor([1, 0])
     """
+    if idxs.shape != scores.shape:
+        raise ValueError(f"batched_nms: idxs must be {list(scores.shape)} like scores; got {list(idxs.shape)}")
     return _call(boxes, scores, idxs, iou_threshold)

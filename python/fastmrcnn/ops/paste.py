@@ -45,7 +45,7 @@ def _paste_masks_fake(masks: Tensor, boxes: Tensor, height: int, width: int, thr
 
 
 def _native_inputs(masks: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    masks, boxes = (as_native_float(tensor.detach()).contiguous() for tensor in (masks, boxes))
+    masks, boxes = (as_native_float(tensor.detach().resolve_neg()).contiguous() for tensor in (masks, boxes))
     return masks, boxes
 
 
@@ -141,7 +141,8 @@ def paste_masks_rle(
     """`paste_masks` straight to COCO run-length encoding, without the bitmaps: the same pixels, many times faster.
 
     Args:
-        masks, boxes, image_size, threshold, method: as for `paste_masks`; fewer than 2^32 pixels an image.
+        masks, boxes, image_size, threshold, method: as for `paste_masks`; fewer than 2^32 pixels and 2^31 - 1 rows
+            an image.
 
     Returns:
         For each mask `{"size": [height, width], "counts": str}`, string for string what pycocotools' `encode` makes of

@@ -38,10 +38,15 @@ def assign_levels(
     Returns:
         `[K]` int64 levels in [finest_level, coarsest_level]. Boxes whose area is NaN or negative get the finest.
 
+    Raises:
+        ValueError: the shape or the rule is not as stated.
+
     Example:
         >>> assign_levels(torch.tensor([[0.0, 0, 50, 50], [0, 0, 224, 224], [0, 0, 900, 900]]), 2, 5)
         tensor([2, 4, 5])
     """
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"assign_levels: boxes must be [K, 4]; got {list(boxes.shape)}")
     boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     if level_rule == "torchvision":
