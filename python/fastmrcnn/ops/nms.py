@@ -20,7 +20,8 @@ def _nms(boxes: Tensor, scores: Tensor, groups: Tensor | None, iou_threshold: fl
     keep = torch.empty(boxes.shape[:1], dtype=torch.int64, device=boxes.device)
     count = torch.empty(1, dtype=torch.int64, device=boxes.device)
     native.nms(context(boxes), boxes.detach(), scores.detach(), groups, iou_threshold, keep, count)
-    return keep[: int(count)].clone() if len(keep) > 4 * int(count) else keep[: int(count)]
+    kept = int(count)
+    return keep[:kept].clone() if len(keep) > 4 * kept else keep[:kept]
 
 
 register_kernel("nms", _nms)

@@ -38,10 +38,12 @@ def ps_roi_align(
         `[K, C / (height * width), height, width]` in the input's dtype and memory format. Samples more than one pixel
         outside the map count as zero; RoIs without samples, or with a NaN or an infinity, pool to zeros.
 
-    Differentiable in `input`, twice and more; the gradient is deterministic. Not differentiable in `boxes`.
+    Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
+    `boxes`.
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:
         >>> ps_roi_align(torch.ones(1, 8, 6, 6), torch.tensor([[0.0, 1, 1, 5, 5]]), 2).shape

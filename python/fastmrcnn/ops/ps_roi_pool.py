@@ -32,10 +32,12 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
         `[K, C / (height * width), height, width]` in the input's dtype and memory format; zeros in bins without pixels
         and for RoIs with a NaN or an infinity.
 
-    Differentiable in `input`, twice and more; the gradient is deterministic. Not differentiable in `boxes`.
+    Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
+    `boxes`.
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:
         >>> ps_roi_pool(torch.ones(1, 4, 6, 6), torch.tensor([[0.0, 1, 1, 5, 5]]), 2).flatten()

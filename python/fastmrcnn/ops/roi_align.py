@@ -38,10 +38,12 @@ def roi_align(
         `[K, C, height, width]` in the input's dtype and memory format. Samples more than one pixel outside the map
         count as zero; a RoI with a NaN or an infinity pools to zeros. float16 and bfloat16 are computed in float32.
 
-    Differentiable in `input`, twice and more; the gradient is deterministic. Not differentiable in `boxes`.
+    Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
+    `boxes`.
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:
         >>> features = torch.arange(16.0).reshape(1, 1, 4, 4)

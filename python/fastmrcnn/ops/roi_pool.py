@@ -107,10 +107,12 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
         `[K, C, height, width]` in the input's dtype and memory format; zeros in bins without pixels and for RoIs with
         a NaN or an infinity. A NaN in the features makes its bin NaN, as in `torch.nn.functional.max_pool2d`.
 
-    Differentiable in `input`, twice and more; the gradient is deterministic. Not differentiable in `boxes`.
+    Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
+    `boxes`.
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:
         >>> features = torch.arange(16.0).reshape(1, 1, 4, 4)
