@@ -2,8 +2,8 @@
 
     python benchmarks/ops.py [--threads 1 2] [--only roi_align] [--json results.json]
 
-Timings alternate between the two, and the minimum of the rounds is reported: on a shared machine it is the least
-disturbed.
+Timings alternate between the two. The table shows the minimum of the rounds, on a shared machine the least disturbed; the
+JSON file holds the medians too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -31,13 +32,16 @@ Case = tuple[str, Callable[[], Any], Callable[[], Any], Callable[[Any, Any], Non
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in milliseconds."""
+    """One line of the table; times in milliseconds, minima unless said otherwise."""
 
     case: str
     threads: int
     peer_ms: float
     ours_ms: float
     ratio: float
+    peer_median_ms: float
+    ours_median_ms: float
+    rounds: int
 
 
 def same_values(ours: Any, theirs: Any) -> None:
@@ -155,17 +159,16 @@ def overhead_cases() -> Iterator[Case]:
     )
 
 
-def best_times(functions: tuple[Callable[[], Any], Callable[[], Any]], seconds: float) -> list[float]:
-    """Minimum time of each, in milliseconds, over rounds that alternate between them."""
-    best = [float("inf")] * len(functions)
-    rounds, end = 0, time.perf_counter() + seconds
-    while rounds < 3 or time.perf_counter() < end:
-        for index, function in enumerate(functions):
+def interleaved_times(functions: tuple[Callable[[], Any], Callable[[], Any]], seconds: float) -> list[list[float]]:
+    """Times of each in milliseconds, over rounds that alternate between them."""
+    times: list[list[float]] = [[] for _ in functions]
+    end = time.perf_counter() + seconds
+    while len(times[0]) < 3 or time.perf_counter() < end:
+        for function, taken in zip(functions, times, strict=True):
             start = time.perf_counter()
             function()
-            best[index] = min(best[index], time.perf_counter() - start)
-        rounds += 1
-    return [value * 1e3 for value in best]
+            taken.append((time.perf_counter() - start) * 1e3)
+    return times
 
 
 def main() -> None:
@@ -185,8 +188,18 @@ def main() -> None:
         compare(ours(), peer())
         for threads in options.threads:
             torch.set_num_threads(threads)
-            peer_ms, ours_ms = best_times((peer, ours), options.seconds)
-            row = Row(name, threads, round(peer_ms, 4), round(ours_ms, 4), round(peer_ms / ours_ms, 1))
+            theirs, own = interleaved_times((peer, ours), options.seconds)
+            peer_ms, ours_ms = min(theirs), min(own)
+            row = Row(
+                name,
+                threads,
+                round(peer_ms, 4),
+                round(ours_ms, 4),
+                round(peer_ms / ours_ms, 1),
+                round(statistics.median(theirs), 4),
+                round(statistics.median(own), 4),
+                len(own),
+            )
             rows.append(row)
             print(f"| {name} | {threads} | {peer_ms:.3f} | {ours_ms:.3f} | x{row.ratio} |", flush=True)
     if options.json:
