@@ -2,8 +2,8 @@
 
     python benchmarks/ops.py [--threads 1 2] [--only roi_align] [--json results.json]
 
-Timings alternate between the two. The table shows the minimum of the rounds, on a shared machine the least disturbed; the
-JSON file holds the medians too.
+Timings alternate between the two. The table shows the minimum of the rounds, on a shared machine the least disturbed;
+the JSON file holds the medians too.
 """
 
 from __future__ import annotations
