@@ -76,6 +76,7 @@ def test_help(words: list[str], expected: list[str], capsys: pytest.CaptureFixtu
     for text in expected:
         assert text in printed
     assert ">>>" not in printed
+    assert "None" not in printed
 
 
 def test_help_does_not_load_torch() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.training.config import TrainConfig
 
 
+@readable_help
 @dataclasses.dataclass(frozen=True)
 class Demo(DemoConfig):
     """See the whole path in two minutes, without data of your own.
@@ -27,6 +30,7 @@ class Demo(DemoConfig):
         run_demo(self)
 
 
+@readable_help
 @dataclasses.dataclass(frozen=True)
 class Train(TrainConfig):
     """Train on your COCO-format data.
@@ -53,6 +57,7 @@ class Train(TrainConfig):
         print(f"next:    fastmrcnn predict IMAGES --weights {weights}")
 
 
+@readable_help
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Print the COCO table of a model on your COCO-format data.
@@ -79,6 +84,7 @@ class Evaluate:
         evaluate_files(self)
 
 
+@readable_help
 @dataclasses.dataclass(frozen=True)
 class Predict(PredictConfig):
     """Segment images: overlays to look at and COCO results to work with.
@@ -87,7 +93,9 @@ class Predict(PredictConfig):
     """
 
     # Image files, folders of images and globs such as "photos/**/*.jpg".
-    images: tyro.conf.Positional[tuple[str, ...]]
+    images: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="")
+    ]
 
     def run(self) -> None:
         from fastmrcnn.inference.stream import predict_files
