@@ -57,6 +57,11 @@ def pair(request: pytest.FixtureRequest) -> tuple[Any, MaskRCNN]:
     return peer, ours
 
 
+def show(what: str, value: Tensor) -> None:
+    """`pytest -rP` prints what was measured; the documentation quotes it."""
+    print(f"{what}: {value.item():.1e}")
+
+
 def test_the_detections_are_torchvisions(pair: tuple[Any, MaskRCNN]) -> None:
     peer, ours = pair
     images = noise_images((120, 160), (200, 140), (96, 96))
@@ -67,12 +72,16 @@ def test_the_detections_are_torchvisions(pair: tuple[Any, MaskRCNN]) -> None:
         assert len(expected["boxes"]) == DETECTIONS
         assert expected["labels"].unique().numel() > 3
         assert torch.equal(result["labels"], expected["labels"])
+        for part in ("boxes", "scores", "masks"):
+            show(f"{part}, greatest difference", (result[part] - expected[part]).abs().max())
         torch.testing.assert_close(result["boxes"], expected["boxes"], atol=BOX_TOLERANCE, rtol=0)
         torch.testing.assert_close(result["scores"], expected["scores"], atol=SCORE_TOLERANCE, rtol=0)
         torch.testing.assert_close(result["masks"], expected["masks"], atol=PASTE_TOLERANCE, rtol=0)
         soft = expected["masks"][:, 0]
         undecided = (soft - 0.5).abs() < PASTE_TOLERANCE
-        assert ((detections.masks == (soft >= 0.5)) | undecided).all()
+        different = detections.masks != (soft >= 0.5)
+        show("bitmap pixels that differ", different.sum())
+        assert (~different | undecided).all()
         assert (soft >= 0.5).float().mean() > 0.02  # there is something to compare
 
 
@@ -106,6 +115,7 @@ def test_losses_and_gradients_are_torchvisions(
     names = {torchvision_name(name): parameter for name, parameter in ours.named_parameters()}
     gradients = torch.cat([names[name].grad.flatten() for name, _ in peer.named_parameters()])
     wanted = torch.cat([parameter.grad.flatten() for parameter in peer.parameters()])
+    show("whole gradient in float32, relative", (gradients - wanted).norm() / wanted.norm())
     assert (gradients - wanted).norm() <= RELATIVE_TOLERANCE * wanted.norm()
 
 
@@ -189,15 +199,19 @@ def step(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> 
 def assert_same_losses(losses: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert set(losses) == set(expected)
     for name, loss in expected.items():
+        show(f"{name}, relative", (losses[name] - loss).abs() / loss.abs())
         assert losses[name].item() == pytest.approx(loss.item(), rel=RELATIVE_TOLERANCE), name
 
 
 def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
     theirs = dict(peer.named_parameters())
     assert len(theirs) == len(list(ours.parameters()))
+    errors = {}
     for name, parameter in ours.named_parameters():
         gradient = theirs[torchvision_name(name)].grad
-        error = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-12)
+        errors[name] = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-12)
+    show("worst gradient of a parameter in float64, relative", max(errors.values()))
+    for name, error in errors.items():
         assert error <= RELATIVE_TOLERANCE, f"{name}: {error:.2e}"
 
 
