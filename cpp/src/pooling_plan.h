@@ -1,93 +1,125 @@
-// How a pooling operator shares out its work: RoIs in the order of `order_rois`, tap tables in passes of bounded
-// memory, and tasks that each own a part of one image's channels.
+// How a pooling operator shares out its work over a pyramid of feature maps, or over one: RoIs in the order of
+// `order_rois`, tap tables in passes of bounded memory, and tasks that each own a part of one map.
+//
+// The plan knows RoIs and the shapes of maps, in the type T of the coordinates and weights. It does not know where or
+// in what type features and pooled values are stored: that is the operator's.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
 #include "fastmrcnn/parallel.h"
+#include "roi_order.h"
 #include "tap_tables.h"
 
 namespace fastmrcnn {
 
-// `Rule` makes the tables: geometry::Sampling<T> or geometry::Quantised<T>.
+// What is common to the maps of a level. `Rule` makes the tables: geometry::Sampling<T> or geometry::Quantised<T>.
+template <class Rule>
+struct PooledLevel {
+  PooledShape shape;
+  Rule rule;
+};
+
 template <class T, class Rule>
 class PoolingPlan {
  public:
+  // `levels` from fine to coarse, one more than the `borders` between them; `images` on each level.
+  PoolingPlan(const char* op, const Context& context, std::int64_t images, std::vector<PooledLevel<Rule>> levels,
+              const geometry::LevelBorders<T>& borders, const TensorView& rois)
+      : context_(context),
+        levels_(std::move(levels)),
+        rois_(rois.as<const geometry::Roi<T>>()),
+        order_(order_rois(op, rois_, rois.shape[0], images, borders, scales())) {}
+
+  // A pyramid of one level.
   PoolingPlan(const char* op, const Context& context, const TensorView& features, const TensorView& rois,
               const TensorView& pooled, const Rule& rule)
-      : context_(context),
-        shape_{features.shape[0], features.shape[2], features.shape[3], pooled.shape[2], pooled.shape[3]},
-        rule_(rule),
-        rois_(rois.as<const geometry::Roi<T>>()),
-        order_(order_rois(op, rois_, rois.shape[0], shape_, static_cast<double>(rule.spatial_scale))) {}
+      : PoolingPlan(op, context, features.shape[0], {{pooled_shape(features, pooled), rule}}, {}, rois) {}
 
-  const PooledShape& shape() const { return shape_; }
-  std::int64_t bins() const { return shape_.bins_y * shape_.bins_x; }
-  std::int64_t plane_size() const { return shape_.height * shape_.width; }
+  const PooledShape& shape(std::int64_t level) const { return levels_[level].shape; }
 
-  // Calls body(image, tables) in parallel for groups of RoIs.
+  // Calls body(map, tables) in parallel for groups of RoIs.
   template <class Body>
   void over_groups(const Body& body) const {
-    parallel_for(context_, group_count(), [&](std::int64_t g) { body(order_.groups[g].image, tables_of(g)); });
+    parallel_for(context_, group_count(), [&](std::int64_t g) { body(order_.groups[g].map, tables_of(g)); });
   }
 
-  // Calls body(image, part, tables, count) in parallel for each image and each of `parts` parts of its channels;
-  // `tables` are `count` groups of the image's RoIs, in order. May do so several times for the same image and part, one
-  // after the other, with different RoIs.
-  template <class Body>
-  void over_images(std::int64_t parts, const Body& body) const {
+  // Calls body(map, part, tables, count) in parallel for each map that has RoIs and each of the parts_of(level) parts
+  // of its features; `tables` are `count` groups of the map's RoIs, in order. May do so several times for the same map
+  // and part, one after the other, with different RoIs.
+  template <class PartsOf, class Body>
+  void over_maps(const PartsOf& parts_of, const Body& body) const {
     for (std::int64_t first = 0, last; first < group_count(); first = last) {
       last = std::min(group_count(), first + groups_per_pass());
       std::vector<TapTables<T>> tables(last - first);
       parallel_for(context_, last - first, [&](std::int64_t g) { tables[g] = tables_of(first + g); });
-      const std::vector<std::int64_t> bounds = image_bounds(first, last);
-      const std::int64_t images = static_cast<std::int64_t>(bounds.size()) - 1;
-      parallel_for(context_, images * parts, [&](std::int64_t task) {
-        const std::int64_t begin = bounds[task / parts], end = bounds[task / parts + 1];
-        body(order_.groups[begin].image, task % parts, tables.data() + (begin - first), end - begin);
+      const std::vector<PartOfMap> parts = split(first, last, parts_of);
+      parallel_for(context_, static_cast<std::int64_t>(parts.size()), [&](std::int64_t task) {
+        const PartOfMap& part = parts[task];
+        body(part.map, part.part, tables.data() + (part.begin - first), part.end - part.begin);
       });
     }
   }
 
-  void fill_zero(T* values, std::int64_t count) const {
-    constexpr std::int64_t kBlock = std::int64_t{1} << 16;
-    parallel_for(context_, (count + kBlock - 1) / kBlock, [&](std::int64_t block) {
-      std::fill(values + block * kBlock, values + std::min(count, (block + 1) * kBlock), T(0));
-    });
-  }
-
  private:
+  // One task of `over_maps`: groups [begin, end) on one part of their map.
+  struct PartOfMap {
+    MapIndex map;
+    std::int64_t part, begin, end;
+  };
+
   std::int64_t group_count() const { return static_cast<std::int64_t>(order_.groups.size()); }
+
+  std::vector<double> scales() const {
+    std::vector<double> scales;
+    for (const PooledLevel<Rule>& level : levels_) scales.push_back(static_cast<double>(level.rule.spatial_scale));
+    return scales;
+  }
 
   TapTables<T> tables_of(std::int64_t g) const {
     const RoiGroup& group = order_.groups[g];
-    return {rois_, order_.rois.data() + group.begin, group.end - group.begin, shape_, rule_};
+    const PooledLevel<Rule>& level = levels_[group.map.level];
+    return {rois_, order_.rois.data() + group.begin, group.end - group.begin, level.shape, level.rule};
   }
 
   // Bins of one axis do not overlap by more than a few pixels, which bounds their taps together.
   std::int64_t groups_per_pass() const {
     constexpr std::int64_t kTableBytes = std::int64_t{1} << 26;
-    const std::int64_t most_taps = shape_.height + shape_.width + 4 * (shape_.bins_y + shape_.bins_x);
+    std::int64_t most_taps = 0;
+    for (const PooledLevel<Rule>& level : levels_) {
+      const PooledShape& shape = level.shape;
+      most_taps = std::max(most_taps, shape.height + shape.width + 4 * (shape.bins_y + shape.bins_x));
+    }
     const std::int64_t group_bytes = kRoisPerGroup * most_taps * static_cast<std::int64_t>(sizeof(T) + 4);
     return std::max<std::int64_t>(1, kTableBytes / group_bytes);
   }
 
-  // Where the groups of one image end and those of the next begin within [first, last), both ends included.
-  std::vector<std::int64_t> image_bounds(std::int64_t first, std::int64_t last) const {
-    std::vector<std::int64_t> bounds{first};
-    for (std::int64_t g = first + 1; g < last; ++g) {
-      if (order_.groups[g].image != order_.groups[g - 1].image) bounds.push_back(g);
+  // Every map of the groups [first, last), in parts.
+  template <class PartsOf>
+  std::vector<PartOfMap> split(std::int64_t first, std::int64_t last, const PartsOf& parts_of) const {
+    std::vector<PartOfMap> tasks;
+    for (std::int64_t begin = first, end; begin < last; begin = end) {
+      const MapIndex map = order_.groups[begin].map;
+      for (end = begin + 1; end < last && order_.groups[end].map == map;) ++end;
+      const std::int64_t parts = parts_of(map.level);
+      for (std::int64_t part = 0; part < parts; ++part) tasks.push_back({map, part, begin, end});
     }
-    bounds.push_back(last);
-    return bounds;
+    return tasks;
   }
 
   Context context_;
-  PooledShape shape_;
-  Rule rule_;
+  std::vector<PooledLevel<Rule>> levels_;
   const geometry::Roi<T>* rois_;
   RoiOrder order_;
 };
+
+template <class Value>
+void fill_zero(const Context& context, Value* values, std::int64_t count) {
+  constexpr std::int64_t kBlock = std::int64_t{1} << 16;
+  parallel_for(context, (count + kBlock - 1) / kBlock, [&](std::int64_t block) {
+    std::fill(values + block * kBlock, values + std::min(count, (block + 1) * kBlock), Value(0));
+  });
+}
 
 }  // namespace fastmrcnn

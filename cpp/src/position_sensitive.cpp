@@ -14,14 +14,14 @@ class PositionSensitive {
  public:
   PositionSensitive(const char* op, const Context& context, const TensorView& features, const TensorView& rois,
                     const TensorView& pooled, const Rule& rule)
-      : plan_(op, context, features, rois, pooled, rule), features_(features), pooled_(pooled) {}
+      : context_(context), plan_(op, context, features, rois, pooled, rule), features_(features), pooled_(pooled) {}
 
   void forward() const {
-    plan_.over_groups([&](std::int64_t image, const TapTables<T>& tables) {
+    plan_.over_groups([&](const MapIndex& map, const TapTables<T>& tables) {
       for (const RoiTaps<T>& roi : tables) {
         for (std::int64_t c = 0; c < pooled_.shape[1]; ++c) {
           for_each_bin(
-              image, c, roi, [](T& pooled) { pooled = 0; },
+              map.image, c, roi, [](T& pooled) { pooled = 0; },
               [](T& pooled, T& pixel, T weight) { pooled += pixel * weight; });
         }
       }
@@ -29,15 +29,17 @@ class PositionSensitive {
   }
 
   void backward() const {
-    plan_.fill_zero(features_.as<T>(), features_.numel());
-    plan_.over_images(
-        pooled_.shape[1], [&](std::int64_t image, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
-          for (std::int64_t g = 0; g < count; ++g) {
-            for (const RoiTaps<T>& roi : tables[g]) {
-              for_each_bin(image, c, roi, [](T&) {}, [](T& pooled, T& pixel, T weight) { pixel += pooled * weight; });
-            }
-          }
-        });
+    fill_zero(context_, features_.as<T>(), features_.numel());
+    plan_.over_maps([&](std::int64_t) { return pooled_.shape[1]; },
+                    [&](const MapIndex& map, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
+                      for (std::int64_t g = 0; g < count; ++g) {
+                        for (const RoiTaps<T>& roi : tables[g]) {
+                          for_each_bin(
+                              map.image, c, roi, [](T&) {},
+                              [](T& pooled, T& pixel, T weight) { pixel += pooled * weight; });
+                        }
+                      }
+                    });
   }
 
  private:
@@ -65,6 +67,7 @@ class PositionSensitive {
         .as<T>()[n * tensor.strides[0] + c * tensor.strides[1] + y * tensor.strides[2] + x * tensor.strides[3]];
   }
 
+  Context context_;
   PoolingPlan<T, Rule> plan_;
   TensorView features_;
   TensorView pooled_;

@@ -80,8 +80,8 @@ void roi_pool(const Context& context, const TensorView& input, const TensorView&
   dispatch_floating("roi_pool", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Plan<T> plan("roi_pool", context, input, rois, output, {static_cast<T>(spatial_scale), kEndInclusive});
-    plan.over_groups([&](std::int64_t image, const TapTables<T>& tables) {
-      for (const RoiTaps<T>& roi : tables) pool(input, image, roi, output, argmax);
+    plan.over_groups([&](const MapIndex& map, const TapTables<T>& tables) {
+      for (const RoiTaps<T>& roi : tables) pool(input, map.image, roi, output, argmax);
     });
   });
 }
@@ -95,14 +95,14 @@ void roi_pool_backward(const Context& context, const TensorView& grad_output, co
   dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Plan<T> plan(op, context, grad_input, rois, grad_output, {T(1), kEndInclusive});
-    plan.fill_zero(grad_input.as<T>(), grad_input.numel());
-    plan.over_images(grad_input.shape[1],
-                     [&](std::int64_t image, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
-                       for (std::int64_t g = 0; g < count; ++g) {
-                         for (const RoiTaps<T>& roi : tables[g])
-                           spread<T>(grad_output, image, c, roi.roi, argmax, grad_input);
-                       }
-                     });
+    fill_zero(context, grad_input.as<T>(), grad_input.numel());
+    plan.over_maps([&](std::int64_t) { return grad_input.shape[1]; },
+                   [&](const MapIndex& map, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
+                     for (std::int64_t g = 0; g < count; ++g) {
+                       for (const RoiTaps<T>& roi : tables[g])
+                         spread<T>(grad_output, map.image, c, roi.roi, argmax, grad_input);
+                     }
+                   });
   });
 }
 

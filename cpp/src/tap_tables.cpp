@@ -1,50 +1,8 @@
 #include "tap_tables.h"
 
 #include <algorithm>
-#include <tuple>
-
-#include "fastmrcnn/check.h"
 
 namespace fastmrcnn {
-namespace {
-
-// Rows of RoIs whose centres lie within one band of this many feature-map pixels are worked through from left to right.
-constexpr double kBand = 16;
-
-// A coordinate as an integer that sorts; NaN and what does not fit sort last.
-std::int64_t sort_key(double position) {
-  return position > -1e15 && position < 1e15 ? static_cast<std::int64_t>(position) : std::int64_t{1} << 60;
-}
-
-}  // namespace
-
-template <class T>
-RoiOrder order_rois(const char* op, const geometry::Roi<T>* rois, std::int64_t count, const PooledShape& shape,
-                    double spatial_scale) {
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>;  // image, band, x, row of rois
-  std::vector<Key> keys(count);
-  for (std::int64_t k = 0; k < count; ++k) {
-    const geometry::Roi<T>& roi = rois[k];
-    check(roi.batch >= T(0) && roi.batch < static_cast<T>(shape.images), op, ": rois[", k, "] has batch index ",
-          roi.batch, "; expected at least 0 and below ", shape.images, ", the number of images");
-    const double y = (double{roi.y1} + double{roi.y2}) / 2 * spatial_scale;
-    const double x = (double{roi.x1} + double{roi.x2}) / 2 * spatial_scale;
-    keys[k] = {static_cast<std::int64_t>(roi.batch), sort_key(y / kBand), sort_key(x), k};
-  }
-  std::sort(keys.begin(), keys.end());
-
-  RoiOrder order;
-  order.rois.reserve(count);
-  for (const Key& key : keys) {
-    const std::int64_t image = std::get<0>(key), position = static_cast<std::int64_t>(order.rois.size());
-    const bool fits = !order.groups.empty() && order.groups.back().image == image &&
-                      position - order.groups.back().begin < kRoisPerGroup;
-    if (!fits) order.groups.push_back({image, position, position});
-    order.groups.back().end = position + 1;
-    order.rois.push_back(std::get<3>(key));
-  }
-  return order;
-}
 
 template <class T>
 template <class Rule>
@@ -147,8 +105,6 @@ void TapTables<T>::resolve(AxisTaps<T>& axis, std::size_t& begin, std::size_t& t
   tap += axis.begin[axis.bins];
 }
 
-template RoiOrder order_rois(const char*, const geometry::Roi<float>*, std::int64_t, const PooledShape&, double);
-template RoiOrder order_rois(const char*, const geometry::Roi<double>*, std::int64_t, const PooledShape&, double);
 template class TapTables<float>;
 template class TapTables<double>;
 template TapTables<float>::TapTables(const geometry::Roi<float>*, const std::int64_t*, std::int64_t, const PooledShape&,

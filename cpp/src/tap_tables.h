@@ -7,34 +7,20 @@
 
 #include "fastmrcnn/geometry/quantised_roi.h"
 #include "fastmrcnn/geometry/roi.h"
+#include "fastmrcnn/tensor.h"
 #include "kernels/roi_align_kernel.h"
 
 namespace fastmrcnn {
 
-// Of the feature map and the pooled grid.
+// The sides of a feature map and of the grid that its RoIs are pooled to.
 struct PooledShape {
-  std::int64_t images, height, width;
+  std::int64_t height, width;
   std::int64_t bins_y, bins_x;
 };
 
-// Consecutive RoIs of one image in the order of work.
-struct RoiGroup {
-  std::int64_t image, begin, end;
-};
-
-// The order in which RoIs are worked through: by image, then by place, so that neighbours find each other's pixels in
-// the cache. Depends on the RoIs alone, so that sums in this order are reproducible.
-struct RoiOrder {
-  std::vector<std::int64_t> rois;
-  std::vector<RoiGroup> groups;  // of at most kRoisPerGroup
-};
-
-constexpr std::int64_t kRoisPerGroup = 16;
-
-// Throws when a batch index is not within [0, images): `roi_align: rois[3] has batch index 7; expected ...`.
-template <class T>
-RoiOrder order_rois(const char* op, const geometry::Roi<T>* rois, std::int64_t count, const PooledShape& shape,
-                    double spatial_scale);
+inline PooledShape pooled_shape(const TensorView& features, const TensorView& pooled) {
+  return {features.shape[2], features.shape[3], pooled.shape[2], pooled.shape[3]};
+}
 
 template <class T>
 class TapTables {
