@@ -1,68 +1,147 @@
-// The inner loop of NMS: one candidate against the kept boxes, a block at a time with an early exit. A product stands
-// in for the division of the IoU, which would cost more than all the rest, and only where it says "perhaps" is divided.
+// Greedy NMS: each candidate against the boxes kept so far, a vector of them at a time, until one suppresses it.
+//
+// The IoU's division would cost more than all the rest. IoU > t is I / (A + B - I) > t, which for t >= 0 and areas
+// A, B > 0 needs I > r A + r B with r = t / (1 + t): a sum and a comparison, where only what passes is divided.
 #include "kernels/nms_kernel.h"
+
+#include "kernels/any_greater.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
+
+using geometry::Box;
+using geometry::max_of;
+using geometry::min_of;
 
 template <class T>
 struct Limits;
 
 template <>
 struct Limits<float> {
-  static constexpr float slack = 1e-6f, tiny = 1e-37f;  // several units in the last place; near the least normal number
+  static constexpr float slack = 2e-6f, tiny = 1e-37f, greatest = __FLT_MAX__;
 };
 
 template <>
 struct Limits<double> {
-  static constexpr double slack = 1e-14, tiny = 1e-307;
+  static constexpr double slack = 4e-15, tiny = 1e-307, greatest = __DBL_MAX__;
+};
+
+// Boxes side by side in the lanes of packs. `share` is what the pre-test demands of an overlap on the box's behalf.
+template <class T>
+struct Lanes {
+  T x1[kLanes<T>], y1[kLanes<T>], x2[kLanes<T>], y2[kLanes<T>], share[kLanes<T>];
+};
+
+// True where a box may suppress or be suppressed at a threshold >= 0. The others, of an area that is not positive, not
+// finite or NaN, have an IoU of zero or NaN with every box.
+template <class T>
+bool takes_part(const Box<T>& box, T area) {
+  return box.x2 > box.x1 && box.y2 > box.y1 && area > 0 && area <= Limits<T>::greatest;
+}
+
+// A threshold and the pre-test for it: an overlap I of areas A and B with IoU > threshold has I > share(A) + share(B).
+// `slack` is more than the roundings on both sides add up to; an area so small that its share would be subnormal, and
+// could round up by much, has none.
+template <class T>
+struct Suppression {
+  T threshold, ratio;
+
+  explicit Suppression(T t) : threshold(t), ratio(t >= Limits<T>::tiny ? t / (1 + t) * (1 - Limits<T>::slack) : T(0)) {}
+
+  T share(T area) const { return max_of(ratio * area - Limits<T>::tiny, T(0)); }
 };
 
 template <class T>
-bool overlaps_block(const KeptBoxes<T>& kept, int64_t begin, const geometry::Box<T>& box, T box_area, T threshold) {
-  int over = 0;
-  for (int64_t k = begin; k < begin + kNmsBlock; ++k) {
-    const geometry::Box<T> other{kept.x1[k], kept.y1[k], kept.x2[k], kept.y2[k]};
-    over |= geometry::iou(other, kept.area[k], box, box_area) > threshold;
-  }
-  return over != 0;
-}
-
-// False only where overlaps_block is false, for thresholds >= 0: there a quotient above the threshold needs an overlap
-// above a little less than threshold * union, and a negative union passes.
-template <class T>
-bool may_overlap_block(const KeptBoxes<T>& kept, int64_t begin, const geometry::Box<T>& box, T box_area, T threshold) {
-  const T least = threshold * (1 - Limits<T>::slack);
-  int over = 0;
-  for (int64_t k = begin; k < begin + kNmsBlock; ++k) {
-    const geometry::Box<T> other{kept.x1[k], kept.y1[k], kept.x2[k], kept.y2[k]};
-    const T overlap = geometry::intersection(other, box);
-    over |= overlap > least * (kept.area[k] + box_area - overlap) - Limits<T>::tiny;
-  }
-  return over != 0;
-}
-
-template <class T>
-bool overlaps_kept(const KeptBoxes<T>& kept, int64_t padded_count, const geometry::Box<T>& box, T threshold) {
-  const T box_area = geometry::area(box);
-  const bool product_decides = threshold >= 0;
-  for (int64_t begin = 0; begin < padded_count; begin += kNmsBlock) {
-    if (product_decides && !may_overlap_block(kept, begin, box, box_area, threshold)) continue;
-    if (overlaps_block(kept, begin, box, box_area, threshold)) return true;
+bool suppresses_one(const Lanes<T>& kept, const Box<T>& box, T box_area, T threshold) {
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
+    const Box<T> other{kept.x1[lane], kept.y1[lane], kept.x2[lane], kept.y2[lane]};
+    if (geometry::iou(other, geometry::area(other), box, box_area) > threshold) return true;
   }
   return false;
 }
 
-}  // namespace
-
-bool overlaps_kept_f32(const KeptBoxes<float>& kept, int64_t padded_count, const geometry::Box<float>& box,
-                       float threshold) {
-  return overlaps_kept(kept, padded_count, box, threshold);
+template <class T>
+bool suppressed(const Lanes<T>* kept, int64_t groups, const Box<T>& box, T box_area, const Suppression<T>& rule) {
+  const Pack<T> zero{};
+  const Pack<T> x1 = zero + box.x1, y1 = zero + box.y1, x2 = zero + box.x2, y2 = zero + box.y2;
+  const Pack<T> share = zero + rule.share(box_area);
+  for (const Lanes<T>* other = kept; other < kept + groups; ++other) {
+    const Pack<T> width = min_of(load(other->x2), x2) - max_of(load(other->x1), x1);
+    const Pack<T> height = min_of(load(other->y2), y2) - max_of(load(other->y1), y1);
+    const Pack<T> overlap = max_of(width, zero) * height;  // negative below the box, where it passes no test either
+    if (any_greater(overlap, load(other->share) + share) && suppresses_one(*other, box, box_area, rule.threshold)) {
+      return true;
+    }
+  }
+  return false;
 }
 
-bool overlaps_kept_f64(const KeptBoxes<double>& kept, int64_t padded_count, const geometry::Box<double>& box,
-                       double threshold) {
-  return overlaps_kept(kept, padded_count, box, threshold);
+// A place that overlaps nothing.
+template <class T>
+void clear(Lanes<T>& lanes) {
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
+    lanes.x1[lane] = lanes.y1[lane] = Limits<T>::greatest;
+    lanes.x2[lane] = lanes.y2[lane] = -Limits<T>::greatest;
+    lanes.share[lane] = 0;
+  }
+}
+
+template <class T>
+void put(Lanes<T>& lanes, int64_t lane, const Box<T>& box, T share) {
+  lanes.x1[lane] = box.x1;
+  lanes.y1[lane] = box.y1;
+  lanes.x2[lane] = box.x2;
+  lanes.y2[lane] = box.y2;
+  lanes.share[lane] = share;
+}
+
+// Below zero every pair counts, also of boxes that do not overlap: box by box, by the definition.
+template <class T>
+int64_t greedy_by_definition(const Box<T>* boxes, int64_t n, T threshold, int64_t limit, uint32_t* kept) {
+  int64_t count = 0;
+  for (int64_t k = 0; k < n && count < limit; ++k) {
+    const T area = geometry::area(boxes[k]);
+    bool keep = true;
+    for (int64_t j = 0; j < count && keep; ++j) {
+      const Box<T>& other = boxes[kept[j]];
+      keep = !(geometry::iou(other, geometry::area(other), boxes[k], area) > threshold);
+    }
+    if (keep) kept[count++] = static_cast<uint32_t>(k);
+  }
+  return count;
+}
+
+template <class T>
+int64_t greedy(const Box<T>* boxes, int64_t n, T threshold, int64_t limit, T* workspace, uint32_t* kept) {
+  if (!(threshold >= 0)) return greedy_by_definition(boxes, n, threshold, limit, kept);
+  const Suppression<T> rule(threshold);
+  auto* lanes = reinterpret_cast<Lanes<T>*>(workspace);
+  int64_t count = 0, filled = 0;  // kept boxes, and those of them in lanes
+  for (int64_t k = 0; k < n && count < limit; ++k) {
+    const Box<T> box = boxes[k];
+    const T area = geometry::area(box);
+    if (takes_part(box, area)) {
+      if (suppressed(lanes, (filled + kLanes<T> - 1) / kLanes<T>, box, area, rule)) continue;
+      Lanes<T>& last = lanes[filled / kLanes<T>];
+      if (filled % kLanes<T> == 0) clear(last);
+      put(last, filled % kLanes<T>, box, rule.share(area));
+      ++filled;
+    }
+    kept[count++] = static_cast<uint32_t>(k);
+  }
+  return count;
+}
+
+}  // namespace
+
+int64_t greedy_nms_f32(const Box<float>* boxes, int64_t n, float threshold, int64_t limit, float* workspace,
+                       uint32_t* kept) {
+  return greedy(boxes, n, threshold, limit, workspace, kept);
+}
+
+int64_t greedy_nms_f64(const Box<double>* boxes, int64_t n, double threshold, int64_t limit, double* workspace,
+                       uint32_t* kept) {
+  return greedy(boxes, n, threshold, limit, workspace, kept);
 }
 
 }  // namespace fastmrcnn::FASTMRCNN_ISA

@@ -5,18 +5,16 @@
 
 namespace fastmrcnn {
 
-// The boxes kept so far, as a structure of arrays padded to a multiple of kNmsBlock with boxes that overlap nothing.
-template <class T>
-struct KeptBoxes {
-  T *x1, *y1, *x2, *y2, *area;
-};
+// Elements of T that the kernels below need as `workspace` for n boxes: five columns of whole vectors.
+constexpr int64_t nms_workspace(int64_t n) {
+  constexpr int64_t kMostLanes = 64;
+  return 5 * (n / kMostLanes + 1) * kMostLanes;
+}
 
-constexpr int64_t kNmsBlock = 32;
-
-// True when the IoU of `box` with one of the first `padded_count` kept boxes is greater than `threshold`.
-FASTMRCNN_DECLARE_KERNEL(bool overlaps_kept_f32(const KeptBoxes<float>& kept, int64_t padded_count,
-                                                const geometry::Box<float>& box, float threshold))
-FASTMRCNN_DECLARE_KERNEL(bool overlaps_kept_f64(const KeptBoxes<double>& kept, int64_t padded_count,
-                                                const geometry::Box<double>& box, double threshold))
+// The positions of the boxes that greedy suppression keeps (cpp/src/greedy_nms.h), at most `limit` of them.
+FASTMRCNN_DECLARE_KERNEL(int64_t greedy_nms_f32(const geometry::Box<float>* boxes, int64_t n, float threshold,
+                                                int64_t limit, float* workspace, uint32_t* kept))
+FASTMRCNN_DECLARE_KERNEL(int64_t greedy_nms_f64(const geometry::Box<double>* boxes, int64_t n, double threshold,
+                                                int64_t limit, double* workspace, uint32_t* kept))
 
 }  // namespace fastmrcnn

@@ -17,6 +17,7 @@ namespace fastmrcnn {
 inline void check_nms(const TensorView& boxes, const TensorView& scores, const TensorView& groups,
                       const TensorView& keep, const TensorView& count) {
   check_shape("nms", "boxes", boxes, {-1, 4}, "[N, 4]");
+  check(boxes.shape[0] >> 32 == 0, "nms: boxes must be fewer than 2^32; got ", boxes.shape[0]);
   check_shape("nms", "scores", scores, {boxes.shape[0]}, "[N] with N that of boxes");
   check_dtype("nms", "scores", scores, boxes.dtype);
   check_contiguous("nms", "boxes", boxes);

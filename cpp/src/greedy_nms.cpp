@@ -1,0 +1,51 @@
+#include "greedy_nms.h"
+
+#include <cmath>
+#include <limits>
+
+#include "fastmrcnn/isa.h"
+#include "kernels/nms_kernel.h"
+#include "scratch.h"
+
+namespace fastmrcnn::cpu {
+namespace {
+
+auto kernel_for(const geometry::Box<float>*) {
+  static constexpr IsaTable<decltype(&baseline::greedy_nms_f32)> table = FASTMRCNN_ISA_TABLE(greedy_nms_f32);
+  return table.get();
+}
+
+auto kernel_for(const geometry::Box<double>*) {
+  static constexpr IsaTable<decltype(&baseline::greedy_nms_f64)> table = FASTMRCNN_ISA_TABLE(greedy_nms_f64);
+  return table.get();
+}
+
+// The greatest T that does not exceed `threshold`: comparing a T with it decides as comparing with the double would.
+template <class T>
+T round_down(double threshold) {
+  const T rounded = static_cast<T>(threshold);
+  return static_cast<double>(rounded) > threshold ? std::nextafter(rounded, -std::numeric_limits<T>::infinity())
+                                                  : rounded;
+}
+
+template <class T>
+std::int64_t run(const geometry::Box<T>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
+                 std::uint32_t* kept) {
+  constexpr std::int64_t kFew = 64;
+  Scratch<T, nms_workspace(kFew)> workspace(nms_workspace(n));
+  return kernel_for(boxes)(boxes, n, round_down<T>(iou_threshold), limit, workspace.get(), kept);
+}
+
+}  // namespace
+
+std::int64_t greedy_nms(const geometry::Box<float>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
+                        std::uint32_t* kept) {
+  return run(boxes, n, iou_threshold, limit, kept);
+}
+
+std::int64_t greedy_nms(const geometry::Box<double>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
+                        std::uint32_t* kept) {
+  return run(boxes, n, iou_threshold, limit, kept);
+}
+
+}  // namespace fastmrcnn::cpu

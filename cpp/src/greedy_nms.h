@@ -1,0 +1,19 @@
+// Greedy suppression of boxes that stand in descending order of score: what NMS and the fused RPN post-processing
+// share.
+#pragma once
+
+#include <cstdint>
+
+#include "fastmrcnn/geometry/box.h"
+
+namespace fastmrcnn::cpu {
+
+// A box is kept unless its IoU with one kept before is strictly greater than `iou_threshold`; boxes of zero area and
+// boxes that hold a NaN always are. Stops after `limit` kept boxes. Writes the positions of the kept boxes, ascending,
+// to `kept` (room for min(n, limit), n < 2^32) and returns how many they are.
+std::int64_t greedy_nms(const geometry::Box<float>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
+                        std::uint32_t* kept);
+std::int64_t greedy_nms(const geometry::Box<double>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
+                        std::uint32_t* kept);
+
+}  // namespace fastmrcnn::cpu
