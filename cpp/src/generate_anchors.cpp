@@ -37,7 +37,7 @@ void generate_anchors(const Context& context, const std::array<std::int64_t, 2>&
     using T = typename decltype(tag)::type;
     auto* out = anchors.as<geometry::Box<T>>();
     const auto per_cell = static_cast<std::int64_t>(cell.size());
-    parallel_for(context, rows, [&](std::int64_t row) {
+    parallel_for(limit_threads(context, anchors.numel()), rows, [&](std::int64_t row) {
       const T y = static_cast<T>(row * stride[0]);
       geometry::Box<T>* next = out + row * columns * per_cell;
       for (std::int64_t column = 0; column < columns; ++column) {

@@ -34,18 +34,27 @@ class Region {
       try {
         function_(closure_, task);
       } catch (...) {
-        if (!failed_.exchange(true)) error_ = std::current_exception();
-        next_.store(tasks_, std::memory_order_relaxed);
+        fail(task);
       }
     }
   }
 
  private:
+  // Tasks below this one have all been handed out, so the lowest that fails is always among those seen here.
+  void fail(std::int64_t task) {
+    next_.store(tasks_, std::memory_order_relaxed);
+    std::lock_guard<std::mutex> lock(error_mutex_);
+    if (error_ && failed_task_ < task) return;
+    failed_task_ = task;
+    error_ = std::current_exception();
+  }
+
   TaskFunction function_;
   void* closure_;
   std::int64_t tasks_;
   std::atomic<std::int64_t> next_{0};
-  std::atomic<bool> failed_{false};
+  std::mutex error_mutex_;
+  std::int64_t failed_task_ = 0;
   std::exception_ptr error_;
 };
 
@@ -53,26 +62,38 @@ class ThreadPool {
  public:
   // Runs the region on `threads` threads, the caller being one of them. A caller that finds the pool busy works alone.
   void run(Region& region, int threads) {
-    std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
-    if (!owner) return region.work();
+    if (busy_.test_and_set(std::memory_order_acquire)) return region.work();
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (static_cast<int>(threads_.size()) < threads - 1) {
-        threads_.emplace_back([this, id = static_cast<int>(threads_.size())] { loop(id); });
-      }
+      grow(threads - 1);
       region_ = &region;
-      wanted_ = threads - 1;
+      wanted_ = std::min(threads - 1, size());
       running_ = wanted_;
       ++generation_;
     }
     start_.notify_all();
     region.work();
-    std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
-    region_ = nullptr;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      done_.wait(lock, [this] { return running_ == 0; });
+      region_ = nullptr;
+    }
+    busy_.clear(std::memory_order_release);
   }
 
  private:
+  int size() const { return static_cast<int>(threads_.size()); }
+
+  // Where the system refuses more threads, those there are do the work.
+  void grow(int count) noexcept {
+    try {
+      while (size() < count) {
+        threads_.emplace_back([this, id = size()] { loop(id); });
+      }
+    } catch (const std::exception&) {
+    }
+  }
+
   void loop(int id) {
     std::uint64_t seen = 0;
     std::unique_lock<std::mutex> lock(mutex_);
@@ -88,7 +109,7 @@ class ThreadPool {
     }
   }
 
-  std::mutex owner_;
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
@@ -162,6 +183,14 @@ void run_tasks(const Context& context, std::int64_t tasks, TaskFunction function
     thread_pool().run(region, threads);
   }
   region.rethrow();
+}
+
+Context limit_threads(const Context& context, std::int64_t nanoseconds) {
+  constexpr std::int64_t kWorthAThread = 20'000;  // to wake one took 15 to 60 us where the parallel pools were measured
+  Context limited = context;
+  limited.num_threads =
+      static_cast<int>(std::clamp<std::int64_t>(nanoseconds / kWorthAThread, 1, std::max(context.num_threads, 1)));
+  return limited;
 }
 
 const char* thread_backend() {

@@ -21,6 +21,11 @@ struct PooledLevel {
   Rule rule;
 };
 
+// As many threads as the work of pooling repays: some two nanoseconds a value and a microsecond a RoI.
+inline Context limit_threads(const Context& context, const TensorView& pooled) {
+  return limit_threads(context, 2 * pooled.numel() + 1000 * pooled.shape[0]);
+}
+
 template <class T, class Rule>
 class PoolingPlan {
  public:
@@ -35,7 +40,8 @@ class PoolingPlan {
   // A pyramid of one level.
   PoolingPlan(const char* op, const Context& context, const TensorView& features, const TensorView& rois,
               const TensorView& pooled, const Rule& rule)
-      : PoolingPlan(op, context, features.shape[0], {{pooled_shape(features, pooled), rule}}, {}, rois) {}
+      : PoolingPlan(op, limit_threads(context, pooled), features.shape[0], {{pooled_shape(features, pooled), rule}}, {},
+                    rois) {}
 
   const PooledShape& shape(std::int64_t level) const { return levels_[level].shape; }
 

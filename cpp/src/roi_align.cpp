@@ -69,7 +69,7 @@ class RoiAlign {
  public:
   explicit RoiAlign(const Call& call)
       : call_(call),
-        plan_(call.op, call.context, call.maps[0].shape[0], levels_of(call), {}, call.rois),
+        plan_(call.op, limit_threads(call.context, call.pooled), call.maps[0].shape[0], levels_of(call), {}, call.rois),
         threads_(std::max(call.context.num_threads, 1)),
         channels_(call.pooled.shape[1]),
         bins_(call.pooled.shape[2] * call.pooled.shape[3]) {}
