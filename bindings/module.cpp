@@ -5,8 +5,10 @@
 
 #include "fastmrcnn/cuda_runtime_info.h"
 #include "fastmrcnn/isa.h"
+#include "fastmrcnn/ops/assign_levels.h"
 #include "fastmrcnn/ops/decode_boxes.h"
 #include "fastmrcnn/ops/generate_anchors.h"
+#include "fastmrcnn/ops/multiscale_roi_align.h"
 #include "fastmrcnn/ops/nms.h"
 #include "fastmrcnn/ops/paste_masks.h"
 #include "fastmrcnn/ops/position_sensitive.h"
@@ -23,6 +25,10 @@ namespace {
 void require_cpu(const char* name, const TensorView& tensor) {
   check(!tensor.defined() || tensor.device.type == DeviceType::cpu, name,
         ": no CUDA kernel in this build; move the tensors to the CPU");
+}
+
+void require_cpu(const char* name, const std::vector<TensorView>& tensors) {
+  for (const TensorView& tensor : tensors) require_cpu(name, tensor);
 }
 
 template <class Argument>
@@ -54,8 +60,11 @@ PYBIND11_MODULE(_C, module) {
   module.def("thread_backend", &thread_backend);
   module.def("cuda_info", &cuda_info);
 
+  bind(module, "assign_levels", &cpu::assign_levels);
   bind(module, "decode_boxes", &cpu::decode_boxes);
   bind(module, "generate_anchors", &cpu::generate_anchors);
+  bind(module, "multiscale_roi_align", &cpu::multiscale_roi_align);
+  bind(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward);
   bind(module, "nms", &cpu::nms);
   bind(module, "paste_masks", &cpu::paste_masks);
   bind(module, "paste_masks_rle", &cpu::paste_masks_rle);

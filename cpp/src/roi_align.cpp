@@ -8,6 +8,7 @@
 
 #include "fastmrcnn/dtype.h"
 #include "fastmrcnn/isa.h"
+#include "fastmrcnn/ops/multiscale_roi_align.h"
 #include "kernels/roi_align_kernel.h"
 #include "pooling_plan.h"
 
@@ -51,6 +52,7 @@ struct Call {
   const Context& context;
   std::vector<TensorView> maps;  // features, or their gradients
   std::vector<double> spatial_scales;
+  geometry::LevelAssignment assignment;  // of RoIs to levels
   TensorView rois;
   TensorView pooled;
   std::int64_t sampling_ratio;
@@ -69,7 +71,8 @@ class RoiAlign {
  public:
   explicit RoiAlign(const Call& call)
       : call_(call),
-        plan_(call.op, limit_threads(call.context, call.pooled), call.maps[0].shape[0], levels_of(call), {}, call.rois),
+        plan_(call.op, limit_threads(call.context, call.pooled), call.maps[0].shape[0], levels_of(call),
+              geometry::level_borders<T>(call.assignment), call.rois),
         threads_(std::max(call.context.num_threads, 1)),
         channels_(call.pooled.shape[1]),
         bins_(call.pooled.shape[2] * call.pooled.shape[3]) {}
@@ -197,7 +200,7 @@ void roi_align(const Context& context, const TensorView& input, const TensorView
                std::int64_t sampling_ratio, bool aligned, const TensorView& output) {
   check_roi_pooling("roi_align", {"input", input}, rois, {"output", output});
   check_writable("roi_align", "output", output);
-  forward({"roi_align", context, {input}, {spatial_scale}, rois, output, sampling_ratio, aligned});
+  forward({"roi_align", context, {input}, {spatial_scale}, {}, rois, output, sampling_ratio, aligned});
 }
 
 void roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
@@ -205,7 +208,31 @@ void roi_align_backward(const Context& context, const TensorView& grad_output, c
   constexpr const char* op = "roi_align_backward";
   check_roi_pooling(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
   check_writable(op, "grad_input", grad_input);
-  backward({op, context, {grad_input}, {spatial_scale}, rois, grad_output, sampling_ratio, aligned});
+  backward({op, context, {grad_input}, {spatial_scale}, {}, rois, grad_output, sampling_ratio, aligned});
+}
+
+void multiscale_roi_align(const Context& context, const std::vector<TensorView>& features, const TensorView& rois,
+                          const std::vector<double>& spatial_scales, std::int64_t finest_level, double canonical_scale,
+                          std::int64_t canonical_level, const std::string& level_rule, std::int64_t sampling_ratio,
+                          bool aligned, const TensorView& output) {
+  constexpr const char* op = "multiscale_roi_align";
+  const auto assignment = check_multiscale_roi_align(op, "features", features, rois, spatial_scales, finest_level,
+                                                     canonical_scale, canonical_level, level_rule, {"output", output});
+  check_writable(op, "output", output);
+  forward({op, context, features, spatial_scales, assignment, rois, output, sampling_ratio, aligned});
+}
+
+void multiscale_roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
+                                   const std::vector<double>& spatial_scales, std::int64_t finest_level,
+                                   double canonical_scale, std::int64_t canonical_level, const std::string& level_rule,
+                                   std::int64_t sampling_ratio, bool aligned,
+                                   const std::vector<TensorView>& grad_features) {
+  constexpr const char* op = "multiscale_roi_align_backward";
+  const auto assignment =
+      check_multiscale_roi_align(op, "grad_features", grad_features, rois, spatial_scales, finest_level,
+                                 canonical_scale, canonical_level, level_rule, {"grad_output", grad_output});
+  for (const TensorView& map : grad_features) check_writable(op, "grad_features", map);
+  backward({op, context, grad_features, spatial_scales, assignment, rois, grad_output, sampling_ratio, aligned});
 }
 
 }  // namespace fastmrcnn::cpu

@@ -9,6 +9,16 @@ Context = tuple[int, int]
 def isa() -> str: ...
 def thread_backend() -> str: ...
 def cuda_info() -> dict[str, Any]: ...
+def assign_levels(
+    context: Context,
+    boxes: Tensor,
+    finest_level: int,
+    coarsest_level: int,
+    canonical_scale: float,
+    canonical_level: int,
+    level_rule: str,
+    levels: Tensor,
+) -> None: ...
 def decode_boxes(
     context: Context,
     deltas: Tensor,
@@ -26,6 +36,32 @@ def generate_anchors(
     rounded: bool,
     sizes_first: bool,
     anchors: Tensor,
+) -> None: ...
+def multiscale_roi_align(
+    context: Context,
+    features: Sequence[Tensor],
+    rois: Tensor,
+    spatial_scales: Sequence[float],
+    finest_level: int,
+    canonical_scale: float,
+    canonical_level: int,
+    level_rule: str,
+    sampling_ratio: int,
+    aligned: bool,
+    output: Tensor,
+) -> None: ...
+def multiscale_roi_align_backward(
+    context: Context,
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scales: Sequence[float],
+    finest_level: int,
+    canonical_scale: float,
+    canonical_level: int,
+    level_rule: str,
+    sampling_ratio: int,
+    aligned: bool,
+    grad_features: Sequence[Tensor],
 ) -> None: ...
 def nms(
     context: Context,

@@ -65,6 +65,43 @@ def roi_align(
     return pooled
 
 
+def level_of(box: Array, finest: int, coarsest: int, scale: float, canonical: int, rule: str) -> int:
+    """Of x1, y1, x2, y2 in single or double precision, every operation rounded to it."""
+    real = box.dtype.type
+    with np.errstate(all="ignore"):
+        ratio = np.sqrt((box[2] - box[0]) * (box[3] - box[1])) / real(scale)
+        if rule == "torchvision":
+            level = real(canonical) + log2(ratio) + real(1e-6)
+        else:
+            level = real(canonical) + log2(ratio + real(1e-8))
+    return finest if math.isnan(level) else int(min(max(np.floor(level), finest), coarsest))
+
+
+def log2(value: np.floating) -> np.floating:
+    return value.dtype.type(np.log2(np.float64(value)))
+
+
+def multiscale_roi_align(
+    features: list[Array],
+    rois: Array,
+    size: tuple[int, int],
+    scales: list[float],
+    ratio: int,
+    aligned: bool,
+    *,
+    finest: int = 2,
+    canonical_scale: float = 224,
+    canonical_level: int = 4,
+    rule: str = "torchvision",
+) -> Array:
+    coarsest = finest + len(features) - 1
+    pooled = np.zeros((len(rois), features[0].shape[1], *size))
+    for k, roi in enumerate(rois):
+        level = level_of(roi[1:], finest, coarsest, canonical_scale, canonical_level, rule) - finest
+        pooled[k : k + 1] = roi_align(features[level], roi[None].astype(float), size, scales[level], ratio, aligned)
+    return pooled
+
+
 def ps_roi_align(features: Array, rois: Array, size: tuple[int, int], scale: float = 1.0, ratio: int = -1) -> Array:
     return select_bins(roi_align(features, rois, size, scale, ratio, aligned=True))
 

@@ -1,4 +1,4 @@
-"""assign_levels and MultiScaleRoIAlign against the formulas of their docstrings and torchvision."""
+"""MultiScaleRoIAlign against its single-level form and torchvision."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from fastmrcnn.ops import MultiScaleRoIAlign, assign_levels, roi_align
-from tests.ops.box_cases import DEGENERATE
 from tests.ops.roi_cases import is_channels_last, random_features
 
 NAMES = ["p2", "p3", "p4", "p5"]
@@ -29,53 +26,6 @@ def boxes_of_all_sizes(count: int) -> Tensor:
     sides = torch.exp(math.log(8) + math.log(100) * torch.rand(count, 1)) * torch.exp(0.3 * torch.randn(count, 2))
     corner = torch.rand(count, 2) * 150 - 20
     return torch.cat([corner, corner + sides], dim=1)
-
-
-def square(side: float) -> Tensor:
-    return torch.tensor([[10.0, 20.0, 10 + side, 20 + side]], dtype=torch.float64)
-
-
-@given(st.floats(1, 5000), st.integers(0, 4), st.integers(4, 7))
-def test_levels_follow_the_paper(side: float, finest: int, coarsest: int) -> None:
-    level = 4 + math.log2(side / 224)
-    for rule in ("torchvision", "detectron2"):
-        got = assign_levels(square(side), finest, coarsest, level_rule=rule).item()
-        assert got in {min(max(math.floor(level + nudge), finest), coarsest) for nudge in (-1e-5, 1e-5)}
-
-
-def test_levels_at_the_border_depend_on_the_rule() -> None:
-    """A hair below 224 pixels: torchvision's epsilon of a millionth of a level reaches it, detectron2's does not."""
-    hair = square(224 * 2 ** (-5e-7))
-    assert assign_levels(hair, 2, 5).item() == 4
-    assert assign_levels(hair, 2, 5, level_rule="detectron2").item() == 3
-    for rule in ("torchvision", "detectron2"):
-        assert assign_levels(torch.tensor([[0.0, 0, 112, 112], [0, 0, 448, 448]]), 2, 5, level_rule=rule).tolist() == [
-            3,
-            5,
-        ]
-
-
-def test_levels_of_degenerate_boxes_are_in_range() -> None:
-    for dtype in (torch.float32, torch.float64, torch.float16):
-        levels = assign_levels(torch.tensor(list(DEGENERATE.values())).to(dtype), 2, 5)
-        assert levels.dtype == torch.int64
-        assert ((levels >= 2) & (levels <= 5)).all()
-    assert assign_levels(torch.tensor([[0.0, 0, 5, -5], [0, 0, float("nan"), 9], [3, 3, 3, 3]]), 2, 5).tolist() == [
-        2,
-        2,
-        2,
-    ]
-    assert assign_levels(torch.zeros(0, 4), 2, 5).shape == (0,)
-
-
-def test_half_precision_areas_do_not_overflow() -> None:
-    assert assign_levels(torch.tensor([[0.0, 0, 300, 300]]).half(), 2, 5).item() == 4
-
-
-def test_unknown_rule() -> None:
-    message = "^assign_levels: level_rule must be 'torchvision' or 'detectron2'; got 'round'$"
-    with pytest.raises(ValueError, match=message):
-        assign_levels(square(5), 2, 5, level_rule="round")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])

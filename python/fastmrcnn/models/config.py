@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from fastmrcnn.models.plain import from_plain, to_plain
+from fastmrcnn.ops import LevelRule
 
 Norm = Literal["none", "frozen_bn", "bn", "gn"]
 StrideRule = Literal["nominal", "measured"]
 PasteMethod = Literal["exact", "torchvision"]
-LevelRule = Literal["torchvision", "detectron2"]
 
 FPN_STRIDES = (4, 8, 16, 32, 64)  # P2..P6, input pixels per feature cell
 DELTA_CLIP = math.log(1000.0 / 16)  # the largest log-scale that decoding accepts: a side grows at most 62.5 times

@@ -5,14 +5,16 @@ traces under `torch.compile` and `torch.export`.
 """
 
 from fastmrcnn.ops.anchors import generate_anchors
+from fastmrcnn.ops.assign_levels import LevelRule, assign_levels
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
 from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
 from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
-from fastmrcnn.ops.poolers import LevelRule, MultiScaleRoIAlign, assign_levels
+from fastmrcnn.ops.poolers import MultiScaleRoIAlign
 from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
 from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
@@ -43,6 +45,7 @@ __all__ = [
     "generalized_box_iou",
     "generate_anchors",
     "masks_to_boxes",
+    "multiscale_roi_align",
     "nms",
     "paste_masks",
     "paste_masks_rle",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Boxes", "as_pair", "as_rois", "check_fake", "empty", "is_channels_last", "prepare"]
+__all__ = ["Boxes", "as_pair", "as_rois", "check_fake", "dense", "empty", "is_channels_last", "prepare"]
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -46,17 +46,30 @@ def empty(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
-def prepare(op: str, features: Tensor, rois: Tensor, channels_last: bool) -> tuple[Tensor, Tensor]:
-    """Both in the dtype that the kernel computes in, float64 for float64 features and float32 for others, and dense."""
+def prepare(
+    op: str, features: Tensor, rois: Tensor, channels_last: bool, *, name: str = "input"
+) -> tuple[Tensor, Tensor]:
+    """Both in the dtype that the kernel computes in, float64 for float64 features and float32 for others, and dense.
+
+    `name` is what errors call the features.
+    """
     if not features.is_floating_point():
-        raise ValueError(f"{op}: input must be floating point; got {str(features.dtype).removeprefix('torch.')}")
+        raise ValueError(f"{op}: {name} must be floating point; got {str(features.dtype).removeprefix('torch.')}")
     if rois.dim() != 2:
         raise ValueError(f"{op}: rois must be [K, 5]; got {list(rois.shape)}")
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    if features.dim() == 4:
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        features = _bare(features, dtype).contiguous(memory_format=layout)
-    return features, _bare(rois, dtype).contiguous()
+    return dense(features, channels_last), _bare(rois, _native_dtype(features)).contiguous()
+
+
+def dense(features: Tensor, channels_last: bool) -> Tensor:
+    """Floating-point features as a kernel takes them."""
+    features = _bare(features, _native_dtype(features))
+    if features.dim() != 4:
+        return features  # for the kernel to refuse
+    return features.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def _native_dtype(features: Tensor) -> torch.dtype:
+    return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
 def _bare(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -65,7 +78,7 @@ def _bare(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
-def check_fake(op: str, features: Tensor, rois: Tensor) -> None:
+def check_fake(op: str, features: Tensor, rois: Tensor, *, name: str = "input") -> None:
     """Those of the kernel's checks that a traced call needs before it can state the shape of its result."""
-    torch._check(features.dim() == 4, lambda: f"{op}: input must be [N, C, H, W]; got {list(features.shape)}")
+    torch._check(features.dim() == 4, lambda: f"{op}: {name} must be [N, C, H, W]; got {list(features.shape)}")
     torch._check(rois.dim() == 2, lambda: f"{op}: rois must be [K, 5]; got {list(rois.shape)}")

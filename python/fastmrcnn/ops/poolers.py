@@ -1,61 +1,17 @@
-"""RoIAlign over the levels of a feature pyramid."""
+"""`multiscale_roi_align` as a module, under torchvision's name and signature."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from fastmrcnn.ops._rois import as_pair, as_rois, empty, is_channels_last
-from fastmrcnn.ops.roi_align import roi_align
+from fastmrcnn.ops._rois import as_pair, as_rois
+from fastmrcnn.ops.assign_levels import LevelRule
+from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 
-__all__ = ["LevelRule", "MultiScaleRoIAlign", "assign_levels"]
-
-LevelRule = Literal["torchvision", "detectron2"]
-
-
-def assign_levels(
-    boxes: Tensor,
-    finest_level: int,
-    coarsest_level: int,
-    *,
-    canonical_scale: float = 224,
-    canonical_level: int = 4,
-    level_rule: LevelRule = "torchvision",
-) -> Tensor:
-    """The pyramid level that each box is pooled from (Lin et al. 2017, Feature Pyramid Networks, equation 1).
-
-    Args:
-        boxes: `[K, 4]` corners x1, y1, x2, y2 in image pixels.
-        finest_level, coarsest_level: the range that levels are clamped to; level l has stride 2^l.
-        canonical_scale: side in pixels of the square that belongs to `canonical_level`.
-        level_rule: how rounding at a level's border is broken, floor(c + log2(s / 224) + 1e-6) as torchvision has it
-            or floor(c + log2(s / 224 + 1e-8)) as detectron2 has it, with s the square root of the area.
-
-    Returns:
-        `[K]` int64 levels in [finest_level, coarsest_level]. Boxes whose area is NaN or negative get the finest.
-
-    Raises:
-        ValueError: the shape or the rule is not as stated.
-
-    Example:
-        >>> assign_levels(torch.tensor([[0.0, 0, 50, 50], [0, 0, 224, 224], [0, 0, 900, 900]]), 2, 5)
-        tensor([2, 4, 5])
-    """
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"assign_levels: boxes must be [K, 4]; got {list(boxes.shape)}")
-    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
-    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
-    if level_rule == "torchvision":
-        levels = torch.floor(canonical_level + torch.log2(sides / canonical_scale) + 1e-6)
-    elif level_rule == "detectron2":
-        levels = torch.floor(canonical_level + torch.log2(sides / canonical_scale + 1e-8))
-    else:
-        raise ValueError(f"assign_levels: level_rule must be 'torchvision' or 'detectron2'; got {level_rule!r}")
-    return levels.nan_to_num(nan=finest_level).clamp(finest_level, coarsest_level).to(torch.int64)
+__all__ = ["MultiScaleRoIAlign"]
 
 
 class MultiScaleRoIAlign(nn.Module):
@@ -117,30 +73,22 @@ class MultiScaleRoIAlign(nn.Module):
             raise ValueError(f"MultiScaleRoIAlign: none of {self.featmap_names} is among the features {list(x)}")
         image_height = max(height for height, _ in image_shapes)
         feature_levels = [round(math.log2(image_height / feature.shape[-2])) for feature in features]
-        rois = as_rois("MultiScaleRoIAlign", boxes)  # [K, 5]
-        if len(features) == 1:
-            return self._pool(features[0], rois, feature_levels[0])
-
         finest, coarsest = feature_levels[0], feature_levels[-1]
         if coarsest < finest:
             raise ValueError(f"MultiScaleRoIAlign: features must go from fine to coarse; got levels {feature_levels}")
-        levels = assign_levels(
-            rois[:, 1:],
-            finest,
-            min(coarsest, finest + len(features) - 1),  # a pyramid that skips levels has a feature for each box, too
+        count = min(len(features), coarsest - finest + 1)  # a pyramid that skips levels has a feature for each box, too
+        return multiscale_roi_align(
+            features[:count],
+            as_rois("MultiScaleRoIAlign", boxes),
+            self.output_size,
+            [2.0**-level for level in feature_levels[:count]],
+            self.sampling_ratio,
+            self.aligned,
+            finest_level=finest,
             canonical_scale=self.canonical_scale,
             canonical_level=self.canonical_level,
             level_rule=self.level_rule,
         )
-        shape = (rois.shape[0], features[0].shape[1], *self.output_size)
-        pooled = empty(features[0], shape, is_channels_last(features[0]))
-        for index, (feature, level) in enumerate(zip(features, feature_levels, strict=True)):
-            chosen = torch.where(levels == finest + index)[0]
-            pooled[chosen] = self._pool(feature, rois[chosen], level)
-        return pooled
-
-    def _pool(self, feature: Tensor, rois: Tensor, level: int) -> Tensor:
-        return roi_align(feature, rois, self.output_size, 2.0**-level, self.sampling_ratio, self.aligned)
 
     def __repr__(self) -> str:
         return (
