@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastmrcnn.models.blocks import ConvNorm, init_conv
 from fastmrcnn.models.config import FPNConfig
+from fastmrcnn.ops.feature_pyramid import merge_top_down, subsample
 
 
 class FPN(nn.Module):
     """C2..C5 -> P2..P6, all with the same number of channels.
 
-    Top-down: each level adds the coarser one, enlarged by nearest neighbour, to its 1x1 lateral convolution; a 3x3
-    convolution then smooths the sum. P6 subsamples P5 by two.
+    A 1x1 lateral convolution of each stage, the top-down path over these, and a 3x3 convolution that smooths each sum.
+    P6 subsamples P5 by two. ``ops.FeaturePyramidNetwork`` is the same under torchvision's names.
     """
 
     def __init__(self, stage_channels: Sequence[int], config: FPNConfig) -> None:
@@ -34,9 +34,5 @@ class FPN(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2..C5, each [B, C_i, H_i, W_i] -> P2..P6, each [B, channels, H_i, W_i]; P6 has half the size of P5."""
         laterals = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
-        merged = [laterals[-1]]
-        for lateral in reversed(laterals[:-1]):
-            merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest"))
-        pyramid = [output(level) for output, level in zip(self.output, merged, strict=True)]
-        pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
-        return pyramid
+        pyramid = [output(merged) for output, merged in zip(self.output, merge_top_down(laterals), strict=True)]
+        return [*pyramid, subsample(pyramid[-1])]

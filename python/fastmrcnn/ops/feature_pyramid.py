@@ -10,9 +10,30 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ExtraFPNBlock", "FeaturePyramidNetwork", "LastLevelMaxPool"]
+__all__ = ["ExtraFPNBlock", "FeaturePyramidNetwork", "LastLevelMaxPool", "merge_top_down", "subsample"]
 
 Norm = Callable[[int], nn.Module]
+
+
+def merge_top_down(laterals: Sequence[Tensor]) -> list[Tensor]:
+    """The top-down path of a feature pyramid (Lin et al. 2017): from the coarsest on, each level, enlarged by nearest
+    neighbour, is added to the next finer one.
+
+    Args:
+        laterals: `[N, C, H_i, W_i]`, fine to coarse.
+
+    Returns:
+        One sum for each level, of its shape. Differentiable.
+    """
+    merged = [laterals[-1]]
+    for lateral in reversed(laterals[:-1]):
+        merged.append(lateral + F.interpolate(merged[-1], size=lateral.shape[-2:], mode="nearest"))
+    return merged[::-1]
+
+
+def subsample(level: Tensor) -> Tensor:
+    """Every second pixel of `[N, C, H, W]` in each direction: the level that follows the last of a pyramid."""
+    return F.max_pool2d(level, kernel_size=1, stride=2)
 
 
 class ExtraFPNBlock(nn.Module):
@@ -27,7 +48,7 @@ class LastLevelMaxPool(ExtraFPNBlock):
     """One further level, "pool": every second pixel of the last in each direction."""
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
-        return [*results, F.max_pool2d(results[-1], kernel_size=1, stride=2)], [*names, "pool"]
+        return [*results, subsample(results[-1])], [*names, "pool"]
 
 
 class FeaturePyramidNetwork(nn.Module):
@@ -66,14 +87,8 @@ class FeaturePyramidNetwork(nn.Module):
     def forward(self, x: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
         """Features by name, `[N, C_i, H_i, W_i]`, fine to coarse -> levels by name, `[N, out_channels, H_i, W_i]`."""
         names, features = list(x), list(x.values())
-        levels: list[Tensor] = []
-        coarser: Tensor | None = None
-        for feature, inner, layer in reversed(list(zip(features, self.inner_blocks, self.layer_blocks, strict=True))):
-            merged = inner(feature)
-            if coarser is not None:
-                merged = merged + F.interpolate(coarser, size=merged.shape[-2:], mode="nearest")
-            levels.insert(0, layer(merged))
-            coarser = merged
+        laterals = [inner(feature) for inner, feature in zip(self.inner_blocks, features, strict=True)]
+        levels = [layer(merged) for layer, merged in zip(self.layer_blocks, merge_top_down(laterals), strict=True)]
         if self.extra_blocks is not None:
             levels, names = self.extra_blocks(levels, features, names)
         return OrderedDict(zip(names, levels, strict=True))
