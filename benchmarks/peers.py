@@ -1,0 +1,70 @@
+"""Peers that torchvision does not have as one function: compositions of its functions, or plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from benchmarks.workloads import LEVELS
+from fastmrcnn import ops
+
+
+def pool_level_by_level(maps: Sequence[Tensor], boxes: Tensor, bins: int, sampling: int, *, aligned: bool) -> Tensor:
+    """torchvision's RoIAlign on the boxes of each level, put back in order."""
+    level_of = ops.assign_levels(boxes, LEVELS[0], LEVELS[-1])
+    pooled = maps[0].new_empty(len(boxes), maps[0].shape[1], bins, bins)
+    for level, feature in zip(LEVELS, maps, strict=True):
+        chosen = torch.where(level_of == level)[0]
+        pooled[chosen] = torchvision.ops.roi_align(feature, [boxes[chosen]], bins, 2.0**-level, sampling, aligned)
+    return pooled
+
+
+def paste_to_bool(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """[N, M, M] and [N, 4] -> bool [N, height, width]: torchvision's soft paste, and its threshold."""
+    return paste_masks_in_image(masks[:, None], boxes, size)[:, 0] > 0.5
+
+
+def encode_bitmaps(bitmaps: Tensor) -> list[str]:
+    """pycocotools' run-length encodings of bool [N, H, W]."""
+    columns_first = np.asfortranarray(bitmaps.to(torch.uint8).permute(1, 2, 0).numpy())
+    return [entry["counts"].decode() for entry in coco_mask.encode(columns_first)]
+
+
+def sample_on_grid(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
+    """The values of one mask, stretched over its box without rounding, at the centres of all pixels of an image."""
+    x1, y1, x2, y2 = box.tolist()
+    x = (torch.arange(size[1]) + 0.5 - x1) / (x2 - x1) * 2 - 1
+    y = (torch.arange(size[0]) + 0.5 - y1) / (y2 - y1) * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)[None]  # [1, H, W, 2]
+    return F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0]
+
+
+def soft_nms_loop(
+    boxes: Tensor, scores: Tensor, sigma: float, iou_threshold: float, score_threshold: float, method: str
+) -> tuple[Tensor, Tensor]:
+    """Soft-NMS (Bodla et al. 2017, figure 2) with torch's vectorised operators: one pass over the rest per kept box."""
+    scores = scores.clone()
+    left = torch.arange(len(boxes), device=boxes.device)
+    kept, final = [], []
+    while len(left):
+        best = scores[left].argmax()
+        index = left[best]
+        if scores[index] <= score_threshold:
+            break
+        kept.append(index)
+        final.append(scores[index].clone())
+        left = torch.cat((left[:best], left[best + 1 :]))
+        iou = torchvision.ops.box_iou(boxes[index][None], boxes[left])[0]
+        if method == "gaussian":
+            decay = torch.exp(-iou.square() / sigma)
+        else:
+            decay = torch.where(iou > iou_threshold, 1 - iou, 1.0)
+        scores[left] *= decay
+    return torch.stack(kept), torch.stack(final)
