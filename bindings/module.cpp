@@ -6,7 +6,9 @@
 #include "fastmrcnn/cuda_runtime_info.h"
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/ops/assign_levels.h"
+#include "fastmrcnn/ops/crop_masks.h"
 #include "fastmrcnn/ops/decode_boxes.h"
+#include "fastmrcnn/ops/encoded_masks.h"
 #include "fastmrcnn/ops/generate_anchors.h"
 #include "fastmrcnn/ops/multiscale_roi_align.h"
 #include "fastmrcnn/ops/nms.h"
@@ -61,13 +63,18 @@ PYBIND11_MODULE(_C, module) {
   module.def("cuda_info", &cuda_info);
 
   bind(module, "assign_levels", &cpu::assign_levels);
+  bind(module, "crop_bitmaps", &cpu::crop_bitmaps);
+  bind(module, "crop_encoded_masks", &cpu::crop_encoded_masks);
   bind(module, "decode_boxes", &cpu::decode_boxes);
+  bind(module, "format_rle", &cpu::format_rle);
   bind(module, "generate_anchors", &cpu::generate_anchors);
+  bind(module, "mask_transitions", &cpu::mask_transitions);
   bind(module, "multiscale_roi_align", &cpu::multiscale_roi_align);
   bind(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward);
   bind(module, "nms", &cpu::nms);
   bind(module, "paste_masks", &cpu::paste_masks);
   bind(module, "paste_masks_rle", &cpu::paste_masks_rle);
+  bind(module, "parse_rle", &cpu::parse_rle);
   bind(module, "ps_roi_align", &cpu::ps_roi_align);
   bind(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward);
   bind(module, "ps_roi_pool", &cpu::ps_roi_pool);

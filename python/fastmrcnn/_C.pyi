@@ -19,6 +19,24 @@ def assign_levels(
     level_rule: str,
     levels: Tensor,
 ) -> None: ...
+def crop_bitmaps(
+    context: Context, bitmaps: Tensor, boxes: Tensor, matched: Tensor, aligned: bool, cropped: Tensor
+) -> None: ...
+def crop_encoded_masks(
+    context: Context,
+    points: Tensor,
+    polygons: Tensor,
+    object_polygons: Tensor,
+    transitions: Tensor,
+    object_transitions: Tensor,
+    height: int,
+    width: int,
+    boxes: Tensor,
+    matched: Tensor,
+    aligned: bool,
+    binary: bool,
+    cropped: Tensor,
+) -> None: ...
 def decode_boxes(
     context: Context,
     deltas: Tensor,
@@ -27,6 +45,14 @@ def decode_boxes(
     max_log_size: float,
     image_size: Sequence[float] | None,
     decoded: Tensor,
+) -> None: ...
+def format_rle(
+    context: Context,
+    transitions: Tensor,
+    object_transitions: Tensor,
+    pixels: int,
+    strings: Tensor,
+    lengths: Tensor,
 ) -> None: ...
 def generate_anchors(
     context: Context,
@@ -63,6 +89,18 @@ def multiscale_roi_align_backward(
     aligned: bool,
     grad_features: Sequence[Tensor],
 ) -> None: ...
+def mask_transitions(
+    context: Context,
+    points: Tensor,
+    polygons: Tensor,
+    object_polygons: Tensor,
+    transitions: Tensor,
+    object_transitions: Tensor,
+    height: int,
+    width: int,
+    output: Tensor,
+    lengths: Tensor,
+) -> None: ...
 def nms(
     context: Context,
     boxes: Tensor,
@@ -71,6 +109,14 @@ def nms(
     iou_threshold: float,
     keep: Tensor,
     count: Tensor,
+) -> None: ...
+def parse_rle(
+    context: Context,
+    strings: Tensor,
+    offsets: Tensor,
+    pixels: int,
+    transitions: Tensor,
+    object_transitions: Tensor,
 ) -> None: ...
 def paste_masks(
     context: Context, masks: Tensor, boxes: Tensor, method: str, fused_position: bool, threshold: float, pasted: Tensor

@@ -16,7 +16,7 @@ DIGEST = """
 import hashlib
 import torch
 from fastmrcnn import _C
-from fastmrcnn.ops import batched_nms, decode_boxes, paste_masks, paste_masks_rle
+from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, paste_masks, paste_masks_rle
 from tests.ops.box_cases import clustered_boxes, random_boxes
 
 torch.manual_seed(0)
@@ -31,6 +31,8 @@ for dtype in (torch.float32, torch.float64):
         results.append(paste_masks(masks, 3 * boxes[:30], (250, 310), method=method))
         for rle in paste_masks_rle(masks, 3 * boxes[:30], (250, 310), method=method):
             digest.update(rle["counts"].encode())
+    blobs = paste_masks(masks, 3 * boxes[:30], (250, 310))
+    results.append(crop_masks(blobs, 3 * boxes[5:35], torch.arange(30), 28, aligned=True))
     for result in results:
         digest.update(result.contiguous().numpy().tobytes())
 print(_C.isa(), digest.hexdigest())

@@ -1,4 +1,4 @@
-// COCO's compressed run-length string, written run by run.
+// COCO's compressed run-length string, written and read run by run.
 //
 // Runs alternate between zeros and ones, zeros first, down the columns. From the fourth on, each count is stored as the
 // difference from the count two before. A number is written in groups of five bits, least significant first, as one
@@ -63,6 +63,44 @@ class RleWriter {
   std::int64_t length_ = 0;
   std::int64_t pending_ = -1;
   std::int64_t last_ = 0;
+  std::int64_t runs_ = 0;
+  std::int64_t previous_ = 0, before_previous_ = 0;
+};
+
+// Reads the runs of a string that anybody may have written: stops at the end, or where the string is damaged.
+class RleReader {
+ public:
+  FM_HD RleReader(const std::uint8_t* characters, const std::uint8_t* end) : next_(characters), end_(end) {}
+
+  // False at the end. A run that does not fit 34 bits, of which no image has one, counts as damage.
+  FM_HD bool next(std::int64_t* run) {
+    if (next_ == end_) return false;
+    std::int64_t number = 0;
+    for (int shift = 0;; shift += 5) {
+      const int code = next_ == end_ || shift > kLargestShift ? -1 : *next_++ - 48;
+      if (code < 0 || code > 63) {
+        damaged_ = true;
+        return false;
+      }
+      number |= static_cast<std::int64_t>(code & 0x1f) << shift;
+      if (code & 0x20) continue;
+      if (code & 0x10) number -= std::int64_t{1} << (shift + 5);
+      break;
+    }
+    *run = runs_ > 2 ? number + before_previous_ : number;
+    before_previous_ = previous_;
+    previous_ = *run;
+    ++runs_;
+    return true;
+  }
+
+  FM_HD bool damaged() const { return damaged_; }
+
+ private:
+  static constexpr int kLargestShift = 30;
+
+  const std::uint8_t *next_, *end_;
+  bool damaged_ = false;
   std::int64_t runs_ = 0;
   std::int64_t previous_ = 0, before_previous_ = 0;
 };

@@ -15,7 +15,7 @@ from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss
 from fastmrcnn.models.pooling import pool_pyramid
-from fastmrcnn.ops import roi_align
+from fastmrcnn.ops import crop_masks
 
 
 class MaskHead(nn.Module):
@@ -59,23 +59,6 @@ class MaskHead(nn.Module):
             for roi, target in zip(rois, targets, strict=True)
         ]
         return {"loss_mask": mask_loss(logits, torch.cat([roi.labels for roi in rois]), torch.cat(wanted))}
-
-
-def crop_masks(masks: Tensor, boxes: Tensor, matched: Tensor, size: int, *, aligned: bool) -> Tensor:
-    """What the mask head should draw: the bitmap of each box's object, cropped to the box and resampled.
-
-    Args:
-        masks: [M, H, W], the bitmaps of the image's objects. boxes: [P, 4] float32, px. matched: [P] int64, into masks.
-        size: cells on a side of the result. aligned: RoIAlign's half-pixel shift.
-
-    Returns:
-        [P, size, size] float32: the share of each cell that the object covers, 0..1.
-    """
-    if boxes.shape[0] == 0:
-        return boxes.new_zeros((0, size, size))
-    rois = torch.cat((matched[:, None].to(boxes.dtype), boxes), dim=1)  # [P, 5]
-    cropped: Tensor = roi_align(masks[:, None].to(boxes.dtype), rois, size, aligned=aligned)  # [P, 1, size, size]
-    return cropped[:, 0]
 
 
 def select_masks(logits: Tensor, labels: Tensor) -> Tensor:

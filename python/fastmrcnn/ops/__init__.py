@@ -8,8 +8,10 @@ from fastmrcnn.ops.anchors import generate_anchors
 from fastmrcnn.ops.assign_levels import LevelRule, assign_levels
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
+from fastmrcnn.ops.crop_masks import crop_masks
 from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
+from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
@@ -25,6 +27,7 @@ __all__ = [
     "ExtraFPNBlock",
     "FeaturePyramidNetwork",
     "FrozenBatchNorm2d",
+    "InstanceMasks",
     "LastLevelMaxPool",
     "LevelRule",
     "MultiScaleRoIAlign",
@@ -39,6 +42,7 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "complete_box_iou",
+    "crop_masks",
     "decode_boxes",
     "distance_box_iou",
     "encode_boxes",

@@ -1,0 +1,306 @@
+"""The masks of an image's objects as polygons or run lengths, which take kilobytes where bitmaps take megabytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastmrcnn.ops._library import context, native
+from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns, without_pairs
+from fastmrcnn.ops.paste import RLE
+
+__all__ = ["InstanceMasks"]
+
+
+@dataclass(frozen=True)
+class InstanceMasks:
+    """The masks of the G objects of one image, each the union of polygons or a run-length encoding.
+
+    Make one with `from_coco`. Indexing selects objects; `flip`, `crop` and `resize` change all of them without drawing
+    any; `fastmrcnn.ops.crop_masks` makes the mask head's training targets straight from it. A polygon becomes pixels by
+    COCO's rule, that of pycocotools: vertices rounded to a fifth of a pixel, pixel i covering i to i + 1.
+
+    Attributes:
+        height, width: of the image in pixels.
+        points: `[V, 2]` float64, x and y in pixels: the vertices of all polygons.
+        polygons: `[Q + 1]` int64: polygon q has the points `polygons[q]` up to `polygons[q + 1]`.
+        object_polygons: `[G + 1]` int64: object g has the polygons `object_polygons[g]` up to `object_polygons[g + 1]`.
+        transitions: `[R]` int64: the positions, counted down the columns, at which a mask changes between 0 and 1,
+            from 0: the cumulative sums of COCO's run lengths, without the last one.
+        object_transitions: `[G + 1]` int64: likewise.
+
+    Example:
+        >>> masks = InstanceMasks.from_coco([[[0, 0, 2, 0, 2, 3, 0, 3]], {"size": [4, 4], "counts": "03108"}], 4, 4)
+        >>> masks.shape, masks.areas()
+        (torch.Size([2, 4, 4]), tensor([6., 6.]))
+        >>> masks[1:].flip(horizontal=True).to_rle()
+        [{'size': [4, 4], 'counts': '83100'}]
+    """
+
+    height: int
+    width: int
+    points: Tensor
+    polygons: Tensor
+    object_polygons: Tensor
+    transitions: Tensor
+    object_transitions: Tensor
+
+    @staticmethod
+    def from_coco(segmentations: Sequence[Any], height: int, width: int) -> InstanceMasks:
+        """From COCO's segmentations, as read from JSON.
+
+        Args:
+            segmentations: for each object a list of polygons `[x0, y0, x1, y1, ...]` of at least three points, or a
+                run-length encoding `{"size": [height, width], "counts": str | bytes | list[int]}`.
+            height, width: of the image in pixels.
+
+        Raises:
+            ValueError: a segmentation is malformed or of another size.
+        """
+        polygons: list[NDArray[np.float64]] = []
+        polygon_counts, transitions, transition_counts = [], [], []
+        for number, segmentation in enumerate(segmentations):
+            try:
+                found = [] if isinstance(segmentation, dict) else [_as_points(polygon) for polygon in segmentation]
+                runs = _read_runs(segmentation, height, width) if isinstance(segmentation, dict) else _NOTHING
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"InstanceMasks: segmentation {number}: {error}") from None
+            polygons += found
+            polygon_counts.append(len(found))
+            transitions.append(runs)
+            transition_counts.append(len(runs))
+        return InstanceMasks(
+            height,
+            width,
+            torch.from_numpy(np.concatenate([np.empty((0, 2)), *polygons])),
+            _offsets([len(polygon) for polygon in polygons]),
+            _offsets(polygon_counts),
+            torch.from_numpy(np.concatenate([_NOTHING, *transitions])),
+            _offsets(transition_counts),
+        )
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return self.object_polygons.shape[0] - 1
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of the bitmaps: `[G, height, width]`."""
+        return torch.Size((len(self), self.height, self.width))
+
+    def __getitem__(self, chosen: Tensor | slice) -> InstanceMasks:
+        """Some of the objects: by a bool or an integer tensor, or a slice."""
+        objects = torch.arange(len(self), device=self.points.device)[chosen]
+        object_polygons, kept = _take(self.object_polygons, objects)
+        polygons, points = _take(self.polygons, kept)
+        object_transitions, positions = _take(self.object_transitions, objects)
+        return replace(
+            self,
+            points=self.points[points],
+            polygons=polygons,
+            object_polygons=object_polygons,
+            transitions=self.transitions[positions],
+            object_transitions=object_transitions,
+        )
+
+    def to(self, device: torch.device | str) -> InstanceMasks:
+        """The same on another device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
+
+    def flip(self, *, horizontal: bool = False, vertical: bool = False) -> InstanceMasks:
+        """Mirrored left and right, or top and bottom, or both."""
+        rows, columns = np.arange(self.height), np.arange(self.width)
+        moved = self._gather(rows[::-1] if vertical else rows, columns[::-1] if horizontal else columns)
+        size = self.points.new_tensor([self.width, self.height])
+        mirrored = torch.tensor([horizontal, vertical], device=self.points.device)
+        return replace(moved, points=torch.where(mirrored, size - self.points, self.points))
+
+    def crop(self, top: int, left: int, height: int, width: int) -> InstanceMasks:
+        """The part of the image with a given corner and size; it must lie within the image.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not (0 <= top <= top + height <= self.height and 0 <= left <= left + width <= self.width):
+            raise ValueError(
+                f"InstanceMasks: the crop must lie within [{self.height}, {self.width}]; "
+                f"got rows {top}..{top + height} and columns {left}..{left + width}"
+            )
+        moved = self._gather(np.arange(top, top + height), np.arange(left, left + width))
+        return replace(moved, points=self.points - self.points.new_tensor([left, top]))
+
+    def resize(self, height: int, width: int, *, mode: str = "nearest-exact") -> InstanceMasks:
+        """At another size: polygons are scaled, run lengths resampled to the nearest pixel.
+
+        Args:
+            height, width: the new size in pixels.
+            mode: which pixel is nearest, "nearest-exact" or "nearest" as in `torch.nn.functional.interpolate`; run
+                lengths give its pixels.
+
+        Raises:
+            ValueError: the mode is neither, or a size is not positive.
+        """
+        if height <= 0 or width <= 0:
+            raise ValueError(f"InstanceMasks: the new size must be positive; got [{height}, {width}]")
+        moved = self._gather(_nearest(self.height, height, mode), _nearest(self.width, width, mode))
+        return replace(moved, points=self.points * self.points.new_tensor([width / self.width, height / self.height]))
+
+    def to_runs(self) -> InstanceMasks:
+        """The same masks as run lengths alone."""
+        if self.polygons.shape[0] == 1:
+            return self
+        masks = self.to("cpu")
+        tensors = [getattr(masks, name) for name in _TENSORS]
+
+        def rasterise(output: Tensor, lengths: Tensor) -> None:
+            native.mask_transitions(context(masks.points), *tensors, self.height, self.width, output, lengths)
+
+        rows, lengths = _grow_until_it_fits(rasterise, len(self), 16 + 4 * self.width, torch.int64)
+        found = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+        return replace(
+            masks,
+            points=masks.points[:0],
+            polygons=masks.polygons[:1],
+            object_polygons=torch.zeros_like(masks.object_polygons),
+            transitions=torch.cat([masks.transitions[:0], *found]),
+            object_transitions=_offsets(lengths.tolist()),
+        ).to(self.points.device)
+
+    def to_rle(self) -> list[RLE]:
+        """COCO's compressed run-length encodings, string for string those of pycocotools."""
+        runs = self.to_runs().to("cpu")
+
+        def write(strings: Tensor, lengths: Tensor) -> None:
+            pixels = self.height * self.width
+            native.format_rle(context(strings), runs.transitions, runs.object_transitions, pixels, strings, lengths)
+
+        strings, lengths = _grow_until_it_fits(write, len(self), 64 + 8 * self.width, torch.uint8)
+        return [
+            {"size": [self.height, self.width], "counts": bytes(string[:length]).decode("ascii")}
+            for string, length in zip(strings.numpy(), lengths.tolist(), strict=True)
+        ]
+
+    def to_bitmaps(self) -> Tensor:
+        """`[G, height, width]` bool, on the CPU."""
+        runs = self.to_runs().to("cpu")
+        bitmaps = np.zeros((len(self), self.height, self.width), dtype=np.bool_)
+        bounds = runs.object_transitions.tolist()
+        for bitmap, begin, end in zip(bitmaps, bounds, bounds[1:], strict=False):
+            edges = np.concatenate([[0], runs.transitions[begin:end].numpy(), [bitmap.size]])
+            flat = np.repeat(np.arange(len(edges) - 1) % 2 == 1, np.diff(edges))
+            bitmap[:] = flat.reshape(self.width, self.height).T
+        return torch.from_numpy(bitmaps)
+
+    def areas(self) -> Tensor:
+        """Pixels of each mask: `[G]` float32, on the CPU."""
+        runs = self._columns()
+        areas = np.bincount(runs.column // max(self.width, 1), weights=runs.end - runs.begin, minlength=len(self))
+        return torch.from_numpy(areas.astype(np.float32))
+
+    def boxes(self) -> Tensor:
+        """Tight boxes, `[G, 4]` float32: x1, y1, x2, y2 in pixels, the last two exclusive; zeros for an empty mask."""
+        runs = self._columns()
+        boxes = np.zeros((len(self), 4), dtype=np.float32)
+        owner, column = np.divmod(runs.column, max(self.width, 1))
+        filled, first = np.unique(owner, return_index=True)
+        if filled.size:
+            boxes[filled, 0] = np.minimum.reduceat(column, first)
+            boxes[filled, 1] = np.minimum.reduceat(runs.begin, first)
+            boxes[filled, 2] = np.maximum.reduceat(column, first) + 1
+            boxes[filled, 3] = np.maximum.reduceat(runs.end, first)
+        return torch.from_numpy(boxes)
+
+    def _columns(self) -> ColumnRuns:
+        runs = self.to_runs().to("cpu")
+        return split_columns(runs.transitions.numpy(), runs.object_transitions.numpy(), self.height, self.width)
+
+    def _gather(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> InstanceMasks:
+        """Pixel (rows[r], columns[c]) of the run lengths at (r, c), and the new size. The polygons stay."""
+        moved = self.transitions, self.object_transitions
+        if self.transitions.shape[0]:
+            runs = (tensor.cpu().numpy() for tensor in moved)
+            gathered = gather_pixels(*runs, (self.height, self.width), rows, columns)
+            moved = tuple(torch.from_numpy(array).to(self.points.device) for array in gathered)  # type: ignore[assignment]
+        return replace(self, height=len(rows), width=len(columns), transitions=moved[0], object_transitions=moved[1])
+
+
+_TENSORS = ("points", "polygons", "object_polygons", "transitions", "object_transitions")
+_NOTHING = np.empty(0, dtype=np.int64)
+
+
+def _as_points(polygon: Sequence[float]) -> NDArray[np.float64]:
+    points = np.asarray(polygon, dtype=np.float64)
+    if points.ndim != 1 or points.size < 6 or points.size % 2:
+        raise ValueError(f"expected a polygon of at least 3 points (x, y); got {points.size} numbers")
+    if not np.isfinite(points).all():
+        raise ValueError("expected polygon coordinates to be finite")
+    return points.reshape(-1, 2)
+
+
+def _read_runs(rle: dict[str, Any], height: int, width: int) -> NDArray[np.int64]:
+    """The transitions of a run-length encoding."""
+    size, counts = rle.get("size"), rle.get("counts")
+    if size is None or list(size) != [height, width]:
+        raise ValueError(f"expected an RLE of size [{height}, {width}] (height, width); got {size}")
+    if isinstance(counts, list):
+        return _sum_counts(counts, height * width)
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"expected RLE counts as a string or a list; got {type(counts).__name__}")
+    encoded = counts.encode("utf-8") if isinstance(counts, str) else counts
+    characters = np.frombuffer(encoded, dtype=np.uint8).copy()
+    transitions, bounds = np.empty(len(characters), dtype=np.int64), np.empty(2, dtype=np.int64)
+    starts = np.array([0, len(characters)])
+    native.parse_rle((1, 0), characters, starts, height * width, transitions, bounds)
+    return transitions[: bounds[1]]
+
+
+def _sum_counts(counts: list[int], pixels: int) -> NDArray[np.int64]:
+    runs = np.asarray(counts)
+    if runs.dtype.kind not in "iu" or (runs < 0).any():
+        raise ValueError("expected RLE counts to be non-negative integers")
+    total = sum(counts)  # of any size, where int64 could wrap
+    if total != pixels:
+        raise ValueError(f"expected RLE counts of {pixels} pixels in all; got {total}")
+    positions = without_pairs(np.cumsum(runs, dtype=np.int64)[:-1])
+    return positions[positions < pixels]
+
+
+def _offsets(counts: list[int]) -> Tensor:
+    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
+
+
+def _take(offsets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The offsets of the chosen parts, one after the other, and the indices of what they hold."""
+    lengths = offsets.diff()[chosen]
+    taken = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    shifts = offsets[:-1][chosen] - taken[:-1]
+    return taken, torch.repeat_interleave(shifts, lengths) + torch.arange(int(taken[-1]), device=offsets.device)
+
+
+def _nearest(old: int, new: int, mode: str) -> NDArray[np.int64]:
+    """For each of `new` pixels the nearest of `old`, in torch's arithmetic."""
+    if mode not in ("nearest", "nearest-exact"):
+        raise ValueError(f"InstanceMasks: mode must be nearest or nearest-exact; got {mode}")
+    centre = np.float32(0.5 if mode == "nearest-exact" else 0)
+    positions = (np.arange(new, dtype=np.float32) + centre) * (np.float32(old) / np.float32(new))
+    return np.minimum(positions.astype(np.int64), old - 1)
+
+
+def _grow_until_it_fits(
+    fill: Callable[[Tensor, Tensor], None], count: int, capacity: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The output [count, capacity] and the lengths [count] that `fill` writes; it says where it needs more room."""
+    lengths = torch.zeros(count, dtype=torch.int64)
+    while True:
+        output = torch.empty((count, capacity), dtype=dtype)
+        fill(output, lengths)
+        longest = int(lengths.max()) if count else 0
+        if longest <= capacity:
+            return output, lengths
+        capacity = longest
