@@ -19,7 +19,7 @@ from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.resnet import ResNet
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_strides_and_channels(depth: int) -> None:
     config = BackboneConfig(depth=depth, width=8, norm="bn")  # type: ignore[arg-type]
     features = ResNet(config)(torch.randn(2, 3, 70, 96))
@@ -29,6 +29,87 @@ def test_strides_and_channels(depth: int) -> None:
     assert [tuple(feature.shape) for feature in features] == [(2, c, *s) for c, s in zip(channels, sizes, strict=True)]
     pyramid = FPN(config.stage_channels, FPNConfig(channels=8))(features)
     assert [tuple(level.shape) for level in pyramid] == [(2, 8, *size) for size in [*sizes, (2, 2)]]
+
+
+def test_the_dilated_stage_keeps_the_resolution() -> None:
+    config = BackboneConfig(depth=50, width=8, norm="bn", dilated=True)
+    features = ResNet(config)(torch.randn(1, 3, 64, 96))
+    assert [tuple(feature.shape[-2:]) for feature in features] == [(16, 24), (8, 12), (4, 6), (4, 6)]
+    assert config.stage_strides == (4, 8, 16, 16)
+
+
+def test_stages_that_are_not_built() -> None:
+    assert len(ResNet(BackboneConfig(depth=18, width=8, norm="bn"), stages=3)(torch.randn(1, 3, 32, 32))) == 3
+
+
+def test_where_bottlenecks_stride() -> None:
+    for in_1x1, strides in ((False, [1, 2, 1]), (True, [2, 1, 1])):
+        block = ResNet(BackboneConfig(depth=50, width=8, norm="bn", stride_in_1x1=in_1x1)).stages[1][0]
+        assert [conv.conv.stride[0] for conv in (block.conv1, block.conv2, block.conv3)] == strides
+        assert block.shortcut.conv.stride == (2, 2)
+
+
+def test_the_pool_of_tensorflow() -> None:
+    """SAME: of 6 pixels, windows of 3 begin at 0, 2 and 4, and the last one loses its third pixel."""
+    stem = ResNet(BackboneConfig(depth=18, width=8, norm="bn", pool_padding="same"), stages=0).stem
+    stem.conv1 = nn.Identity()
+    x = torch.tensor([9.0, 1, 2, 8, 1, 7]).repeat(1, 8, 6, 1)
+    assert stem(x)[0, 0, 0].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("depth", "options", "theirs"),
+    [
+        (34, {}, "resnet34"),
+        (50, {}, "resnet50"),
+        (50, {"groups": 32, "group_width": 4}, "resnext50_32x4d"),
+        (50, {"groups": 1, "group_width": 128}, "wide_resnet50_2"),
+    ],
+)
+def test_the_peers_backbones(depth: int, options: dict[str, int], theirs: str) -> None:
+    models = pytest.importorskip("torchvision.models", reason="compares with torchvision")
+    torch.manual_seed(0)
+    peer = getattr(models, theirs)(weights=None).eval()
+    own = ResNet(BackboneConfig(depth=depth, norm="bn", **options)).eval()  # type: ignore[arg-type]
+    values = [value for name, value in peer.state_dict().items() if not name.startswith("fc.")]
+    own.load_state_dict(dict(zip(own.state_dict(), values, strict=True)))  # the layers come in the same order
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        x = peer.maxpool(peer.relu(peer.bn1(peer.conv1(image))))
+        for stage, found in zip((peer.layer1, peer.layer2, peer.layer3, peer.layer4), own(image), strict=True):
+            x = stage(x)
+            torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "options", "theirs"),
+    [(152, {}, "resnet152"), (101, {"groups": 32, "group_width": 8}, "resnext101_32x8d")],
+)
+def test_the_shapes_of_large_backbones(depth: int, options: dict[str, int], theirs: str) -> None:
+    models = pytest.importorskip("torchvision.models", reason="compares with torchvision")
+    with torch.device("meta"):
+        peer = getattr(models, theirs)(weights=None).state_dict()
+        own = ResNet(BackboneConfig(depth=depth, norm="bn", **options)).state_dict()  # type: ignore[arg-type]
+    expected = [value.shape for name, value in peer.items() if not name.startswith("fc.")]
+    assert [value.shape for value in own.values()] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 20}, "depth must be 18, 34, 50, 101 or 152; got 20"),
+        ({"norm": "none"}, "norm must be frozen_bn, bn, sync_bn or gn; got 'none'"),
+        (
+            {"depth": 18, "dilated": True},
+            "groups, stride_in_1x1 and dilated need bottlenecks, depth 50 or more; got 18",
+        ),
+        ({"groups": 8, "group_width": 4, "width": 8}, "group_width must leave groups of one channel or more; got 4"),
+        ({"pool_padding": "valid"}, "pool_padding must be symmetric or same; got 'valid'"),
+    ],
+)
+def test_what_makes_no_backbone(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^BackboneConfig: {message}$"):
+        BackboneConfig(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("norm", ["frozen_bn", "bn", "gn"])

@@ -55,8 +55,8 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: InputConfig(min_size=0), "InputConfig: min_size must be positive; got 0"),
         (lambda: InputConfig(min_size=500, max_size=400), "InputConfig: max_size must be >= min_size 500; got 400"),
         (lambda: InputConfig(train_min_sizes=(99, 9999)), "train_min_sizes must lie in 1..1333; got (99, 9999)"),
-        (lambda: BackboneConfig(depth=20), "BackboneConfig: depth must be 18, 34, 50 or 101; got 20"),  # type: ignore[arg-type]
-        (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn or gn; got 'none'"),
+        (lambda: BackboneConfig(depth=20), "BackboneConfig: depth must be 18, 34, 50, 101 or 152; got 20"),  # type: ignore[arg-type]
+        (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn, sync_bn or gn; got 'none'"),
         (lambda: BackboneConfig(width=30), "width must be a positive multiple of 8; got 30"),
         (lambda: BackboneConfig(frozen_stages=6), "frozen_stages must lie in 0..5; got 6"),
         (lambda: FPNConfig(norm="frozen_bn"), "FPNConfig: norm must be none, bn or gn; got 'frozen_bn'"),
@@ -95,7 +95,7 @@ def test_impossible_values_are_refused(build: Callable[[], object], message: str
         ({"class_names": ["a"], "input": {"mean": [0.5]}}, "InputConfig.mean must be a list of 3 values; got [0.5]"),
         (
             {"class_names": ["a"], "backbone": {"depth": 19}},
-            "BackboneConfig.depth must be one of 18, 34, 50, 101; got 19",
+            "BackboneConfig.depth must be one of 18, 34, 50, 101, 152; got 19",
         ),
         ({"class_names": ["a"], "rpn": {"nms_iou": 2}}, "RPNConfig: nms_iou must lie in 0..1; got 2.0"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +23,39 @@ def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
         return frozen
     if norm == "bn":
         return nn.BatchNorm2d(channels, eps=eps)
+    if norm == "sync_bn":
+        return nn.SyncBatchNorm(channels, eps=eps)
     groups = min(32, max(1, channels // 8))
     return nn.GroupNorm(groups if channels % groups == 0 else 1, channels, eps=eps)
 
 
 class ConvNorm(nn.Module):
-    """A convolution that keeps the size at stride 1, then its normalisation; a bias only where none follows."""
+    """A convolution that keeps the size at stride 1, then its normalisation; a bias where none follows, or by wish."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: Norm = "none", eps: float = 1e-5
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        norm: Norm = "none",
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        conv = partial(nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-        self.conv = conv(bias=norm == "none")
+        self.conv = nn.Conv2d(
+            inputs,
+            outputs,
+            kernel,
+            stride=stride,
+            padding=kernel // 2 * dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=bias or norm == "none",
+        )
         self.norm = make_norm(norm, outputs, eps)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from fastmrcnn.models.config import (
     AnchorConfig,
     BackboneConfig,
     BoxHeadConfig,
+    Depth,
     FPNConfig,
     InputConfig,
     MaskHeadConfig,
@@ -51,9 +51,7 @@ def maskrcnn_resnet101_fpn(
     return _resnet_fpn(101, class_names, category_ids, norm)
 
 
-def _resnet_fpn(
-    depth: Literal[18, 34, 50, 101], class_names: Sequence[str], category_ids: Sequence[int], norm: Norm
-) -> MaskRCNNConfig:
+def _resnet_fpn(depth: Depth, class_names: Sequence[str], category_ids: Sequence[int], norm: Norm) -> MaskRCNNConfig:
     return MaskRCNNConfig(as_names(class_names), tuple(category_ids), backbone=BackboneConfig(depth=depth, norm=norm))
 
 
@@ -61,7 +59,7 @@ def torchvision_resnet50_fpn(
     class_names: Sequence[str],
     category_ids: Sequence[int] = (),
     *,
-    depth: Literal[18, 34, 50, 101] = 50,
+    depth: Depth = 50,
     norm: Norm = "frozen_bn",
     norm_eps: float = 1e-5,
 ) -> MaskRCNNConfig:

@@ -1,17 +1,16 @@
-"""ResNet backbone (He et al. 2016), the part of it that a feature pyramid reads: C2..C5.
-
-Bottlenecks stride in the 3x3 convolution ("ResNet v1.5"), as torchvision's do.
-"""
+"""ResNet (He et al. 2016) and ResNeXt (Xie et al. 2017) backbones, the part that detection reads: C2..C5."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.models.blocks import ConvNorm, init_conv
 from fastmrcnn.models.config import BackboneConfig
 
-BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class Stem(nn.Module):
@@ -19,11 +18,14 @@ class Stem(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(3, config.width, 7, stride=2, norm=config.norm, eps=config.norm_eps)
+        self.conv1 = conv_maker(config)(3, config.width, 7, stride=2)
+        self.pool_padding = config.pool_padding
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu_(self.conv1(images))  # [B, width, H/2, W/2]
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # [B, width, H/4, W/4]
+        if self.pool_padding == "symmetric":
+            return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # [B, width, H/4, W/4]
+        return F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)  # windows begin at even pixels
 
 
 class BasicBlock(nn.Module):
@@ -31,9 +33,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, config: BackboneConfig) -> None:
         super().__init__()
-        norm, eps = config.norm, config.norm_eps
-        self.conv1 = ConvNorm(inputs, outputs, 3, stride=stride, norm=norm, eps=eps)
-        self.conv2 = ConvNorm(outputs, outputs, 3, norm=norm, eps=eps)
+        conv = conv_maker(config)
+        self.conv1 = conv(inputs, outputs, 3, stride=stride)
+        self.conv2 = conv(outputs, outputs, 3)
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,14 +44,17 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 reduce, 3x3, 1x1 expand by four, and the identity (or its projection); ResNet-50 and 101."""
+    """1x1 reduce, 3x3, 1x1 expand, and the identity (or its projection); ResNet-50 and deeper."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, config: BackboneConfig) -> None:
+    def __init__(
+        self, inputs: int, inner: int, outputs: int, config: BackboneConfig, *, stride: int = 1, dilation: int = 1
+    ) -> None:
         super().__init__()
-        norm, eps, inner = config.norm, config.norm_eps, outputs // 4
-        self.conv1 = ConvNorm(inputs, inner, 1, norm=norm, eps=eps)
-        self.conv2 = ConvNorm(inner, inner, 3, stride=stride, norm=norm, eps=eps)
-        self.conv3 = ConvNorm(inner, outputs, 1, norm=norm, eps=eps)
+        conv = conv_maker(config)
+        first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
+        self.conv1 = conv(inputs, inner, 1, stride=first)
+        self.conv2 = conv(inner, inner, 3, stride=second, dilation=dilation, groups=config.groups)
+        self.conv3 = conv(inner, outputs, 1)
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,41 +62,57 @@ class Bottleneck(nn.Module):
         return F.relu_(self.conv3(residual) + self.shortcut(x))
 
 
+def conv_maker(config: BackboneConfig) -> partial[ConvNorm]:
+    """What makes the backbone's convolutions, each with its normalisation."""
+    return partial(ConvNorm, norm=config.norm, eps=config.norm_eps, bias=config.conv_bias)
+
+
 def make_shortcut(inputs: int, outputs: int, stride: int, config: BackboneConfig) -> nn.Module:
     """The identity where the shape stays, else a 1x1 projection."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
-    return ConvNorm(inputs, outputs, 1, stride=stride, norm=config.norm, eps=config.norm_eps)
+    return conv_maker(config)(inputs, outputs, 1, stride=stride)
+
+
+def make_stage(config: BackboneConfig, index: int) -> nn.Sequential:
+    """Stage 2 + ``index``, which makes C2 of the stem's output, C3 of C2, and so on."""
+    outputs, inner = config.stage_channels[index], config.inner_channels[index]
+    inputs = config.stage_channels[index - 1] if index > 0 else config.width
+    dilation = 2 if config.dilated and index == 3 else 1
+    stride = 1 if index == 0 or dilation > 1 else 2
+    blocks: list[nn.Module] = []
+    for _ in range(BLOCKS_PER_STAGE[config.depth][index]):
+        if config.has_bottlenecks:
+            blocks.append(Bottleneck(inputs, inner, outputs, config, stride=stride, dilation=dilation))
+        else:
+            blocks.append(BasicBlock(inputs, outputs, stride, config))
+        inputs, stride = outputs, 1
+    return nn.Sequential(*blocks)
+
+
+def init_parameters(part: nn.Module) -> None:
+    """He et al. 2015: normal weights that keep the variance of the backward signal; norms start as the identity."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
+        elif isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm | nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 class ResNet(nn.Module):
-    """Stem and four stages; returns the feature maps C2, C3, C4, C5 at strides 4, 8, 16, 32."""
+    """Stem and stages; returns the feature maps C2, C3, ... at the strides of ``config.stage_strides``.
 
-    def __init__(self, config: BackboneConfig) -> None:
+    Args:
+        stages: how many of the four to build, from the front. C4 models keep the last one for their heads.
+    """
+
+    def __init__(self, config: BackboneConfig, stages: int = 4) -> None:
         super().__init__()
-        block = Bottleneck if config.depth >= 50 else BasicBlock
         self.stem = Stem(config)
-        self.stages = nn.ModuleList()
-        inputs = config.width
-        for index, (count, outputs) in enumerate(
-            zip(BLOCKS_PER_STAGE[config.depth], config.stage_channels, strict=True)
-        ):
-            stride = 1 if index == 0 else 2
-            blocks = [block(inputs, outputs, stride, config)]
-            blocks += [block(outputs, outputs, 1, config) for _ in range(count - 1)]
-            self.stages.append(nn.Sequential(*blocks))
-            inputs = outputs
-        self.reset_parameters()
+        self.stages = nn.ModuleList(make_stage(config, index) for index in range(stages))
+        init_parameters(self)
         self.freeze(config.frozen_stages)
-
-    def reset_parameters(self) -> None:
-        """He et al. 2015: normal weights that keep the variance of the backward signal; norms start as the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
 
     def freeze(self, stages: int) -> None:
         """Stop the gradients of the first ``stages`` of (stem, stage 2, .., stage 5)."""
@@ -99,7 +120,7 @@ class ResNet(nn.Module):
             module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images [B, 3, H, W] -> C2..C5, each [B, channels, ceil(H / stride), ceil(W / stride)]."""
+        """Images [B, 3, H, W] -> C2.., each [B, channels, ceil(H / stride), ceil(W / stride)]."""
         x = self.stem(images)
         features = []
         for stage in self.stages:

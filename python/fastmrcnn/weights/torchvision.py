@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, torchvision_resnet50_fpn
+from fastmrcnn.models.config import Depth
 from fastmrcnn.weights.coco_classes import COCO_CLASSES
 from fastmrcnn.weights.store import build_model
 
@@ -46,7 +47,13 @@ _OLD_TO_NEW = [
     (r"roi_heads\.mask_head\.mask_fcn4\.(weight|bias)", r"roi_heads.mask_head.3.0.\1"),
 ]
 
-_BLOCKS_OF_STAGE_4 = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}
+_BLOCKS_OF_STAGE_4: dict[tuple[bool, int], Depth] = {
+    (False, 2): 18,
+    (False, 6): 34,
+    (True, 6): 50,
+    (True, 23): 101,
+    (True, 36): 152,
+}
 
 
 def torchvision_name(name: str) -> str:
@@ -158,9 +165,9 @@ def _infer_config(
     return dataclasses.replace(config, box_head=dataclasses.replace(config.box_head, hidden=hidden.shape[0]))
 
 
-def _depth(state: Mapping[str, Tensor], source: str) -> Literal[18, 34, 50, 101]:
+def _depth(state: Mapping[str, Tensor], source: str) -> Depth:
     bottleneck = "backbone.body.layer1.0.conv3.weight" in state
     blocks = len({name.split(".")[3] for name in state if name.startswith("backbone.body.layer3.")})
     if (bottleneck, blocks) not in _BLOCKS_OF_STAGE_4:
-        raise UserError(f"{source}: expected a ResNet-18, 34, 50 or 101 backbone; layer3 has {blocks} blocks")
-    return _BLOCKS_OF_STAGE_4[bottleneck, blocks]  # type: ignore[return-value]
+        raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; layer3 has {blocks} blocks")
+    return _BLOCKS_OF_STAGE_4[bottleneck, blocks]
