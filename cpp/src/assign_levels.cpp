@@ -21,7 +21,7 @@ void assign_levels(const Context& context, const TensorView& boxes, std::int64_t
     auto* level = levels.as<std::int64_t>();
     constexpr std::int64_t kBlock = std::int64_t{1} << 14;
     const std::int64_t count = boxes.shape[0];
-    parallel_for(context, (count + kBlock - 1) / kBlock, [&](std::int64_t block) {
+    parallel_for(limit_threads(context, 2 * count), (count + kBlock - 1) / kBlock, [&](std::int64_t block) {
       const std::int64_t end = std::min(count, (block + 1) * kBlock);
       for (std::int64_t k = block * kBlock; k < end; ++k) level[k] = finest_level + level_of(borders, box[k]);
     });

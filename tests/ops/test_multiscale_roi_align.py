@@ -242,6 +242,17 @@ def test_derivatives_of_higher_order() -> None:
     torch.testing.assert_close(value.detach(), 24 * pool(direction, rois).pow(4).sum())
 
 
+def test_the_derivative_of_one_gradient_alone() -> None:
+    """The gradient of the second map is linear in the weights, by the rows pooled from that map."""
+    features, rois = [feature.requires_grad_() for feature in pyramid()], rois_of_all_levels(20)
+    weights = torch.randn(20, 3, 2, 2, requires_grad=True)
+    gradient = torch.autograd.grad(pool(features, rois), features, weights, create_graph=True)[1]
+    direction = torch.randn_like(gradient)
+    (second,) = torch.autograd.grad(gradient, weights, direction)
+    zeros = [torch.zeros_like(feature) for feature in features]
+    assert torch.equal(second, pool([zeros[0], direction, zeros[2]], rois))
+
+
 @every_layout
 def test_compiles_to_one_graph(layout: str) -> None:
     torch.compiler.reset()

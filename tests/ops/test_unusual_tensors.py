@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastmrcnn.ops import (
+    assign_levels,
     decode_boxes,
     encode_boxes,
+    multiscale_roi_align,
     nms,
     paste_masks,
     paste_masks_rle,
@@ -38,6 +40,11 @@ def cases() -> dict[str, Case]:
         "nms": (lambda b, s: nms(b, s, 0.5), (boxes, scores)),
         "decode_boxes": (decode_boxes, (torch.randn(20, 8), boxes)),
         "encode_boxes": (encode_boxes, (boxes, boxes + torch.tensor([0.0, 0, 1, 2]))),
+        "assign_levels": (lambda b: assign_levels(b, 2, 5, canonical_scale=20), (boxes,)),
+        "multiscale_roi_align": (
+            lambda x, y, rois: multiscale_roi_align([x, y], rois, 2, [1, 1 / 2], canonical_scale=4, canonical_level=1),
+            (pooled[0], random_features(2, 8, 5, 5), pooled[1]),
+        ),
         "paste_masks": (lambda m, b: paste_masks(m, b, (30, 40)), (masks, boxes)),
         "paste_masks_rle": (lambda m, b: paste_masks_rle(m, b, (30, 40)), (masks, boxes)),
         **{
