@@ -10,6 +10,7 @@
 #include "fastmrcnn/ops/decode_boxes.h"
 #include "fastmrcnn/ops/encoded_masks.h"
 #include "fastmrcnn/ops/generate_anchors.h"
+#include "fastmrcnn/ops/match_boxes.h"
 #include "fastmrcnn/ops/multiscale_roi_align.h"
 #include "fastmrcnn/ops/nms.h"
 #include "fastmrcnn/ops/paste_masks.h"
@@ -69,6 +70,7 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "format_rle", &cpu::format_rle);
   bind(module, "generate_anchors", &cpu::generate_anchors);
   bind(module, "mask_transitions", &cpu::mask_transitions);
+  bind(module, "match_boxes", &cpu::match_boxes);
   bind(module, "multiscale_roi_align", &cpu::multiscale_roi_align);
   bind(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward);
   bind(module, "nms", &cpu::nms);

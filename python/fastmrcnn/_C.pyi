@@ -63,6 +63,18 @@ def generate_anchors(
     sizes_first: bool,
     anchors: Tensor,
 ) -> None: ...
+def match_boxes(
+    context: Context,
+    objects: Tensor,
+    boxes: Tensor,
+    ignore_regions: Tensor | None,
+    foreground: float,
+    background: float,
+    ignore_overlap: float,
+    every_object: bool,
+    highest: Tensor,
+    matches: Tensor,
+) -> None: ...
 def multiscale_roi_align(
     context: Context,
     features: Sequence[Tensor],

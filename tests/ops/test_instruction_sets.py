@@ -16,7 +16,7 @@ DIGEST = """
 import hashlib
 import torch
 from fastmrcnn import _C
-from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, paste_masks, paste_masks_rle
+from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle
 from tests.ops.box_cases import clustered_boxes, random_boxes
 
 torch.manual_seed(0)
@@ -26,6 +26,9 @@ for dtype in (torch.float32, torch.float64):
     results = [decode_boxes(deltas, boxes), decode_boxes(deltas[:, :4], boxes, image_size=(50, 60))]
     proposals, scores, groups = clustered_boxes(900, 50, dtype=dtype), torch.rand(900), torch.randint(3, (900,))
     results.append(batched_nms(proposals, scores, groups, 0.5))
+    objects = proposals[::60] + 1
+    for rule in ({"every_object": True}, {"ignore_regions": boxes[:5]}):
+        results.append(match_boxes(objects, proposals, foreground=0.5, background=0.3, **rule))
     masks = torch.rand(30, 28, 28, dtype=dtype)
     for method in ("exact", "torchvision"):
         results.append(paste_masks(masks, 3 * boxes[:30], (250, 310), method=method))

@@ -13,6 +13,7 @@ from fastmrcnn.ops import (
     assign_levels,
     decode_boxes,
     encode_boxes,
+    match_boxes,
     multiscale_roi_align,
     nms,
     paste_masks,
@@ -38,6 +39,7 @@ def cases() -> dict[str, Case]:
     pooled = random_features(2, 8, 9, 9), random_rois(5, 2, 9.0)
     return {
         "nms": (lambda b, s: nms(b, s, 0.5), (boxes, scores)),
+        "match_boxes": (lambda m, b: match_boxes(m, b, foreground=0.5, background=0.5), (boxes[:3] + 1, boxes)),
         "decode_boxes": (decode_boxes, (torch.randn(20, 8), boxes)),
         "encode_boxes": (encode_boxes, (boxes, boxes + torch.tensor([0.0, 0, 1, 2]))),
         "assign_levels": (lambda b: assign_levels(b, 2, 5, canonical_scale=20), (boxes,)),

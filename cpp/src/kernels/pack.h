@@ -21,6 +21,8 @@ constexpr int kMostPacks = kPackBytes == 64 ? 16 : 8;
 
 typedef float PackF32 __attribute__((vector_size(kPackBytes)));
 typedef double PackF64 __attribute__((vector_size(kPackBytes)));
+typedef int32_t PackI32 __attribute__((vector_size(kPackBytes)));
+typedef int64_t PackI64 __attribute__((vector_size(kPackBytes)));
 
 template <class T>
 struct PackOf;
@@ -31,6 +33,14 @@ struct PackOf<float> {
 template <>
 struct PackOf<double> {
   using type = PackF64;
+};
+template <>
+struct PackOf<int32_t> {
+  using type = PackI32;
+};
+template <>
+struct PackOf<int64_t> {
+  using type = PackI64;
 };
 
 #define FM_UNROLL _Pragma("GCC unroll 16")
@@ -64,6 +74,12 @@ FM_KERNEL_INLINE Pack<T> load(const T* source) {
 template <class T>
 FM_KERNEL_INLINE void store(T* target, Pack<T> pack) {
   memcpy(target, &pack, sizeof pack);
+}
+
+// Subtracting zero keeps the bits of every value, the sign of zero too.
+template <class T>
+FM_KERNEL_INLINE Pack<T> broadcast(T value) {
+  return value - Pack<T>{};
 }
 
 }  // namespace

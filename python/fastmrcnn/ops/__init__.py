@@ -13,6 +13,7 @@ from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, 
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
 from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
 from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
@@ -23,6 +24,8 @@ from fastmrcnn.ops.roi_align import RoIAlign, roi_align
 from fastmrcnn.ops.roi_pool import RoIPool, roi_pool
 
 __all__ = [
+    "BACKGROUND",
+    "IGNORED",
     "RLE",
     "ExtraFPNBlock",
     "FeaturePyramidNetwork",
@@ -49,6 +52,7 @@ __all__ = [
     "generalized_box_iou",
     "generate_anchors",
     "masks_to_boxes",
+    "match_boxes",
     "multiscale_roi_align",
     "nms",
     "paste_masks",
