@@ -46,11 +46,13 @@ def test_an_image_without_objects_gives_empty_tensors(document: Document, write:
     assert to_target(sample)["labels"].dtype == torch.int64
 
 
-def test_targets_count_labels_from_one_and_leave_crowds_out(document: Document, write: Write) -> None:
+def test_targets_count_labels_from_one_and_ignore_crowds(document: Document, write: Write) -> None:
     target = to_target(CocoDataset(*write(document))[0])
     assert target["labels"].tolist() == [2, 1]
     assert target["boxes"].shape == (2, 4)
     assert target["masks"].shape == (2, 10, 20)
+    assert target["ignore"].tolist() == [[15, 0, 20, 10]]
+    assert to_target(CocoDataset(*write(document))[1])["ignore"].shape == (0, 4)
 
 
 def test_class_names_choose_and_order_the_labels(document: Document, write: Write) -> None:

@@ -210,6 +210,14 @@ def changed(key: str, value: Any) -> Any:
             lambda: changed("boxes", torch.tensor([[1, 1, float("inf"), 9], [1, 1, 9, 9]])),
             "targets[0]: boxes must be finite with x1 <= x2 and y1 <= y2; got [1.0, 1.0, inf, 9.0]",
         ),
+        (
+            lambda: changed("ignore", torch.zeros(4)),
+            "targets[0]: ignore must be [R, 4] float; got [4] torch.float32",
+        ),
+        (
+            lambda: changed("ignore", torch.tensor([[5.0, 5, 4, 9]])),
+            "targets[0]: ignore must be finite with x1 <= x2 and y1 <= y2; got [5.0, 5.0, 4.0, 9.0]",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments: Any, message: str) -> None:

@@ -1,68 +1,96 @@
-"""Matching against a plain loop."""
+"""Labels of matched boxes, and crowds that are taught neither as objects nor as background."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from torch import Tensor
 
-from fastmrcnn.models.matching import BACKGROUND, IGNORED, gather_labels, match_boxes
+from fastmrcnn.data import Sample as DataSample
+from fastmrcnn.data import collate
+from fastmrcnn.models import BoxHeadConfig
+from fastmrcnn.models.instances import Targets
+from fastmrcnn.models.matching import gather_labels
+from fastmrcnn.models.roi_heads import sample_rois
+from fastmrcnn.models.sampling import Sample
+from fastmrcnn.ops import BACKGROUND, IGNORED
+from tests.models.small import images_of, small_model, target_of
 
-
-def match_plainly(iou: np.ndarray, foreground: float, background: float, every_object: bool) -> list[int]:
-    objects, boxes = iou.shape
-    matches = []
-    for n in range(boxes):
-        best = max(range(objects), key=lambda m: iou[m, n], default=None)
-        if best is None or iou[best, n] < background:
-            matches.append(BACKGROUND)
-        elif iou[best, n] < foreground:
-            matches.append(IGNORED)
-        else:
-            matches.append(best)
-        if every_object and best is not None and any(0 < iou[m, n] == iou[m].max() for m in range(objects)):
-            matches[-1] = best
-    return matches
-
-
-# Few distinct values, so that ties and values on the thresholds occur.
-ious = st.integers(0, 5).flatmap(
-    lambda m: st.integers(0, 8).flatmap(
-        lambda n: st.lists(st.sampled_from([0, 0.2, 0.3, 0.5, 0.7, 0.9]), min_size=m * n, max_size=m * n).map(
-            lambda values: np.array(values, dtype=np.float32).reshape(m, n)
-        )
-    )
-)
-
-
-@given(iou=ious, every_object=st.booleans(), thresholds=st.sampled_from([(0.7, 0.3), (0.5, 0.5)]))
-def test_matches_equal_a_plain_loop(iou: np.ndarray, every_object: bool, thresholds: tuple[float, float]) -> None:
-    foreground, background = (float(np.float32(t)) for t in thresholds)
-    matches = match_boxes(
-        torch.from_numpy(iou), foreground=foreground, background=background, every_object=every_object
-    )
-    assert matches.dtype == torch.int64
-    assert matches.tolist() == match_plainly(iou, foreground, background, every_object)
-
-
-def test_an_object_that_nothing_touches_claims_no_box() -> None:
-    iou = torch.tensor([[0.8, 0.0, 0.1], [0.0, 0.0, 0.0]])
-    matches = match_boxes(iou, foreground=0.7, background=0.3, every_object=True)
-    assert matches.tolist() == [0, BACKGROUND, BACKGROUND]
+CROWD = [40.0, 4.0, 92.0, 60.0]  # px of the original image
 
 
 def test_labels_of_matches() -> None:
     matches = torch.tensor([1, BACKGROUND, IGNORED, 0])
     assert gather_labels(matches, torch.tensor([5, 9])).tolist() == [9, 0, -1, 5]
-    nothing = torch.full((3,), BACKGROUND)
-    assert gather_labels(nothing, torch.zeros(0, dtype=torch.int64)).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("every_object", [False, True])
-def test_matches_equal_torchvision(every_object: bool) -> None:
-    utils = pytest.importorskip("torchvision.models.detection._utils", reason="torchvision is the peer")
-    iou = torch.rand(6, 500)
-    theirs = utils.Matcher(0.7, 0.3, allow_low_quality_matches=every_object)(iou)
-    assert torch.equal(match_boxes(iou, foreground=0.7, background=0.3, every_object=every_object), theirs)
+def test_labels_without_objects() -> None:
+    matches = torch.tensor([BACKGROUND, IGNORED])
+    assert gather_labels(matches, torch.zeros(0, dtype=torch.int64)).tolist() == [0, -1]
+
+
+def crowded_sample() -> DataSample:
+    """An object on the left, a crowd on the right."""
+    [image] = images_of((64, 96))
+    target = target_of(image, [[4, 10, 30, 40], [40, 4, 92, 60]], [1, 1])
+    iscrowd, areas = torch.tensor([False, True]), torch.tensor([780.0, 2912.0])
+    pixels = (image * 255).to(torch.uint8)
+    return DataSample(
+        pixels, 1, Path("a.png"), target["boxes"], torch.tensor([0, 1]), target["masks"].bool(), iscrowd, areas
+    )
+
+
+def test_no_anchor_inside_of_a_crowd_is_taught() -> None:
+    """From the data set's sample to the labels that the RPN's sampler draws from; the image is doubled on the way."""
+    images, targets, _ = collate([crowded_sample()])
+    model = small_model(input={"min_size": 128, "max_size": 192, "enlarge": True}).train()
+    anchors, labels = [], []
+    model.rpn.register_forward_hook(lambda _module, _inputs, outputs: anchors.append(torch.cat(outputs[0].anchors)))
+
+    def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
+        labels.append(candidates)
+        return Sample(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0][:count])
+
+    model.rpn.sampler = record
+    losses = model(images, targets)
+    assert all(loss.isfinite() for loss in losses.values())
+    x1, y1, x2, y2 = anchors[0].unbind(1)
+    left, top, right, bottom = (2 * value for value in CROWD)
+    inside = (x1 >= left) & (y1 >= top) & (x2 <= right) & (y2 <= bottom)
+    assert inside.sum() > 100
+    assert (labels[0][inside] == -1).all()
+    assert (labels[0][~inside] == 0).sum() > 100
+    assert (labels[0] == 1).any()
+
+    model(images, [{key: value for key, value in target.items() if key != "ignore"} for target in targets])
+    assert (labels[1][inside] == 0).all()
+    assert torch.equal(labels[0] == 1, labels[1] == 1)
+
+
+@pytest.mark.parametrize("objects", [0, 1])
+def test_no_proposal_inside_of_a_crowd_is_taught(objects: int) -> None:
+    target = Targets(
+        torch.tensor([[0.0, 0, 20, 20]])[:objects],
+        torch.tensor([2])[:objects],
+        torch.zeros(objects, 64, 96, dtype=torch.uint8),
+        torch.tensor([CROWD]),
+    )
+    proposals = torch.tensor([[50.0, 10, 80, 50], [30, 10, 62, 50], [0, 0, 20, 18], [0, 40, 20, 60]])
+    drawn = []
+
+    def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
+        drawn.append(candidates.tolist())
+        return Sample(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0])
+
+    rois = sample_rois(proposals, target, BoxHeadConfig(), record)
+    assert drawn == [[-1, 0, 2, 0, 2] if objects else [-1, 0, 0, 0]]  # the second lies inside by 22/32 of its area
+    assert rois.labels.tolist() == [label for label in drawn[0] if label >= 0]
+
+
+def test_a_lone_crowd_trains() -> None:
+    sample = crowded_sample()
+    images, targets, _ = collate([sample.select(sample.iscrowd)])
+    losses = small_model().train()(images, targets)
+    assert all(loss.isfinite() for loss in losses.values())

@@ -52,14 +52,17 @@ class Sample:
 
 
 def to_target(sample: Sample) -> Target:
-    """The training target of a sample, in torchvision's form: crowds are left out, label 0 is the background.
+    """The training target of a sample, in torchvision's form: label 0 is the background.
+
+    Crowds are no objects to learn, and what lies in them is no background: their boxes are regions to ignore.
 
     Returns:
-        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, ``masks`` bool [N, H, W].
+        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, ``masks`` bool [N, H, W], ``ignore`` float32 [crowds, 4].
     """
-    if sample.iscrowd.any():
+    ignore = sample.boxes[sample.iscrowd]
+    if len(ignore) > 0:
         sample = sample.select(~sample.iscrowd)
-    return {"boxes": sample.boxes, "labels": sample.labels + 1, "masks": sample.masks}
+    return {"boxes": sample.boxes, "labels": sample.labels + 1, "masks": sample.masks, "ignore": ignore}
 
 
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target], list[Sample]]:

@@ -183,6 +183,7 @@ class RPNConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     foreground_iou: float = 0.7  # an anchor with at least this IoU is an object
     background_iou: float = 0.3  # below this it is background; between the two it is ignored
+    ignore_overlap: float = 0.7  # background with this share of its area in an ignore region (a crowd) is ignored too
     samples: int = 256  # anchors an image in the loss
     positive_fraction: float = 0.5
     pre_nms_train: int = 2000  # best anchors kept on each level before NMS
@@ -207,6 +208,7 @@ class RPNConfig:
         )
         expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
         _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
+        _require(0 < self.ignore_overlap <= 1, self, "ignore_overlap must lie in (0, 1]", self.ignore_overlap)
         _require_positive(
             self,
             samples=self.samples,
@@ -250,6 +252,7 @@ class BoxHeadConfig:
     hidden: int = 1024  # units of the fully connected layers
     foreground_iou: float = 0.5
     background_iou: float = 0.5
+    ignore_overlap: float = 0.7  # background with this share of its area in an ignore region (a crowd) is ignored
     samples: int = 512  # RoIs an image in the loss
     positive_fraction: float = 0.25
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
@@ -271,6 +274,7 @@ class BoxHeadConfig:
         )
         expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
         _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
+        _require(0 < self.ignore_overlap <= 1, self, "ignore_overlap must lie in (0, 1]", self.ignore_overlap)
         _require_positive(
             self,
             hidden=self.hidden,

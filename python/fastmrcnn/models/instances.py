@@ -25,6 +25,7 @@ class Targets:
     boxes: Tensor  # [M, 4] float32: x1, y1, x2, y2, px of the network's input
     labels: Tensor  # [M] int64, >= 1
     masks: Tensor  # [M, H, W] uint8, of the resized image
+    ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class MaskRCNN(nn.Module):
             images: [3, H, W] each, float in 0..1 or uint8, sizes may differ; they may be on any device.
             targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
                 ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8. M may be 0.
-                Ignored in evaluation mode.
+                Optionally ``ignore`` [R, 4] float: regions, such as COCO's crowds, whose insides are not taught as
+                background (:func:`fastmrcnn.ops.match_boxes`). Not used in evaluation mode.
 
         Returns:
             In training mode a dict of scalars: ``loss_classifier``, ``loss_box_reg``, ``loss_mask``,

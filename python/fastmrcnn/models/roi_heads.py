@@ -11,9 +11,9 @@ from fastmrcnn.models.box_head import BoxHead
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig
 from fastmrcnn.models.instances import Instances, Proposals, SampledRoIs, Size, Targets
 from fastmrcnn.models.mask_head import MaskHead, select_masks
-from fastmrcnn.models.matching import gather_labels, match_boxes
+from fastmrcnn.models.matching import gather_labels
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import box_iou, encode_boxes
+from fastmrcnn.ops import encode_boxes, match_boxes
 
 
 class RoIHeads(nn.Module):
@@ -60,10 +60,12 @@ def sample_rois(proposals: Tensor, target: Targets, config: BoxHeadConfig, sampl
     """
     boxes = torch.cat((proposals, target.boxes))  # [P + M, 4]
     matches = match_boxes(
-        box_iou(target.boxes, boxes),
+        target.boxes,
+        boxes,
         foreground=config.foreground_iou,
         background=config.background_iou,
-        every_object=False,
+        ignore_regions=target.ignore,
+        ignore_overlap=config.ignore_overlap,
     )
     labels = gather_labels(matches, target.labels)
     chosen = sampler(labels, config.samples, config.positive_fraction).both

@@ -15,9 +15,9 @@ from fastmrcnn.models.blocks import full_precision, init_conv
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss
-from fastmrcnn.models.matching import gather_labels, match_boxes
+from fastmrcnn.models.matching import gather_labels
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import batched_nms, box_iou, clip_boxes_to_image, decode_boxes, encode_boxes, remove_small_boxes
+from fastmrcnn.ops import batched_nms, clip_boxes_to_image, decode_boxes, encode_boxes, match_boxes, remove_small_boxes
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,13 @@ class RegionProposalNetwork(nn.Module):
         logits, labels, deltas, wanted = [], [], [], []
         for index, target in enumerate(targets):
             matches = match_boxes(
-                box_iou(target.boxes, anchors),
+                target.boxes,
+                anchors,
                 foreground=config.foreground_iou,
                 background=config.background_iou,
                 every_object=True,
+                ignore_regions=target.ignore,
+                ignore_overlap=config.ignore_overlap,
             )
             is_object = gather_labels(matches, torch.ones_like(target.labels))  # [A]: 1, 0 or -1
             sample = self.sampler(is_object, config.samples, config.positive_fraction)

@@ -20,7 +20,10 @@ def check_images(images: Sequence[Tensor]) -> None:
 
 
 def check_targets(targets: Sequence[Mapping[str, Tensor]] | None, images: Sequence[Tensor], num_classes: int) -> None:
-    """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes."""
+    """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes.
+
+    ``ignore`` may be left out.
+    """
     if targets is None:
         raise ValueError("MaskRCNN: targets are needed in training mode (call .eval() to detect); got None")
     if len(targets) != len(images):
@@ -34,9 +37,10 @@ def check_targets(targets: Sequence[Mapping[str, Tensor]] | None, images: Sequen
 
 def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int], num_classes: int) -> None:
     boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
+    _check_boxes(where, "boxes", "[M, 4]", boxes)
+    if "ignore" in target:
+        _check_boxes(where, "ignore", "[R, 4]", target["ignore"])
     count = boxes.shape[0]
-    if boxes.shape != (count, 4) or not boxes.is_floating_point():
-        raise ValueError(f"{where}: boxes must be [M, 4] float; got {list(boxes.shape)} {boxes.dtype}")
     if labels.shape != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"{where}: labels must be [{count}] int64; got {list(labels.shape)} {labels.dtype}")
     if masks.shape != (count, *size) or masks.dtype not in (torch.uint8, torch.bool):
@@ -47,7 +51,12 @@ def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int
     low, high = labels.aminmax()
     if low < 1 or high > num_classes:
         raise ValueError(f"{where}: labels must lie in 1..{num_classes}; got {int(low)}..{int(high)}")
+
+
+def _check_boxes(where: str, key: str, shape: str, boxes: Tensor) -> None:
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
+        raise ValueError(f"{where}: {key} must be {shape} float; got {list(boxes.shape)} {boxes.dtype}")
     usable = (boxes[:, 2:] >= boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
     if not usable.all():
         first = boxes[~usable][0].tolist()
-        raise ValueError(f"{where}: boxes must be finite with x1 <= x2 and y1 <= y2; got {first}")
+        raise ValueError(f"{where}: {key} must be finite with x1 <= x2 and y1 <= y2; got {first}")

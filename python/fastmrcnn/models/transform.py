@@ -70,7 +70,7 @@ class InputTransform(nn.Module):
         return batch
 
     def targets(self, targets: Sequence[Mapping[str, Tensor]], batch: ImageBatch) -> list[Targets]:
-        """Boxes, labels and masks of the original images, brought to the sizes of the batch."""
+        """Boxes, labels, masks and regions to ignore of the original images, brought to the sizes of the batch."""
         return [
             self._resize_target(target, original, size)
             for target, original, size in zip(targets, batch.original_sizes, batch.sizes, strict=True)
@@ -79,11 +79,12 @@ class InputTransform(nn.Module):
     def _resize_target(self, target: Mapping[str, Tensor], original: Size, size: Size) -> Targets:
         device = self.mean.device
         boxes = grow_empty_boxes(target["boxes"].to(self.mean))
+        ignore = target["ignore"].to(boxes) if "ignore" in target else boxes.new_zeros((0, 4))
         masks = target["masks"].to(device)
         if original != size:
-            boxes = scale_boxes(boxes, original, size)
+            boxes, ignore = scale_boxes(boxes, original, size), scale_boxes(ignore, original, size)
             masks = resize_masks(masks, size)
-        return Targets(boxes, target["labels"].to(device), masks)
+        return Targets(boxes, target["labels"].to(device), masks, ignore)
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:
