@@ -1,5 +1,5 @@
 // How a pooling operator shares out its work over a pyramid of feature maps, or over one: RoIs in the order of
-// `order_rois`, tap tables in passes of bounded memory, and tasks that each own a part of one map.
+// `order_rois`, tap tables that tasks share, and tasks that each own a part of one map.
 //
 // The plan knows RoIs and the shapes of maps, in the type T of the coordinates and weights. It does not know where or
 // in what type features and pooled values are stored: that is the operator's.
@@ -33,6 +33,7 @@ class PoolingPlan {
   PoolingPlan(const char* op, const Context& context, std::int64_t images, std::vector<PooledLevel<Rule>> levels,
               const geometry::LevelBorders<T>& borders, const TensorView& rois)
       : context_(context),
+        images_(images),
         levels_(std::move(levels)),
         rois_(rois.as<const geometry::Roi<T>>()),
         order_(order_rois(op, rois_, rois.shape[0], images, borders, scales())) {}
@@ -51,21 +52,21 @@ class PoolingPlan {
     parallel_for(context_, group_count(), [&](std::int64_t g) { body(order_.groups[g].map, tables_of(g)); });
   }
 
-  // Calls body(map, part, tables, count) in parallel for each map that has RoIs and each of the parts_of(level) parts
-  // of its features; `tables` are `count` groups of the map's RoIs, in order. May do so several times for the same map
-  // and part, one after the other, with different RoIs.
+  // Calls body(map, part, for_each_group) in parallel, once for every map, whether it has RoIs or not, and each of the
+  // parts_of(level) parts of its features. for_each_group(work) calls work(tables) for the map's groups of RoIs, in
+  // order.
   template <class PartsOf, class Body>
   void over_maps(const PartsOf& parts_of, const Body& body) const {
-    for (std::int64_t first = 0, last; first < group_count(); first = last) {
-      last = std::min(group_count(), first + groups_per_pass());
-      std::vector<TapTables<T>> tables(last - first);
-      parallel_for(context_, last - first, [&](std::int64_t g) { tables[g] = tables_of(first + g); });
-      const std::vector<PartOfMap> parts = split(first, last, parts_of);
-      parallel_for(context_, static_cast<std::int64_t>(parts.size()), [&](std::int64_t task) {
-        const PartOfMap& part = parts[task];
-        body(part.map, part.part, tables.data() + (part.begin - first), part.end - part.begin);
+    const bool share = group_count() <= most_groups_shared();
+    std::vector<TapTables<T>> shared(share ? group_count() : 0);
+    if (share) parallel_for(context_, group_count(), [&](std::int64_t g) { shared[g] = tables_of(g); });
+    const std::vector<PartOfMap> parts = split(parts_of);
+    parallel_for(context_, static_cast<std::int64_t>(parts.size()), [&](std::int64_t task) {
+      const PartOfMap& part = parts[task];
+      body(part.map, part.part, [&](const auto& work) {
+        for (std::int64_t g = part.begin; g < part.end; ++g) share ? work(shared[g]) : work(tables_of(g));
       });
-    }
+    });
   }
 
  private:
@@ -89,32 +90,37 @@ class PoolingPlan {
     return {rois_, order_.rois.data() + group.begin, group.end - group.begin, level.shape, level.rule};
   }
 
-  // Bins of one axis do not overlap by more than a few pixels, which bounds their taps together.
-  std::int64_t groups_per_pass() const {
-    constexpr std::int64_t kTableBytes = std::int64_t{1} << 26;
+  // Tables are built once for all parts of a map while those of the whole call fit this memory; beyond, which takes
+  // tens of thousands of RoIs, each part builds its own, one group at a time. Bins of one axis do not overlap by more
+  // than a few pixels, which bounds their taps together; those along y are held in both directions.
+  std::int64_t most_groups_shared() const {
+    constexpr std::int64_t kTableBytes = std::int64_t{1} << 28;
     std::int64_t most_taps = 0;
     for (const PooledLevel<Rule>& level : levels_) {
       const PooledShape& shape = level.shape;
-      most_taps = std::max(most_taps, shape.height + shape.width + 4 * (shape.bins_y + shape.bins_x));
+      most_taps = std::max(most_taps, 3 * shape.height + shape.width + 8 * shape.bins_y + 4 * shape.bins_x);
     }
-    const std::int64_t group_bytes = kRoisPerGroup * most_taps * static_cast<std::int64_t>(sizeof(T) + 4);
-    return std::max<std::int64_t>(1, kTableBytes / group_bytes);
+    return kTableBytes / (kRoisPerGroup * most_taps * static_cast<std::int64_t>(sizeof(T) + 4));
   }
 
-  // Every map of the groups [first, last), in parts.
+  // Every part of every map, with the map's groups.
   template <class PartsOf>
-  std::vector<PartOfMap> split(std::int64_t first, std::int64_t last, const PartsOf& parts_of) const {
+  std::vector<PartOfMap> split(const PartsOf& parts_of) const {
     std::vector<PartOfMap> tasks;
-    for (std::int64_t begin = first, end; begin < last; begin = end) {
-      const MapIndex map = order_.groups[begin].map;
-      for (end = begin + 1; end < last && order_.groups[end].map == map;) ++end;
-      const std::int64_t parts = parts_of(map.level);
-      for (std::int64_t part = 0; part < parts; ++part) tasks.push_back({map, part, begin, end});
+    std::int64_t begin = 0, end = 0;
+    for (std::int64_t level = 0; level < static_cast<std::int64_t>(levels_.size()); ++level) {
+      const std::int64_t parts = parts_of(level);
+      for (std::int64_t image = 0; image < images_; ++image, begin = end) {
+        const MapIndex map{level, image};
+        while (end < group_count() && order_.groups[end].map == map) ++end;
+        for (std::int64_t part = 0; part < parts; ++part) tasks.push_back({map, part, begin, end});
+      }
     }
     return tasks;
   }
 
   Context context_;
+  std::int64_t images_;
   std::vector<PooledLevel<Rule>> levels_;
   const geometry::Roi<T>* rois_;
   RoiOrder order_;

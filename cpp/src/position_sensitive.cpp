@@ -31,14 +31,14 @@ class PositionSensitive {
   void backward() const {
     fill_zero(context_, features_.as<T>(), features_.numel());
     plan_.over_maps([&](std::int64_t) { return pooled_.shape[1]; },
-                    [&](const MapIndex& map, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
-                      for (std::int64_t g = 0; g < count; ++g) {
-                        for (const RoiTaps<T>& roi : tables[g]) {
+                    [&](const MapIndex& map, std::int64_t c, const auto& for_each_group) {
+                      for_each_group([&](const TapTables<T>& tables) {
+                        for (const RoiTaps<T>& roi : tables) {
                           for_each_bin(
                               map.image, c, roi, [](T&) {},
                               [](T& pooled, T& pixel, T weight) { pixel += pooled * weight; });
                         }
-                      }
+                      });
                     });
   }
 
@@ -82,6 +82,7 @@ void ps_roi_align(const Context& context, const TensorView& input, const TensorV
                   std::int64_t sampling_ratio, const TensorView& output) {
   check_position_sensitive("ps_roi_align", {"input", input}, rois, {"output", output});
   check_writable("ps_roi_align", "output", output);
+  check_sampling_ratio("ps_roi_align", sampling_ratio);
   dispatch_floating("ps_roi_align", "input", input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Sampling<T> sampling{static_cast<T>(spatial_scale), sampling_ratio, kAligned};
@@ -94,6 +95,7 @@ void ps_roi_align_backward(const Context& context, const TensorView& grad_output
   constexpr const char* op = "ps_roi_align_backward";
   check_position_sensitive(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
   check_writable(op, "grad_input", grad_input);
+  check_sampling_ratio(op, sampling_ratio);
   dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const geometry::Sampling<T> sampling{static_cast<T>(spatial_scale), sampling_ratio, kAligned};

@@ -9,42 +9,15 @@
 #include "fastmrcnn/dtype.h"
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/ops/multiscale_roi_align.h"
+#include "gradient_sums.h"
 #include "kernels/roi_align_kernel.h"
 #include "pooling_plan.h"
 
 namespace fastmrcnn::cpu {
 namespace {
 
-template <class T>
-struct Kernels;
-
-template <>
-struct Kernels<float> {
-  static constexpr IsaTable<decltype(&baseline::roi_align_planes_f32)> planes =
-      FASTMRCNN_ISA_TABLE(roi_align_planes_f32);
-  static constexpr IsaTable<decltype(&baseline::roi_align_pixels_f32)> pixels =
-      FASTMRCNN_ISA_TABLE(roi_align_pixels_f32);
-  static constexpr IsaTable<decltype(&baseline::roi_align_planes_backward_f32)> planes_backward =
-      FASTMRCNN_ISA_TABLE(roi_align_planes_backward_f32);
-  static constexpr IsaTable<decltype(&baseline::roi_align_pixels_backward_f32)> pixels_backward =
-      FASTMRCNN_ISA_TABLE(roi_align_pixels_backward_f32);
-};
-
-template <>
-struct Kernels<double> {
-  static constexpr IsaTable<decltype(&baseline::roi_align_planes_f64)> planes =
-      FASTMRCNN_ISA_TABLE(roi_align_planes_f64);
-  static constexpr IsaTable<decltype(&baseline::roi_align_pixels_f64)> pixels =
-      FASTMRCNN_ISA_TABLE(roi_align_pixels_f64);
-  static constexpr IsaTable<decltype(&baseline::roi_align_planes_backward_f64)> planes_backward =
-      FASTMRCNN_ISA_TABLE(roi_align_planes_backward_f64);
-  static constexpr IsaTable<decltype(&baseline::roi_align_pixels_backward_f64)> pixels_backward =
-      FASTMRCNN_ISA_TABLE(roi_align_pixels_backward_f64);
-};
-
-constexpr std::int64_t kPlanesPerTask = 4;
-constexpr std::int64_t kLeastRowsPerTask = 8;  // few RoIs are shorter, and each task reads their gradients anew
-constexpr std::int64_t kTasksPerThread = 4;
+constexpr IsaTable<const PerStorage<PlanesKernels>*> kPlanesKernels = FASTMRCNN_ISA_TABLE(roi_align_planes);
+constexpr IsaTable<const PerStorage<PixelsKernels>*> kPixelsKernels = FASTMRCNN_ISA_TABLE(roi_align_pixels);
 
 // The arguments of a call, of either direction, over the levels of a pyramid from fine to coarse.
 struct Call {
@@ -65,43 +38,82 @@ struct Call {
   }
 };
 
-// One call in one dtype: what forward and backward share.
-template <class T>
+// How much of a map one task owns: enough to repay the tables that it makes of every RoI, little enough to stay in a
+// core's cache and to give every thread some tasks. Results do not depend on it.
+struct TaskSize {
+  std::int64_t channels, threads;
+
+  std::int64_t planes(const PooledShape& shape) const {
+    return clamped(channels / (kTasksPerThread * threads), kCacheElements / (shape.height * shape.width + 1), 4, 32);
+  }
+  std::int64_t rows(const PooledShape& shape) const {
+    return clamped(shape.height / (kTasksPerThread * threads), kCacheElements / (shape.width * channels + 1), 8, 64);
+  }
+
+ private:
+  static constexpr std::int64_t kTasksPerThread = 4;
+  static constexpr std::int64_t kCacheElements = std::int64_t{1} << 18;
+
+  static std::int64_t clamped(std::int64_t a, std::int64_t b, std::int64_t least, std::int64_t most) {
+    return std::clamp(std::min(a, b), least, most);
+  }
+};
+
+// One call on tensors that are stored as S: what forward and backward share.
+template <class S>
 class RoiAlign {
  public:
+  using T = Accumulator<S>;
+
   explicit RoiAlign(const Call& call)
       : call_(call),
         plan_(call.op, limit_threads(call.context, call.pooled), call.maps[0].shape[0], levels_of(call),
               geometry::level_borders<T>(call.assignment), call.rois),
-        threads_(std::max(call.context.num_threads, 1)),
         channels_(call.pooled.shape[1]),
-        bins_(call.pooled.shape[2] * call.pooled.shape[3]) {}
+        bins_(call.pooled.shape[2] * call.pooled.shape[3]),
+        task_size_{channels_, std::max(call.context.num_threads, 1)} {}
 
   void pool_pixels() const {
     plan_.over_groups([&](const MapIndex& map, const TapTables<T>& tables) {
-      Kernels<T>::pixels.get()(pixels_of(map), tables.data(), tables.size());
+      const PooledShape& shape = plan_.shape(map.level);
+      const Pixels<const S, S> pixels{features_of(map), pooled<S>(), channels_, shape.width, 0, shape.height};
+      kPixelsKernels.get()->of<S>().forward(pixels, tables.data(), tables.size());
     });
   }
 
-  void pool_planes() const { over_planes(Kernels<T>::planes.get()); }
+  void pool_planes() const {
+    over_planes([&](const Part& part, const auto& for_each_group) {
+      const Planes<const S, S> planes = planes_of<const S, S>(part, features_of(part.map) + part.begin * part.unit);
+      for_each_group([&](const TapTables<T>& tables, T* scratch) {
+        kPlanesKernels.get()->of<S>().forward(planes, tables.data(), tables.size(), scratch);
+      });
+    });
+  }
 
   void backward_planes() const {
-    clear_maps();
-    over_planes(Kernels<T>::planes_backward.get());
+    over_planes([&](const Part& part, const auto& for_each_group) {
+      GradientSums<S> sums(features_of(part.map) + part.begin * part.unit, part.size());
+      const Planes<T, const S> planes = planes_of<T, const S>(part, sums.data());
+      for_each_group([&](const TapTables<T>& tables, T* scratch) {
+        kPlanesKernels.get()->of<S>().backward(planes, tables.data(), tables.size(), scratch);
+      });
+      sums.store();
+    });
   }
 
   void backward_pixels() const {
-    clear_maps();
-    plan_.over_maps([&](std::int64_t level) { return parts_of(plan_.shape(level).height, rows_per_task(level)); },
-                    [&](const MapIndex& map, std::int64_t part, const TapTables<T>* tables, std::int64_t count) {
-                      Pixels<T> pixels = pixels_of(map);
-                      const std::int64_t rows = rows_per_task(map.level);
-                      pixels.row_begin = part * rows;
-                      pixels.row_end = std::min(pixels.row_begin + rows, pixels.row_end);
-                      for (std::int64_t g = 0; g < count; ++g) {
-                        Kernels<T>::pixels_backward.get()(pixels, tables[g].data(), tables[g].size());
-                      }
-                    });
+    plan_.over_maps(
+        [&](std::int64_t level) { return parts_of(plan_.shape(level).height, task_size_.rows(plan_.shape(level))); },
+        [&](const MapIndex& map, std::int64_t index, const auto& for_each_group) {
+          const PooledShape& shape = plan_.shape(map.level);
+          const Part part(map, index, task_size_.rows(shape), shape.height, shape.width * channels_);
+          GradientSums<S> sums(features_of(map) + part.begin * part.unit, part.size());
+          const Pixels<T, const S> pixels{sums.data(), pooled<const S>(), channels_, shape.width, part.begin, part.end};
+          for_each_group([&](const TapTables<T>& tables) {
+            kPixelsKernels.get()->of<S>().backward(pixels, tables.data(), tables.size());
+          });
+          sums.store();
+        });
   }
 
  private:
@@ -114,81 +126,78 @@ class RoiAlign {
     return levels;
   }
 
+  // What one task owns of a map: units [begin, end), planes or rows of this many elements.
+  struct Part {
+    Part(const MapIndex& of, std::int64_t index, std::int64_t units, std::int64_t all_units, std::int64_t unit_size)
+        : map(of), begin(index * units), end(std::min(begin + units, all_units)), unit(unit_size) {}
+
+    std::int64_t size() const { return (end - begin) * unit; }
+
+    MapIndex map;
+    std::int64_t begin, end, unit;
+  };
+
   static std::int64_t parts_of(std::int64_t whole, std::int64_t part) { return (whole + part - 1) / part; }
 
-  std::int64_t rows_per_task(std::int64_t level) const {
-    return std::max(kLeastRowsPerTask, plan_.shape(level).height / (kTasksPerThread * threads_));
-  }
-
-  void clear_maps() const {
-    for (const TensorView& map : call_.maps) fill_zero(call_.context, map.as<T>(), map.numel());
-  }
-
   // Where the features of one image begin.
-  T* features_of(const MapIndex& map) const {
+  S* features_of(const MapIndex& map) const {
     const PooledShape& shape = plan_.shape(map.level);
-    return call_.maps[map.level].as<T>() + map.image * channels_ * shape.height * shape.width;
+    return call_.maps[map.level].as<S>() + map.image * channels_ * shape.height * shape.width;
   }
 
-  Pixels<T> pixels_of(const MapIndex& map) const {
-    Pixels<T> pixels;
-    pixels.features = features_of(map);
-    pixels.pooled = call_.pooled.as<T>();
-    pixels.channels = channels_;
-    pixels.width = plan_.shape(map.level).width;
-    pixels.row_begin = 0;
-    pixels.row_end = plan_.shape(map.level).height;
-    return pixels;
+  template <class Pooled>
+  Pooled* pooled() const {
+    return call_.pooled.as<Pooled>();
   }
 
-  // At most `count` planes of a map, from `channel` on.
-  Planes<T> planes_of(const MapIndex& map, std::int64_t channel, std::int64_t count) const {
-    const PooledShape& shape = plan_.shape(map.level);
-    Planes<T> planes;
-    planes.features = features_of(map) + channel * shape.height * shape.width;
-    planes.pooled = call_.pooled.as<T>() + channel * bins_;
-    planes.channels = std::min(count, channels_ - channel);
-    planes.height = shape.height;
-    planes.width = shape.width;
-    planes.roi_stride = channels_ * bins_;
-    return planes;
+  template <class Feature, class Pooled>
+  Planes<Feature, Pooled> planes_of(const Part& part, Feature* features) const {
+    const PooledShape& shape = plan_.shape(part.map.level);
+    return {features,         pooled<Pooled>() + part.begin * bins_, part.end - part.begin, shape.height, shape.width,
+            channels_ * bins_};
   }
 
-  template <class Kernel>
-  void over_planes(Kernel kernel) const {
-    plan_.over_maps([&](std::int64_t) { return parts_of(channels_, kPlanesPerTask); },
-                    [&](const MapIndex& map, std::int64_t part, const TapTables<T>* tables, std::int64_t count) {
-                      const Planes<T> planes = planes_of(map, part * kPlanesPerTask, kPlanesPerTask);
+  // Calls body(part, for_each_group) for parts of every map that consist of whole planes.
+  template <class Body>
+  void over_planes(const Body& body) const {
+    plan_.over_maps([&](std::int64_t level) { return parts_of(channels_, task_size_.planes(plan_.shape(level))); },
+                    [&](const MapIndex& map, std::int64_t index, const auto& for_each_group) {
+                      const PooledShape& shape = plan_.shape(map.level);
+                      const Part part(map, index, task_size_.planes(shape), channels_, shape.height * shape.width);
                       std::vector<T> scratch;
-                      for (std::int64_t g = 0; g < count; ++g) {
-                        scratch.resize(std::max(scratch.size(), scratch_of(map, tables[g])));
-                        kernel(planes, tables[g].data(), tables[g].size(), scratch.data());
-                      }
+                      body(part, [&](const auto& work) {
+                        for_each_group([&](const TapTables<T>& tables) {
+                          scratch.resize(std::max(scratch.size(), scratch_of(map, tables)));
+                          work(tables, scratch.data());
+                        });
+                      });
                     });
   }
 
   std::size_t scratch_of(const MapIndex& map, const TapTables<T>& tables) const {
-    std::int64_t most = plan_.shape(map.level).width;
-    for (const RoiTaps<T>& roi : tables) most = std::max<std::int64_t>(most, roi.x.begin[roi.x.bins]);
-    return static_cast<std::size_t>(most + kPlaneScratchPadding);
+    std::int64_t most_taps = 0;
+    for (const RoiTaps<T>& roi : tables) most_taps = std::max<std::int64_t>(most_taps, roi.x.begin[roi.x.bins]);
+    return static_cast<std::size_t>(plane_scratch(plan_.shape(map.level).width, most_taps));
   }
 
   const Call& call_;
   PoolingPlan<T, geometry::Sampling<T>> plan_;
-  std::int64_t threads_;
   std::int64_t channels_;
   std::int64_t bins_;
+  TaskSize task_size_;
 };
 
 void forward(const Call& call) {
-  dispatch_floating(call.op, "input", call.maps[0].dtype, [&](auto tag) {
+  check_sampling_ratio(call.op, call.sampling_ratio);
+  dispatch_storage(call.op, "input", call.maps[0].dtype, [&](auto tag) {
     const RoiAlign<typename decltype(tag)::type> align(call);
     return call.contiguous() ? align.pool_planes() : align.pool_pixels();
   });
 }
 
 void backward(const Call& call) {
-  dispatch_floating(call.op, "grad_input", call.maps[0].dtype, [&](auto tag) {
+  check_sampling_ratio(call.op, call.sampling_ratio);
+  dispatch_storage(call.op, "grad_input", call.maps[0].dtype, [&](auto tag) {
     const RoiAlign<typename decltype(tag)::type> align(call);
     return call.contiguous() ? align.backward_planes() : align.backward_pixels();
   });

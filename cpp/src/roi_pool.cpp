@@ -97,11 +97,11 @@ void roi_pool_backward(const Context& context, const TensorView& grad_output, co
     const Plan<T> plan(op, context, grad_input, rois, grad_output, {T(1), kEndInclusive});
     fill_zero(context, grad_input.as<T>(), grad_input.numel());
     plan.over_maps([&](std::int64_t) { return grad_input.shape[1]; },
-                   [&](const MapIndex& map, std::int64_t c, const TapTables<T>* tables, std::int64_t count) {
-                     for (std::int64_t g = 0; g < count; ++g) {
-                       for (const RoiTaps<T>& roi : tables[g])
+                   [&](const MapIndex& map, std::int64_t c, const auto& for_each_group) {
+                     for_each_group([&](const TapTables<T>& tables) {
+                       for (const RoiTaps<T>& roi : tables)
                          spread<T>(grad_output, map.image, c, roi.roi, argmax, grad_input);
-                     }
+                     });
                    });
   });
 }

@@ -1,6 +1,7 @@
 #include "tap_tables.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace fastmrcnn {
 
@@ -15,6 +16,7 @@ TapTables<T>::TapTables(const geometry::Roi<T>* rois, const std::int64_t* order,
   for (RoiTaps<T>& roi : rois_) {
     resolve(roi.y, begin, tap);
     resolve(roi.x, begin, tap);
+    if (roi.rows.bins > 0) resolve(roi.rows, begin, tap);
   }
 }
 
@@ -24,9 +26,10 @@ void TapTables<T>::append_roi(std::int64_t row, const geometry::Roi<T>& roi, con
   auto y = geometry::axis_bins(roi.y1, roi.y2, shape.bins_y, sampling);
   auto x = geometry::axis_bins(roi.x1, roi.x2, shape.bins_x, sampling);
   if (y.samples == 0 || x.samples == 0) y = x = {};
+  const std::size_t begin = begin_.size(), tap = index_.size();
   const auto y_taps = append_axis(shape.bins_y, [&](std::int64_t bin) { append_samples(y, bin, shape.height); });
   const auto x_taps = append_axis(shape.bins_x, [&](std::int64_t bin) { append_samples(x, bin, shape.width); });
-  rois_.push_back({row, y_taps, x_taps});
+  rois_.push_back({row, y_taps, x_taps, append_transpose(y_taps, begin, tap)});
 }
 
 template <class T>
@@ -38,7 +41,7 @@ void TapTables<T>::append_roi(std::int64_t row, const geometry::Roi<T>& roi, con
       shape.bins_y, [&](std::int64_t bin) { append_range(geometry::pixels_of_bin(y, bin, shape.height, rule)); });
   const auto x_taps = append_axis(
       shape.bins_x, [&](std::int64_t bin) { append_range(geometry::pixels_of_bin(x, bin, shape.width, rule)); });
-  rois_.push_back({row, y_taps, x_taps});
+  rois_.push_back({row, y_taps, x_taps, {}});
 }
 
 // The pointers of the result stay null until the vectors have stopped growing.
@@ -58,6 +61,30 @@ AxisTaps<T> TapTables<T>::append_axis(std::int64_t bins, const AppendBin& append
     taps.last = *last;
   }
   return taps;
+}
+
+// Of an axis whose table begins at begin_[begin] and index_[tap]. Each pixel's bins ascend.
+template <class T>
+AxisTaps<T> TapTables<T>::append_transpose(const AxisTaps<T>& axis, std::size_t begin, std::size_t tap) {
+  const std::int32_t pixels = axis.last - axis.first + 1;
+  if (pixels == 0) return {};
+  const std::size_t taps = begin_[begin + axis.bins], pixel_begin = begin_.size(), entry = index_.size();
+  begin_.resize(pixel_begin + pixels + 1, 0);
+  index_.resize(entry + taps);
+  weight_.resize(entry + taps);
+  std::int32_t* const next = begin_.data() + pixel_begin;  // where the next entry of each pixel goes
+  for (std::size_t t = 0; t < taps; ++t) ++next[index_[tap + t] - axis.first + 1];
+  std::partial_sum(next, next + pixels + 1, next);
+  for (std::int32_t bin = 0, t = 0; bin < axis.bins; ++bin) {
+    for (; t < begin_[begin + bin + 1]; ++t) {
+      const std::size_t place = entry + next[index_[tap + t] - axis.first]++;
+      index_[place] = bin;
+      weight_[place] = weight_[tap + t];
+    }
+  }
+  std::copy_backward(next, next + pixels, next + pixels + 1);
+  next[0] = 0;
+  return {nullptr, nullptr, nullptr, pixels, 0, axis.bins - 1};
 }
 
 template <class T>

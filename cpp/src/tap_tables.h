@@ -49,6 +49,7 @@ class TapTables {
                   const geometry::Quantised<T>& rule);
   template <class AppendBin>
   AxisTaps<T> append_axis(std::int64_t bins, const AppendBin& append_bin);
+  AxisTaps<T> append_transpose(const AxisTaps<T>& axis, std::size_t begin, std::size_t tap);
   void append_samples(const geometry::AxisBins<T>& axis, std::int64_t bin, std::int64_t size);
   void append_range(const geometry::PixelRange& range);
   void append_tap(std::size_t bin_begin, std::int32_t index, T weight);

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from fastmrcnn.ops import ps_roi_align, roi_align, roi_pool
 from tests.ops.box_cases import random_boxes
 
 LAYOUTS = ["contiguous", "channels_last", "strided", "strided_channels_last"]
@@ -34,3 +37,24 @@ def random_rois(count: int, images: int, size: float, dtype: torch.dtype = torch
 
 def is_channels_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def pooled_everywhere() -> Iterator[Tensor]:
+    """Pooled values and gradients over dtypes, layouts, and all spans of columns and numbers of bins."""
+    for dtype in TOLERANCE:
+        coordinates = torch.float64 if dtype == torch.float64 else torch.float32
+        rois = random_rois(30, 2, 70.0, coordinates)
+        rois[:4, 3] = rois[:4, 1] + torch.tensor([0.5, 2.0, 0.0, -9.0])  # a column or none, and reversed
+        for layout in ("contiguous", "channels_last"):
+            features = random_features(2, 36, 20, 70, dtype=dtype, layout=layout)
+            features[0, 0, 0, :3] = torch.tensor([0.0, 2**-24, -(2**-20)])  # zero and subnormal halves
+            features.requires_grad_()
+            for pooled in (
+                roi_align(features, rois, 7, 1.0, 2),
+                roi_align(features, rois, (3, 14), 1.0, 0, True),
+                roi_align(features, rois[:9], (40, 17), 0.5, 1, True),
+                roi_pool(features, rois, (5, 4)),
+                ps_roi_align(features, rois, (2, 3), 1.0, 2),
+            ):
+                yield pooled.detach()
+                yield torch.autograd.grad(pooled, features, pooled.detach())[0]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastmrcnn.ops import RoIAlign, roi_align
+from fastmrcnn.ops import RoIAlign, ps_roi_align, roi_align
 from tests.ops import roi_references as reference
 from tests.ops.box_cases import DEGENERATE, INF, NAN
 from tests.ops.roi_cases import LAYOUTS, TOLERANCE, is_channels_last, random_features, random_rois
@@ -196,6 +196,93 @@ def test_mixed_dtypes_follow_the_input() -> None:
     assert half.grad.dtype == torch.float16
 
 
+HALF = [torch.float16, torch.bfloat16]
+
+
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from(HALF),
+    st.sampled_from(["contiguous", "channels_last"]),
+    st.sampled_from(SAMPLING),
+    st.sampled_from([1, 5, 37]),
+    st.sampled_from([1, 7, 14, 19]),
+    st.sampled_from([5, 20, 70]),
+)
+def test_half_types_equal_float32_rounded_once(
+    seed: int, dtype: torch.dtype, layout: str, sampling: tuple[int, bool], channels: int, bins: int, width: int
+) -> None:
+    """Bit for bit, forward and backward: half types are exact in float32."""
+    torch.manual_seed(seed)
+    half = random_features(2, channels, 9, width, dtype=dtype, layout=layout).requires_grad_()
+    single = half.detach().float().requires_grad_()
+    rois = random_rois(6, 2, 1.5 * width)
+    pooled, expected = (roi_align(features, rois, (3, bins), 0.75, *sampling) for features in (half, single))
+    assert torch.equal(pooled, expected.to(dtype))
+    weights = torch.randn_like(pooled)
+    gradient, expected = (
+        torch.autograd.grad(output, features, weights.to(output.dtype))[0]
+        for output, features in ((pooled, half), (expected, single))
+    )
+    assert gradient.dtype == dtype
+    assert torch.equal(gradient, expected.to(dtype))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_types_keep_every_value(dtype: torch.dtype, layout: str) -> None:
+    """All 65,536 patterns pass through a pool of one pixel: subnormal, infinite and NaN, in packs and one by one."""
+    values = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    expected = values.reshape(256, 256, 1, 1)  # a RoI for each row of the map
+    features = expected.permute(2, 1, 0, 3)
+    features = features.contiguous(
+        memory_format=torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    )
+    rois = torch.tensor([[0.0, 0, row, 1, row + 1] for row in range(256)])
+    pooled = roi_align(features, rois, 1, 1.0, 1, True)
+    assert torch.equal(pooled.isnan(), expected.isnan())
+    assert torch.equal(pooled.nan_to_num(), expected.nan_to_num())
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_types_round_to_the_nearest_even(dtype: torch.dtype, layout: str) -> None:
+    """Means of two neighbouring numbers are ties; those beyond the largest are infinite."""
+    values = torch.arange(2**15, dtype=torch.int16).view(dtype)
+    values = values[values.isfinite()]
+    pairs = torch.stack([values[:-1], values[1:]], dim=1)[None, :, None]  # [1, numbers, 1, 2]
+    features = pairs.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else pairs
+    pooled = roi_align(features, torch.tensor([[0.0, 0, 0, 2, 1]]), 1, 1.0, 1, True)
+    assert torch.equal(pooled.flatten(), pairs.double().mean(3).float().to(dtype).flatten())
+    largest = torch.full((1, 20, 1, 1), torch.finfo(dtype).max, dtype=dtype)
+    gradient = torch.autograd.functional.vjp(
+        lambda x: roi_align(x, torch.zeros(2, 5), 1, 1.0, 1), torch.zeros_like(largest), largest.expand(2, -1, -1, -1)
+    )[1]
+    assert gradient.isposinf().all()
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_features_take_rois_of_any_type(dtype: torch.dtype, layout: str) -> None:
+    """RoIs are never rounded to half, where a corner at 1001.25 would become 1001 or 1000."""
+    features = random_features(1, 3, 9, 9, dtype=dtype, layout=layout)
+    rois = torch.tensor([[0.0, 1001.25, 1000.75, 1006.5, 1005.25]])
+    expected = roi_align(features.float(), rois, 2, 1 / 200, 2, True).to(dtype)
+    assert torch.equal(roi_align(features, rois, 2, 1 / 200, 2, True), expected)
+    assert torch.equal(roi_align(features, rois.double(), 2, 1 / 200, 2, True), expected)
+
+
+def test_more_rois_than_tables_are_kept_for() -> None:
+    """A map of this height leaves memory for the tables of few RoIs, so that each task builds its own."""
+    torch.manual_seed(0)
+    features = random_features(1, 2, 30_000, 2).requires_grad_()
+    rois = random_rois(300, 1, 3.0)
+    pooled = roi_align(features, rois, 2)
+    few = [roi_align(features, part, 2) for part in rois.split(50)]
+    assert torch.equal(pooled, torch.cat(few))
+    gradient = torch.autograd.grad(pooled.sum(), features)[0]
+    torch.testing.assert_close(gradient, sum(torch.autograd.grad(part.sum(), features)[0] for part in few))
+
+
 @given(st.integers(0, 2**31), st.sampled_from(SAMPLING), st.sampled_from(LAYOUTS), st.floats(-3, 3))
 def test_is_linear(seed: int, sampling: tuple[int, bool], layout: str, factor: float) -> None:
     torch.manual_seed(seed)
@@ -250,6 +337,15 @@ def test_equals_torchvision(ratio: int, aligned: bool, layout: str, dtype: torch
         weights = torch.randn_like(ours)
         gradients = (torch.autograd.grad(pooled, features, weights)[0] for pooled in (ours, theirs))
         assert_close(*gradients, dtype)
+
+
+def test_a_sampling_ratio_has_a_limit() -> None:
+    """Its samples are visited one by one; adaptive sampling stays with the map instead."""
+    features, rois = random_features(1, 2, 9, 9), random_rois(2, 1, 9.0)
+    assert roi_align(features, rois, 1, 1.0, 4096).isfinite().all()
+    for pool in (roi_align, ps_roi_align):
+        with pytest.raises(ValueError, match=rf"^{pool.__name__}: sampling_ratio must be at most 4096; got 1000000$"):
+            pool(features, rois, 1, 1.0, 1_000_000)
 
 
 def test_module() -> None:

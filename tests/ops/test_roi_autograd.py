@@ -95,12 +95,12 @@ def test_fake_tensors(pool: Pool) -> None:
 # opcheck itself reads .grad of tensors that are not leaves.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @every_layout
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_opcheck(layout: str, dtype: torch.dtype) -> None:
     """Schema, fake kernel, autograd registration and ahead-of-time dispatch with dynamic shapes."""
     operators = torch.ops.fastmrcnn
     features = random_features(2, 8, 9, 9, dtype=dtype, layout=layout).requires_grad_()
-    rois, shape, channels_last = random_rois(3, 2, 9.0, dtype), (2, 8, 9, 9), layout == "channels_last"
+    rois, shape, channels_last = random_rois(3, 2, 9.0), (2, 8, 9, 9), layout == "channels_last"
     grad, ps_grad = (torch.randn(3, c, 2, 2, dtype=dtype, requires_grad=True) for c in (8, 2))
     argmax = operators.roi_pool(features.detach(), rois, 1.0, 2, 2)[1]
     for operator, arguments in (
@@ -136,12 +136,12 @@ def test_the_dispatcher_path_equals_the_eager_one(pool: Pool) -> None:
 
 @every_pool
 @every_layout
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_results_do_not_depend_on_threads(
     pool: Pool, layout: str, dtype: torch.dtype, threads: Callable[[int], None]
 ) -> None:
     features = random_features(3, 4 * 35, 20, 25, dtype=dtype, layout=layout).requires_grad_()
-    rois = random_rois(100, 3, 50.0, dtype)
+    rois = random_rois(100, 3, 50.0)
     results = []
     for count in (1, 2, 3, 1):
         threads(count)

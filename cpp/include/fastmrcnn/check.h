@@ -24,6 +24,11 @@ inline const char* name_of(DType dtype) {
   return "unknown";
 }
 
+// The type that values stored in `dtype` are computed in, as Accumulator<S> of half.h has it.
+inline DType accumulator_of(DType dtype) {
+  return dtype == DType::f16 || dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
 inline std::string shape_of(const TensorView& tensor) {
   std::ostringstream text;
   text << '[';

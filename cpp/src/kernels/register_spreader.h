@@ -1,86 +1,120 @@
-// The adjoint of register_picker.h: the gradients of up to 16 bins stay in one AVX-512 register, out of which lane
-// permutations give each of up to 64 columns the bins that read it. Gives the bits that the plain loops give.
+// The adjoint of register_picker.h: the gradients of a row of up to 16 bins stay in registers, out of which lane
+// permutations give each of up to four packs of columns the bins that read it. Gives the bits that the plain loops
+// give.
 #pragma once
 
 #include "kernels/columns.h"
-#include "kernels/pack.h"
+#include "kernels/lanes.h"
 #include "kernels/roi_align_kernel.h"
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
 
-// Of one RoI. Where it does not serve (other types and instruction sets, many bins, wide RoIs), `usable` is false.
-template <class T>
+// Of one RoI. Where it does not serve (float64, other instruction sets, many bins, wide RoIs), `usable` is false.
+template <class S, class T = Accumulator<S>>
 class RegisterSpreader {
  public:
-  RegisterSpreader(const AxisTaps<T>&, const Columns&) {}
+  RegisterSpreader(const RoiTaps<T>&, const Columns&) {}
   bool usable() const { return false; }
-  void scatter(const T*, int64_t, const AxisTaps<T>&, T*) const {}
+  void scatter(const Planes<T, const S>&, const RoiTaps<T>&) const {}
 };
 
-#if defined(__AVX512F__)
+#if defined(FM_HAS_LANES)
 
-template <>
-class RegisterSpreader<float> {
+template <class S>
+class RegisterSpreader<S, float> {
  public:
-  FM_KERNEL_INLINE RegisterSpreader(const AxisTaps<float>& x, const Columns& columns)
-      : origin_(columns.origin), packs_(columns.width / kLanes<float>), bins_(x.bins) {
-    usable_ = !columns.sparse && packs_ >= 1 && packs_ <= kMostRows && columns.width % kLanes<float> == 0 &&
-              x.bins <= kLanes<float> && fill_slots(x);
+  FM_KERNEL_INLINE RegisterSpreader(const RoiTaps<float>& roi, const Columns& columns)
+      : origin_(columns.origin), packs_(columns.width / kPackLanes), bins_(roi.x.bins) {
+    usable_ = !columns.sparse && packs_ >= 1 && packs_ <= kMostColumnPacks && columns.width % kPackLanes == 0 &&
+              bins_ <= kMostBinPacks * kPackLanes && roi.y.bins <= kMostBinRows && fill_slots(roi.x);
   }
 
   bool usable() const { return usable_; }
 
-  // Adds all bins of one plane.
-  FM_KERNEL_INLINE void scatter(const float* pooled, int64_t map_width, const AxisTaps<float>& y, float* plane) const {
-    const __mmask16 is_bin = static_cast<__mmask16>((1u << bins_) - 1);
-    for (int32_t i = 0; i < y.bins; ++i, pooled += bins_) {
-      if (y.begin[i] == y.begin[i + 1]) continue;
-      const __m512 gradient = _mm512_maskz_loadu_ps(is_bin, pooled);
-      for (int64_t n = 0; n < packs_; ++n) {
-        __m512 row = _mm512_setzero_ps();
-        for (int32_t t = 0; t < slots_; ++t) {
-          const __m512 bins = _mm512_maskz_permutexvar_ps(has_bin_[t][n], _mm512_load_si512(bin_[t][n]), gradient);
-          const __m512 term = _mm512_mul_ps(bins, _mm512_load_ps(weight_[t][n]));
-          row = _mm512_mask_add_ps(row, has_bin_[t][n], row, term);
-        }
-        for (int32_t a = y.begin[i]; a < y.begin[i + 1]; ++a) {
-          float* target = plane + y.index[a] * map_width + origin_ + n * kLanes<float>;
-          store(target, load(target) + row * y.weight[a]);
-        }
+  // Adds all bins of all planes.
+  FM_KERNEL_INLINE void scatter(const Planes<float, const S>& planes, const RoiTaps<float>& roi) const {
+    if (packs_ == 1) return scatter_packs<1>(planes, roi);
+    if (packs_ == 2) return scatter_packs<2>(planes, roi);
+    if (packs_ == 3) return scatter_packs<3>(planes, roi);
+    scatter_packs<4>(planes, roi);
+  }
+
+ private:
+  static constexpr int32_t kSlots = 8;  // bins that read a column: more, the smaller they are
+
+  // Slot t holds the t-th bin of every column. False when a column has more bins than there are slots.
+  FM_KERNEL_INLINE bool fill_slots(const AxisTaps<float>& x) {
+    int32_t used[kMostColumnPacks * kPackLanes] = {};
+    uint32_t has_bin[kMostColumnPacks][kSlots] = {};
+    for (int64_t n = 0; n < packs_; ++n) {
+      memset(bin_[n], 0, sizeof bin_[n]);
+      memset(weight_[n], 0, sizeof weight_[n]);
+    }
+    for (int32_t j = 0; j < x.bins; ++j) {
+      for (int32_t tap = x.begin[j]; tap < x.begin[j + 1]; ++tap) {
+        const int64_t column = x.index[tap] - origin_, n = column / kPackLanes, lane = column % kPackLanes;
+        const int32_t t = used[column]++;
+        if (t >= kSlots) return false;
+        if (t >= slots_) slots_ = t + 1;
+        bin_[n][t][lane] = static_cast<uint32_t>(j);
+        weight_[n][t][lane] = x.weight[tap];
+        has_bin[n][t] |= 1u << lane;
+      }
+    }
+    for (int64_t n = 0; n < packs_; ++n) {
+      for (int32_t t = 0; t < slots_; ++t) has_bin_[n][t] = mask_of(has_bin[n][t]);
+    }
+    return true;
+  }
+
+  template <int N>
+  FM_KERNEL_INLINE void scatter_packs(const Planes<float, const S>& planes, const RoiTaps<float>& roi) const {
+    const int64_t bins = int64_t{roi.y.bins} * bins_;
+    const S* pooled = planes.pooled + roi.roi * planes.roi_stride;
+    float* top = planes.features + roi.y.first * planes.width + origin_;
+    for (int64_t c = 0; c < planes.channels; ++c, pooled += bins, top += planes.height * planes.width) {
+      PackF32 spread[kMostBinRows][N];
+      for (int32_t i = 0; i < roi.y.bins; ++i) spread_columns<N>(pooled + i * bins_, spread[i]);
+      for (int32_t r = 0; r < roi.rows.bins; ++r) {
+        if (roi.rows.begin[r] < roi.rows.begin[r + 1]) add_row<N>(roi.rows, r, spread, top + r * planes.width);
       }
     }
   }
 
- private:
-  static constexpr int32_t kSlots =
-      4;  // bins that read a column; neighbouring bins share one, or two when they are small
-  static constexpr int64_t kMostRows = 4;
-
-  // Slot t holds the t-th bin of every column. False when a column has more bins than there are slots.
-  FM_KERNEL_INLINE bool fill_slots(const AxisTaps<float>& x) {
-    int32_t used[kMostRows * 16] = {};
-    for (int32_t t = 0; t < kSlots; ++t) {
-      for (int64_t n = 0; n < packs_; ++n) has_bin_[t][n] = 0;
-    }
-    memset(bin_, 0, sizeof bin_);
-    memset(weight_, 0, sizeof weight_);
-    for (int32_t j = 0; j < x.bins; ++j) {
-      for (int32_t tap = x.begin[j]; tap < x.begin[j + 1]; ++tap) {
-        const int64_t column = x.index[tap] - origin_, n = column / 16, lane = column % 16;
-        const int32_t t = used[column]++;
-        if (t >= kSlots) return false;
-        if (t >= slots_) slots_ = t + 1;
-        bin_[t][n][lane] = j;
-        weight_[t][n][lane] = x.weight[tap];
-        has_bin_[t][n] |= static_cast<__mmask16>(1u << lane);
+  // The gradients of a row of bins as gradients of the columns.
+  template <int N>
+  FM_KERNEL_INLINE void spread_columns(const S* pooled, PackF32 (&spread)[N]) const {
+    PackF32 gradients[kMostBinPacks];
+    FM_UNROLL
+    for (int g = 0; g < kMostBinPacks; ++g) {
+      gradients[g] = PackF32{};
+      if (bins_ > g * kPackLanes) {
+        gradients[g] = load_first(pooled + g * kPackLanes, least(kPackLanes, bins_ - g * kPackLanes));
       }
     }
-    return true;
+    FM_UNROLL
+    for (int n = 0; n < N; ++n) {
+      PackF32 sum = {};
+      for (int32_t t = 0; t < slots_; ++t) {
+        const PackF32 picked = pick<kMostBinPacks>(gradients, load_bits<PackU32>(bin_[n][t]));
+        sum = add_where(has_bin_[n][t], sum, picked * load(weight_[n][t]));
+      }
+      spread[n] = sum;
+    }
+  }
+
+  // Adds to a row of the plane what the rows of bins that read it give.
+  template <int N>
+  static FM_KERNEL_INLINE void add_row(const AxisTaps<float>& rows, int32_t r, const PackF32 (&spread)[kMostBinRows][N],
+                                       float* target) {
+    PackF32 sum[N] = {};
+    for (int32_t a = rows.begin[r]; a < rows.begin[r + 1]; ++a) {
+      FM_UNROLL
+      for (int n = 0; n < N; ++n) sum[n] += spread[rows.index[a]][n] * rows.weight[a];
+    }
+    FM_UNROLL
+    for (int n = 0; n < N; ++n) store(target + n * kPackLanes, load(target + n * kPackLanes) + sum[n]);
   }
 
   int64_t origin_;
@@ -88,9 +122,9 @@ class RegisterSpreader<float> {
   int32_t bins_;
   bool usable_;
   int32_t slots_ = 0;
-  __mmask16 has_bin_[kSlots][kMostRows];
-  alignas(64) int32_t bin_[kSlots][kMostRows][16];
-  alignas(64) float weight_[kSlots][kMostRows][16];
+  LaneMask has_bin_[kMostColumnPacks][kSlots];
+  alignas(64) uint32_t bin_[kMostColumnPacks][kSlots][kPackLanes];
+  alignas(64) float weight_[kMostColumnPacks][kSlots][kPackLanes];
 };
 
 #endif

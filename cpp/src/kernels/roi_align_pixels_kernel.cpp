@@ -14,20 +14,20 @@ struct Bin {
   int32_t y_begin, y_end, x_begin, x_end;
 };
 
-// Bin (i, j) without its taps outside the map's rows. The taps of a bin ascend.
+// Bin (i, j) without its taps outside the rows [row_begin, row_end). The taps of a bin ascend.
 template <class T>
-FM_KERNEL_INLINE Bin<T> bin_at(const Pixels<T>& map, const RoiTaps<T>& roi, int32_t i, int32_t j) {
+FM_KERNEL_INLINE Bin<T> bin_at(const RoiTaps<T>& roi, int32_t i, int32_t j, int64_t row_begin, int64_t row_end) {
   int32_t begin = roi.y.begin[i], end = roi.y.begin[i + 1];
-  while (begin < end && roi.y.index[begin] < map.row_begin) ++begin;
-  while (begin < end && roi.y.index[end - 1] >= map.row_end) --end;
+  while (begin < end && roi.y.index[begin] < row_begin) ++begin;
+  while (begin < end && roi.y.index[end - 1] >= row_end) --end;
   return {roi.y, roi.x, begin, end, roi.x.begin[j], roi.x.begin[j + 1]};
 }
 
 // Calls body(pixel, weight) for every tap of the bin.
-template <class T, class Body>
-FM_KERNEL_INLINE void for_each_tap(const Pixels<T>& map, const Bin<T>& bin, const Body& body) {
+template <class Feature, class Pooled, class T, class Body>
+FM_KERNEL_INLINE void for_each_tap(const Pixels<Feature, Pooled>& map, const Bin<T>& bin, const Body& body) {
   for (int32_t a = bin.y_begin; a < bin.y_end; ++a) {
-    T* row = map.features + bin.y.index[a] * map.width * map.channels;
+    Feature* row = map.features + (bin.y.index[a] - map.row_begin) * map.width * map.channels;
     for (int32_t b = bin.x_begin; b < bin.x_end; ++b) {
       body(row + bin.x.index[b] * map.channels, bin.y.weight[a] * bin.x.weight[b]);
     }
@@ -47,81 +47,87 @@ FM_KERNEL_INLINE int64_t for_each_block(int64_t channels, const Body& body) {
   return c;
 }
 
-template <class T, int N>
-FM_KERNEL_INLINE void gather_packs(Packs<N>, const Pixels<T>& map, const Bin<T>& bin, int64_t c, T* pooled) {
-  Pack<T> sum[N] = {};
-  for_each_tap(map, bin, [&](const T* pixel, T weight) {
+template <class S, int N>
+FM_KERNEL_INLINE void gather_packs(Packs<N>, const Pixels<const S, S>& map, const Bin<Accumulator<S>>& bin, int64_t c,
+                                   S* pooled) {
+  Pack<S> sum[N] = {};
+  for_each_tap(map, bin, [&](const S* pixel, Accumulator<S> weight) {
     FM_UNROLL
-    for (int n = 0; n < N; ++n) sum[n] += load(pixel + c + n * kLanes<T>) * weight;
+    for (int n = 0; n < N; ++n) sum[n] += load(pixel + c + n * kLanes<S>) * weight;
   });
   FM_UNROLL
-  for (int n = 0; n < N; ++n) store(pooled + c + n * kLanes<T>, sum[n]);
+  for (int n = 0; n < N; ++n) store(pooled + c + n * kLanes<S>, sum[n]);
 }
 
-template <class T, int N>
-FM_KERNEL_INLINE void scatter_packs(Packs<N>, const Pixels<T>& map, const Bin<T>& bin, int64_t c, T* pooled) {
-  Pack<T> gradient[N];
+template <class S, int N>
+FM_KERNEL_INLINE void scatter_packs(Packs<N>, const Pixels<Accumulator<S>, const S>& map,
+                                    const Bin<Accumulator<S>>& bin, int64_t c, const S* pooled) {
+  Pack<S> gradient[N];
   FM_UNROLL
-  for (int n = 0; n < N; ++n) gradient[n] = load(pooled + c + n * kLanes<T>);
-  for_each_tap(map, bin, [&](T* pixel, T weight) {
+  for (int n = 0; n < N; ++n) gradient[n] = load(pooled + c + n * kLanes<S>);
+  for_each_tap(map, bin, [&](Accumulator<S>* pixel, Accumulator<S> weight) {
     FM_UNROLL
     for (int n = 0; n < N; ++n) {
-      T* target = pixel + c + n * kLanes<T>;
+      Accumulator<S>* target = pixel + c + n * kLanes<S>;
       store(target, load(target) + gradient[n] * weight);
     }
   });
 }
 
-template <class T>
-void gather_bin(const Pixels<T>& map, const Bin<T>& bin, T* pooled) {
+template <class S>
+FM_KERNEL_INLINE void gather_bin(const Pixels<const S, S>& map, const Bin<Accumulator<S>>& bin, S* pooled) {
   int64_t c =
-      for_each_block<T>(map.channels, [&](auto packs, int64_t block) { gather_packs(packs, map, bin, block, pooled); });
+      for_each_block<S>(map.channels, [&](auto packs, int64_t block) { gather_packs(packs, map, bin, block, pooled); });
   for (; c < map.channels; ++c) {
-    T sum = 0;
-    for_each_tap(map, bin, [&](const T* pixel, T weight) { sum += pixel[c] * weight; });
-    pooled[c] = sum;
+    Accumulator<S> sum = 0;
+    for_each_tap(map, bin, [&](const S* pixel, Accumulator<S> weight) { sum += value_of(pixel[c]) * weight; });
+    assign(pooled[c], sum);
   }
 }
 
-template <class T>
-void scatter_bin(const Pixels<T>& map, const Bin<T>& bin, T* pooled) {
+template <class S>
+FM_KERNEL_INLINE void scatter_bin(const Pixels<Accumulator<S>, const S>& map, const Bin<Accumulator<S>>& bin,
+                                  const S* pooled) {
   if (bin.y_begin == bin.y_end) return;
-  int64_t c = for_each_block<T>(map.channels,
+  int64_t c = for_each_block<S>(map.channels,
                                 [&](auto packs, int64_t block) { scatter_packs(packs, map, bin, block, pooled); });
   for (; c < map.channels; ++c) {
-    for_each_tap(map, bin, [&](T* pixel, T weight) { pixel[c] += pooled[c] * weight; });
+    const Accumulator<S> gradient = value_of(pooled[c]);
+    for_each_tap(map, bin, [&](Accumulator<S>* pixel, Accumulator<S> weight) { pixel[c] += gradient * weight; });
   }
 }
 
-template <class T, void (*kBinKernel)(const Pixels<T>&, const Bin<T>&, T*)>
-void for_each_bin(const Pixels<T>& map, const RoiTaps<T>* rois, int64_t count) {
+// Calls body(bin, its pooled values) for every bin of every RoI.
+template <class Feature, class Pooled, class T, class Body>
+FM_KERNEL_INLINE void for_each_bin(const Pixels<Feature, Pooled>& map, const RoiTaps<T>* rois, int64_t count,
+                                   const Body& body) {
   for (int64_t k = 0; k < count; ++k) {
     const RoiTaps<T>& roi = rois[k];
-    T* pooled = map.pooled + roi.roi * roi.y.bins * roi.x.bins * map.channels;
+    Pooled* pooled = map.pooled + roi.roi * roi.y.bins * roi.x.bins * map.channels;
     for (int32_t i = 0; i < roi.y.bins; ++i) {
       for (int32_t j = 0; j < roi.x.bins; ++j, pooled += map.channels) {
-        kBinKernel(map, bin_at(map, roi, i, j), pooled);
+        body(bin_at(roi, i, j, map.row_begin, map.row_end), pooled);
       }
     }
   }
 }
 
+template <class S>
+void gather(const Pixels<const S, S>& map, const RoiTaps<Accumulator<S>>* rois, int64_t count) {
+  for_each_bin(map, rois, count, [&](const auto& bin, S* pooled) { gather_bin<S>(map, bin, pooled); });
+}
+
+template <class S>
+void scatter(const Pixels<Accumulator<S>, const S>& map, const RoiTaps<Accumulator<S>>* rois, int64_t count) {
+  for_each_bin(map, rois, count, [&](const auto& bin, const S* pooled) { scatter_bin<S>(map, bin, pooled); });
+}
+
+template <class S>
+constexpr PixelsKernels<S> kKernels{gather<S>, scatter<S>};
+
 }  // namespace
 
-void roi_align_pixels_f32(const Pixels<float>& map, const RoiTaps<float>* rois, int64_t count) {
-  for_each_bin<float, gather_bin<float>>(map, rois, count);
-}
-
-void roi_align_pixels_f64(const Pixels<double>& map, const RoiTaps<double>* rois, int64_t count) {
-  for_each_bin<double, gather_bin<double>>(map, rois, count);
-}
-
-void roi_align_pixels_backward_f32(const Pixels<float>& map, const RoiTaps<float>* rois, int64_t count) {
-  for_each_bin<float, scatter_bin<float>>(map, rois, count);
-}
-
-void roi_align_pixels_backward_f64(const Pixels<double>& map, const RoiTaps<double>* rois, int64_t count) {
-  for_each_bin<double, scatter_bin<double>>(map, rois, count);
-}
+extern const PerStorage<PixelsKernels> roi_align_pixels{kKernels<float>, kKernels<double>, kKernels<Half>,
+                                                        kKernels<BFloat16>};
 
 }  // namespace fastmrcnn::FASTMRCNN_ISA

@@ -26,6 +26,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         name: of the operator and of its kernel.
         options: the schema of what follows the pooled size, e.g. `"int sampling_ratio, bool aligned"`.
         position_sensitive: whether each bin reads channels of its own, so that the pooled tensor has fewer of them.
+            These kernels read float32 and float64 alone, so half types pass through float32 copies.
 
     Returns:
         `pool(input, rois, spatial_scale, pooled_height, pooled_width, *options)`, differentiable in `input`.
@@ -40,6 +41,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         f"bool channels_last{tail}) -> Tensor"
     )
     forward_kernel, backward_kernel = getattr(native, name), getattr(native, f"{name}_backward")
+    half = not position_sensitive
     no_gradients = (None,) * (4 + (options.count(",") + 1 if options else 0))
 
     def pooled_shape(input: Tensor, rois: Tensor, height: int, width: int) -> tuple[int, ...]:
@@ -50,7 +52,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int, *options: int | bool
     ) -> Tensor:
         channels_last = is_channels_last(input)
-        features, rois = prepare(name, input, rois, channels_last)
+        features, rois = prepare(name, input, rois, channels_last, half=half)
         output = empty(features, pooled_shape(features, rois, height, width), channels_last)
         forward_kernel(context(features), features, rois, spatial_scale, *options, output)
         return output if output.dtype == input.dtype else output.to(input.dtype)
@@ -63,7 +65,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         channels_last: bool,
         *options: int | bool,
     ) -> Tensor:
-        grad, rois = prepare(f"{name}_backward", grad_output, rois, channels_last)
+        grad, rois = prepare(f"{name}_backward", grad_output, rois, channels_last, half=half)
         grad_input = empty(grad, input_shape, channels_last)
         backward_kernel(context(grad), grad, rois, spatial_scale, *options, grad_input)
         return grad_input if grad_input.dtype == grad_output.dtype else grad_input.to(grad_output.dtype)

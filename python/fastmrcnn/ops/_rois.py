@@ -11,6 +11,8 @@ __all__ = ["Boxes", "as_pair", "as_rois", "check_fake", "dense", "empty", "is_ch
 
 Boxes = Tensor | Sequence[Tensor]
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 def as_pair(op: str, output_size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of the pooled grid, given as one number or as two."""
@@ -47,29 +49,27 @@ def empty(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
 
 
 def prepare(
-    op: str, features: Tensor, rois: Tensor, channels_last: bool, *, name: str = "input"
+    op: str, features: Tensor, rois: Tensor, channels_last: bool, *, name: str = "input", half: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Both in the dtype that the kernel computes in, float64 for float64 features and float32 for others, and dense.
+    """Both as the kernel takes them: dense features, and RoIs in the dtype that it computes in, which is never half.
 
-    `name` is what errors call the features.
+    `name` is what errors call the features; `half` says whether the kernel reads float16 and bfloat16.
     """
     if not features.is_floating_point():
         raise ValueError(f"{op}: {name} must be floating point; got {str(features.dtype).removeprefix('torch.')}")
     if rois.dim() != 2:
         raise ValueError(f"{op}: rois must be [K, 5]; got {list(rois.shape)}")
-    return dense(features, channels_last), _bare(rois, _native_dtype(features)).contiguous()
+    computed = torch.float64 if features.dtype == torch.float64 else torch.float32
+    return dense(features, channels_last, half=half), _bare(rois, computed).contiguous()
 
 
-def dense(features: Tensor, channels_last: bool) -> Tensor:
-    """Floating-point features as a kernel takes them."""
-    features = _bare(features, _native_dtype(features))
+def dense(features: Tensor, channels_last: bool, *, half: bool = True) -> Tensor:
+    """Floating-point features in a dtype that the kernel reads: their own, or else float32."""
+    native = features.dtype in (torch.float32, torch.float64) or (half and features.dtype in _HALF)
+    features = _bare(features, features.dtype if native else torch.float32)
     if features.dim() != 4:
         return features  # for the kernel to refuse
     return features.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-
-
-def _native_dtype(features: Tensor) -> torch.dtype:
-    return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
 def _bare(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -32,17 +32,18 @@ def ps_roi_align(
             per image.
         output_size: bins of the pooled grid, (height, width) or one number for both.
         spatial_scale: feature-map pixels per image pixel.
-        sampling_ratio: samples per bin along each axis; zero or less takes ceil(size of the RoI / bins).
+        sampling_ratio: samples per bin along each axis, at most 4096; zero or less takes ceil(size of the RoI / bins).
 
     Returns:
         `[K, C / (height * width), height, width]` in the input's dtype and memory format. Samples more than one pixel
-        outside the map count as zero; RoIs without samples, or with a NaN or an infinity, pool to zeros.
+        outside the map count as zero; RoIs without samples, or with a NaN or an infinity, pool to zeros. float16 and
+        bfloat16 are computed in float32 copies.
 
     Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
     `boxes`.
 
     Raises:
-        ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        ValueError: a shape or sampling_ratio is not as stated, or a batch index is NaN or not in [0, N).
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

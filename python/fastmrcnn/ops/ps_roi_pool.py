@@ -30,7 +30,7 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
 
     Returns:
         `[K, C / (height * width), height, width]` in the input's dtype and memory format; zeros in bins without pixels
-        and for RoIs with a NaN or an infinity.
+        and for RoIs with a NaN or an infinity. float16 and bfloat16 are computed in float32 copies.
 
     Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
     `boxes`.

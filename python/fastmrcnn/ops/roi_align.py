@@ -27,22 +27,23 @@ def roi_align(
     Args:
         input: `[N, C, H, W]` floating-point features, contiguous or channels-last.
         boxes: regions in image pixels: `[K, 5]` rows of batch index, x1, y1, x2, y2, or one `[L, 4]` tensor of corners
-            per image. Their dtype may differ from the input's.
+            per image. Their dtype may differ from the input's; coordinates are never rounded to half precision.
         output_size: bins of the pooled grid, (height, width) or one number for both.
         spatial_scale: feature-map pixels per image pixel, 1/16 for stride 16.
-        sampling_ratio: samples per bin along each axis; zero or less takes ceil(size of the RoI / bins).
+        sampling_ratio: samples per bin along each axis, at most 4096; zero or less takes ceil(size of the RoI / bins).
         aligned: whether pixel centres lie at half-integer coordinates, which is right. False is the older
             convention: everything is shifted by half a pixel and a RoI is at least one feature-map pixel wide and high.
 
     Returns:
         `[K, C, height, width]` in the input's dtype and memory format. Samples more than one pixel outside the map
-        count as zero; a RoI with a NaN or an infinity pools to zeros. float16 and bfloat16 are computed in float32.
+        count as zero; a RoI with a NaN or an infinity pools to zeros. float16 and bfloat16 are read and written as
+        they are, summed in float32 and rounded once, forward and backward.
 
     Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
     `boxes`.
 
     Raises:
-        ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+        ValueError: a shape or sampling_ratio is not as stated, or a batch index is NaN or not in [0, N).
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

@@ -26,7 +26,7 @@ LIBRARY.define(
 
 def _roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
     channels_last = is_channels_last(input)
-    features, rois = prepare("roi_pool", input, rois, channels_last)
+    features, rois = prepare("roi_pool", input, rois, channels_last, half=False)
     output, argmax = _empty_outputs(features, rois, height, width, channels_last)
     native.roi_pool(context(features), features, rois, spatial_scale, output, argmax)
     return output.to(input.dtype), argmax
@@ -35,7 +35,7 @@ def _roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, wi
 def _roi_pool_backward(
     grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
 ) -> Tensor:
-    grad, rois = prepare("roi_pool_backward", grad_output, rois, channels_last)
+    grad, rois = prepare("roi_pool_backward", grad_output, rois, channels_last, half=False)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     grad_input = empty(grad, input_shape, channels_last)
     native.roi_pool_backward(context(grad), grad, rois, argmax.contiguous(memory_format=layout), grad_input)

@@ -9,10 +9,10 @@
 
 namespace fastmrcnn {
 
-// Tensors as in roi_pooling.h; features[i] [N, C, H_i, W_i], from fine to coarse, all in the dtype and order of the
-// first -> output [K, C, height, width], a row for each row of rois. features[i] is of level finest_level + i, and a
-// RoI is pooled from the level that assign_levels gives its box, in the dtype of rois. spatial_scales: of each level,
-// feature-map pixels per image pixel; sampling_ratio, aligned: as for roi_align.
+// Tensors as in roi_pooling.h, half types too; features[i] [N, C, H_i, W_i], from fine to coarse, all in the dtype and
+// order of the first -> output [K, C, height, width], a row for each row of rois. features[i] is of level finest_level
+// + i, and a RoI is pooled from the level that assign_levels gives its box, in the dtype of rois. spatial_scales: of
+// each level, feature-map pixels per image pixel; sampling_ratio, aligned: as for roi_align.
 inline geometry::LevelAssignment check_multiscale_roi_align(const char* op, const char* name,
                                                             const std::vector<TensorView>& maps, const TensorView& rois,
                                                             const std::vector<double>& spatial_scales,

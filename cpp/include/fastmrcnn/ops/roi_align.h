@@ -5,9 +5,9 @@
 
 namespace fastmrcnn {
 
-// Tensors as in roi_pooling.h; input [N, C, H, W] -> output [K, C, height, width].
+// Tensors as in roi_pooling.h, half types too; input [N, C, H, W] -> output [K, C, height, width].
 // spatial_scale: feature-map pixels per image pixel,
-// sampling_ratio: samples per bin and axis; <= 0: ceil(RoI size / number of bins),
+// sampling_ratio: samples per bin and axis, at most 4096; <= 0: ceil(RoI size / number of bins),
 // aligned: shift by half a pixel, and no minimum RoI size of one feature-map pixel.
 namespace cpu {
 void roi_align(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,

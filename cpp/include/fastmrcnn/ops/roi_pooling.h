@@ -1,11 +1,13 @@
 // What the contracts of the pooling operators share.
 //
-// features [N, C, H, W] float32 or float64, dense in NCHW or NHWC order: the input, or its gradient;
-// rois [K, 5] batch index, x1, y1, x2, y2 in image pixels, in the dtype of the features;
-// pooled [K, channels, height, width], dense in the order of the features: the output, or its gradient.
+// features [N, C, H, W] float32, float64, or, where the operator's header says so, float16 or bfloat16; dense in NCHW
+// or NHWC order: the input, or its gradient; rois [K, 5] batch index, x1, y1, x2, y2 in image pixels, in the dtype of
+// the features, or float32 for half features; pooled [K, channels, height, width], in the dtype of the features and
+// dense in their order: the output, or its gradient.
 //
 // A RoI with a NaN or an infinity pools to zeros and passes no gradient. A batch index outside [0, N) is an error.
-// Results are deterministic and independent of the number of threads; sums are in the features' dtype.
+// Results are deterministic and independent of the number of threads and of the instruction set. Sums are in the dtype
+// of rois; those of half features are rounded once, to the nearest, ties to even.
 #pragma once
 
 #include <limits>
@@ -35,13 +37,20 @@ inline void check_output_size(const char* op, const TensorView& pooled) {
         ": output_size must be positive and below 2^28; got [", height, ", ", width, "]");
 }
 
+// Samples are visited one by one.
+inline void check_sampling_ratio(const char* op, std::int64_t sampling_ratio) {
+  constexpr std::int64_t kMostSamples = 4096;
+  check(sampling_ratio <= kMostSamples, op, ": sampling_ratio must be at most ", kMostSamples, "; got ",
+        sampling_ratio);
+}
+
 inline void check_roi_pooling(const char* op, const NamedTensor& features, const TensorView& rois,
                               const NamedTensor& pooled, std::int64_t channels) {
   const TensorView &map = features.tensor, &bins = pooled.tensor;
   check(map.shape[2] < kMostSide && map.shape[3] < kMostSide, op, ": ", features.name,
         " must have sides below 2^28 pixels; got ", shape_of(map));
   check_shape(op, "rois", rois, {-1, 5}, "[K, 5]");
-  check_dtype(op, "rois", rois, map.dtype);
+  check_dtype(op, "rois", rois, accumulator_of(map.dtype));
   check_contiguous(op, "rois", rois);
   check_shape(op, pooled.name, bins, {rois.shape[0], channels, -1, -1}, "[K, channels, height, width] for K rois");
   check_dtype(op, pooled.name, bins, map.dtype);
