@@ -51,27 +51,42 @@ struct Suppression {
   T share(T area) const { return max_of(ratio * area - Limits<T>::tiny, T(0)); }
 };
 
+// One box in every lane.
 template <class T>
-bool suppresses_one(const Lanes<T>& kept, const Box<T>& box, T box_area, T threshold) {
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
-    const Box<T> other{kept.x1[lane], kept.y1[lane], kept.x2[lane], kept.y2[lane]};
-    if (geometry::iou(other, geometry::area(other), box, box_area) > threshold) return true;
-  }
-  return false;
+struct Repeated {
+  Pack<T> x1, y1, x2, y2, area;
+  Pack<T> zero;  // of the area, since compilers expand a maximum with a constant zero into two instructions
+
+  Repeated(const Box<T>& box, T box_area)
+      : x1(Pack<T>{} + box.x1),
+        y1(Pack<T>{} + box.y1),
+        x2(Pack<T>{} + box.x2),
+        y2(Pack<T>{} + box.y2),
+        area(Pack<T>{} + box_area),
+        zero(area - area) {}
+};
+
+// Negative where the boxes are apart in y alone, which no test against a number >= 0 tells from zero.
+template <class T>
+FM_KERNEL_INLINE Pack<T> overlap_of(const Lanes<T>& kept, const Repeated<T>& box) {
+  const Pack<T> width = min_of(load(kept.x2), box.x2) - max_of(load(kept.x1), box.x1);
+  const Pack<T> height = min_of(load(kept.y2), box.y2) - max_of(load(kept.y1), box.y1);
+  return max_of(width, box.zero) * height;
 }
 
 template <class T>
-bool suppressed(const Lanes<T>* kept, int64_t groups, const Box<T>& box, T box_area, const Suppression<T>& rule) {
-  const Pack<T> zero{};
-  const Pack<T> x1 = zero + box.x1, y1 = zero + box.y1, x2 = zero + box.x2, y2 = zero + box.y2;
-  const Pack<T> share = zero + rule.share(box_area);
+FM_KERNEL_INLINE bool suppresses(const Lanes<T>& kept, const Repeated<T>& box, Pack<T> overlap, Pack<T> threshold) {
+  const Pack<T> area = (load(kept.x2) - load(kept.x1)) * (load(kept.y2) - load(kept.y1));
+  return any_greater(overlap / (area + box.area - overlap), threshold);
+}
+
+template <class T>
+bool suppressed(const Lanes<T>* kept, int64_t groups, const Box<T>& candidate, T area, const Suppression<T>& rule) {
+  const Repeated<T> box(candidate, area);
+  const Pack<T> share = Pack<T>{} + rule.share(area), threshold = Pack<T>{} + rule.threshold;
   for (const Lanes<T>* other = kept; other < kept + groups; ++other) {
-    const Pack<T> width = min_of(load(other->x2), x2) - max_of(load(other->x1), x1);
-    const Pack<T> height = min_of(load(other->y2), y2) - max_of(load(other->y1), y1);
-    const Pack<T> overlap = max_of(width, zero) * height;  // negative below the box, where it passes no test either
-    if (any_greater(overlap, load(other->share) + share) && suppresses_one(*other, box, box_area, rule.threshold)) {
-      return true;
-    }
+    const Pack<T> overlap = overlap_of(*other, box);
+    if (any_greater(overlap, load(other->share) + share) && suppresses(*other, box, overlap, threshold)) return true;
   }
   return false;
 }
