@@ -1,9 +1,9 @@
 // NMS: sort by group and score, then suppress greedily within each group. Groups run in parallel.
 #include "fastmrcnn/ops/nms.h"
 
-#include <algorithm>
 #include <vector>
 
+#include "box_groups.h"
 #include "fastmrcnn/dtype.h"
 #include "fastmrcnn/parallel.h"
 #include "greedy_nms.h"
@@ -34,42 +34,20 @@ std::int64_t suppress_all(const geometry::Box<T>* boxes, const T* scores, std::i
   return count;
 }
 
-// Ranks (positions in the order of score) sorted by group, within a group ascending.
-std::vector<std::uint32_t> ranks_by_group(const std::uint32_t* order, const std::int64_t* groups, std::int64_t n) {
-  const auto [least, greatest] = std::minmax_element(groups, groups + n);
-  const auto above_least = [least = static_cast<std::uint64_t>(*least)](std::int64_t group) {
-    return static_cast<std::uint64_t>(group) - least;
-  };
-  std::vector<Keyed> items(n), spare(n);
-  for (std::int64_t k = 0; k < n; ++k) items[k] = keyed(above_least(groups[order[k]]), k);
-  sort_by_key(items.data(), spare.data(), n);
-  if (above_least(*greatest) >> 32 != 0) {
-    for (Keyed& item : items) item = keyed(above_least(groups[order[index_of(item)]]) >> 32, index_of(item));
-    sort_by_key(items.data(), spare.data(), n);
-  }
-  std::vector<std::uint32_t> ranks(n);
-  std::transform(items.begin(), items.end(), ranks.begin(), index_of);
-  return ranks;
-}
-
 template <class T>
 std::int64_t suppress_in_groups(const Context& context, const geometry::Box<T>* boxes, const T* scores,
                                 const std::int64_t* groups, std::int64_t n, double iou_threshold, std::int64_t* keep) {
   std::vector<std::uint32_t> order(n), grouped(n), kept(n);
   descending_order(scores, n, order.data());
-  const std::vector<std::uint32_t> ranks = ranks_by_group(order.data(), groups, n);
-  std::vector<std::int64_t> bounds{0};
-  for (std::int64_t k = 0; k < n; ++k) {
-    grouped[k] = order[ranks[k]];
-    if (k > 0 && groups[grouped[k]] != groups[grouped[k - 1]]) bounds.push_back(k);
-  }
-  bounds.push_back(n);
+  const BoxGroups in_groups = group_boxes(order.data(), groups, n);
+  const std::vector<std::uint32_t>& ranks = in_groups.ranks;
+  for (std::int64_t k = 0; k < n; ++k) grouped[k] = order[ranks[k]];
 
   std::vector<unsigned char> kept_rank(n, 0);
-  // Some ten nanoseconds a box, and where few are suppressed some for every few pairs.
-  const Context threads = limit_threads(context, n * 10 + n * n / 16);
-  parallel_for(threads, static_cast<std::int64_t>(bounds.size()) - 1, [&](std::int64_t group) {
-    const std::int64_t begin = bounds[group], size = bounds[group + 1] - begin;
+  // Some ten nanoseconds a box, and where few are suppressed one for every few pairs.
+  const Context threads = limit_threads(context, n * 10 + in_groups.pairs() / 16);
+  parallel_for(threads, in_groups.count(), [&](std::int64_t group) {
+    const std::int64_t begin = in_groups.bounds[group], size = in_groups.bounds[group + 1] - begin;
     const std::int64_t count = suppress(boxes, &grouped[begin], size, iou_threshold, &kept[begin]);
     for (std::int64_t k = 0; k < count; ++k) kept_rank[ranks[begin + kept[begin + k]]] = 1;
   });
