@@ -17,6 +17,7 @@
 #include "fastmrcnn/ops/position_sensitive.h"
 #include "fastmrcnn/ops/roi_align.h"
 #include "fastmrcnn/ops/roi_pool.h"
+#include "fastmrcnn/ops/soft_nms.h"
 #include "fastmrcnn/parallel.h"
 #include "tensor_caster.h"
 
@@ -85,4 +86,5 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "roi_align_backward", &cpu::roi_align_backward);
   bind(module, "roi_pool", &cpu::roi_pool);
   bind(module, "roi_pool_backward", &cpu::roi_pool_backward);
+  bind(module, "soft_nms", &cpu::soft_nms);
 }

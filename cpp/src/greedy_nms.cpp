@@ -1,10 +1,8 @@
 #include "greedy_nms.h"
 
-#include <cmath>
-#include <limits>
-
 #include "fastmrcnn/isa.h"
 #include "kernels/nms_kernel.h"
+#include "round_down.h"
 #include "scratch.h"
 
 namespace fastmrcnn::cpu {
@@ -18,14 +16,6 @@ auto kernel_for(const geometry::Box<float>*) {
 auto kernel_for(const geometry::Box<double>*) {
   static constexpr IsaTable<decltype(&baseline::greedy_nms_f64)> table = FASTMRCNN_ISA_TABLE(greedy_nms_f64);
   return table.get();
-}
-
-// The greatest T that does not exceed `threshold`: comparing a T with it decides as comparing with the double would.
-template <class T>
-T round_down(double threshold) {
-  const T rounded = static_cast<T>(threshold);
-  return static_cast<double>(rounded) > threshold ? std::nextafter(rounded, -std::numeric_limits<T>::infinity())
-                                                  : rounded;
 }
 
 template <class T>

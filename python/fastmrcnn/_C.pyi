@@ -208,3 +208,16 @@ def roi_pool_backward(
     argmax: Tensor,
     grad_input: Tensor,
 ) -> None: ...
+def soft_nms(
+    context: Context,
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    method: str,
+    sigma: float,
+    iou_threshold: float,
+    score_threshold: float,
+    keep: Tensor,
+    decayed: Tensor,
+    count: Tensor,
+) -> None: ...

@@ -16,7 +16,7 @@ DIGEST = """
 import hashlib
 import torch
 from fastmrcnn import _C
-from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle
+from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle, soft_nms
 from tests.ops.box_cases import clustered_boxes, random_boxes
 from tests.ops.roi_cases import pooled_everywhere
 
@@ -30,6 +30,7 @@ for dtype in (torch.float32, torch.float64):
     objects = proposals[::60] + 1
     for rule in ({"every_object": True}, {"ignore_regions": boxes[:5]}):
         results.append(match_boxes(objects, proposals, foreground=0.5, background=0.3, **rule))
+    results += soft_nms(proposals, scores, idxs=groups) + soft_nms(proposals, scores, method="linear")
     masks = torch.rand(30, 28, 28, dtype=dtype)
     for method in ("exact", "torchvision"):
         results.append(paste_masks(masks, 3 * boxes[:30], (250, 310), method=method))

@@ -22,6 +22,7 @@ from fastmrcnn.ops import (
     ps_roi_pool,
     roi_align,
     roi_pool,
+    soft_nms,
 )
 from tests.ops.box_cases import clustered_boxes
 from tests.ops.roi_cases import random_features, random_rois
@@ -40,6 +41,7 @@ def cases() -> dict[str, Case]:
     return {
         "nms": (lambda b, s: nms(b, s, 0.5), (boxes, scores)),
         "match_boxes": (lambda m, b: match_boxes(m, b, foreground=0.5, background=0.5), (boxes[:3] + 1, boxes)),
+        "soft_nms": (lambda b, s: soft_nms(b, s)[1], (boxes, scores)),
         "decode_boxes": (decode_boxes, (torch.randn(20, 8), boxes)),
         "encode_boxes": (encode_boxes, (boxes, boxes + torch.tensor([0.0, 0, 1, 2]))),
         "assign_levels": (lambda b: assign_levels(b, 2, 5, canonical_scale=20), (boxes,)),
@@ -74,7 +76,7 @@ def test_negated_views_give_the_values_that_they_show(name: str) -> None:
         assert found == expected
 
 
-@pytest.mark.parametrize("name", cases().keys() - {"nms", "paste_masks_rle"})
+@pytest.mark.parametrize("name", cases().keys() - {"nms", "paste_masks_rle", "soft_nms"})
 def test_meta_tensors_give_shapes(name: str) -> None:
     call, tensors = cases()[name]
     expected, found = call(*tensors), call(*(tensor.to("meta") for tensor in tensors))

@@ -22,6 +22,7 @@ from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
 from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
 from fastmrcnn.ops.roi_pool import RoIPool, roi_pool
+from fastmrcnn.ops.soft_nms import soft_nms
 
 __all__ = [
     "BACKGROUND",
@@ -62,4 +63,5 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_pool",
+    "soft_nms",
 ]
