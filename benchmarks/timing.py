@@ -13,6 +13,7 @@ from typing import Any
 Stopwatch = Callable[[Callable[[], Any], int], float]
 
 SAMPLE_SECONDS = 1e-3  # the least that is timed at once: shorter calls are repeated
+LONG_SECONDS = 1.0
 ROUNDS = 3  # at least, whatever the time
 
 
@@ -42,8 +43,10 @@ def interleave(
 ) -> list[Timing]:
     """Time each function in rounds that alternate between them, so that a slow spell of the machine meets them all."""
     # Also the warm-up: of caches, of allocators, and of a thread pool that has just changed its size.
-    calls = [max(1, round(SAMPLE_SECONDS / max(stopwatch(function, 1), 1e-7))) for function in functions]
-    samples: list[list[float]] = [[] for _ in functions]
+    first = [stopwatch(function, 1) for function in functions]
+    calls = [max(1, round(SAMPLE_SECONDS / max(taken, 1e-7))) for taken in first]
+    # Of calls that take seconds it is a round like any other: they were run before, to compare their results.
+    samples: list[list[float]] = [[taken * 1e3] if min(first) > LONG_SECONDS else [] for taken in first]
     end = time.perf_counter() + seconds
     collecting = gc.isenabled()
     gc.disable()

@@ -34,9 +34,10 @@ class Workload:
     classes: int = 80
     candidates: int = 1000  # anchors a level that the RPN decodes, and proposals an image that it keeps
     objects: tuple[int, ...] = (20, 200)  # ground truth of one image
-    training_image: tuple[int, int] = (512, 512)
+    training_image: tuple[int, int] = (512, 512)  # two of these make a step
     positives: int = 128  # RoIs of one image that get a mask target
-    instances: int = 100  # masks that are pasted
+    instances: int = 100  # detections of one image: masks that are pasted
+    samples: int = 512  # RoIs of one training image
     device: str = "cpu"
 
     def feature_map(self, stride: int, dtype: torch.dtype = torch.float32, layout: str = "NCHW") -> Tensor:
@@ -105,4 +106,5 @@ QUICK = Workload(
     training_image=(64, 64),
     positives=6,
     instances=5,
+    samples=8,
 )
