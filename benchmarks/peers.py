@@ -37,6 +37,12 @@ def encode_bitmaps(bitmaps: Tensor) -> list[str]:
     return [entry["counts"].decode() for entry in coco_mask.encode(columns_first)]
 
 
+def draw(polygons: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
+    """pycocotools' bitmaps, uint8 [N, height, width], of objects in COCO's polygon form."""
+    encoded = [coco_mask.merge(coco_mask.frPyObjects(list(shapes), *size)) for shapes in polygons]
+    return torch.from_numpy(coco_mask.decode(encoded)).permute(2, 0, 1)
+
+
 def sample_on_grid(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
     """The values of one mask, stretched over its box without rounding, at the centres of all pixels of an image."""
     x1, y1, x2, y2 = box.tolist()
