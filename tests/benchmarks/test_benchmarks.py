@@ -23,6 +23,9 @@ from benchmarks.stages import WithShare, stopwatches
 from benchmarks.timing import interleave
 from fastmrcnn import ops
 
+# pycocotools' decoder on numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 DOCUMENT = """# Title
 
 {begin}
