@@ -23,7 +23,7 @@ FM_HD T intersection(const Box<T>& a, const Box<T>& b) {
   return width * height;
 }
 
-// False where the intersection of `a` with any box inside of `b` is zero or NaN.
+// False only where `a` overlaps no box inside of `b`: the intersection with each is zero or NaN.
 template <class T>
 FM_HD bool touches(const Box<T>& a, const Box<T>& b) {
   return a.x1 < b.x2 && b.x1 < a.x2 && a.y1 < b.y2 && b.y1 < a.y2;
