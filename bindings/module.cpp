@@ -10,6 +10,7 @@
 #include "fastmrcnn/ops/decode_boxes.h"
 #include "fastmrcnn/ops/encoded_masks.h"
 #include "fastmrcnn/ops/generate_anchors.h"
+#include "fastmrcnn/ops/generate_proposals.h"
 #include "fastmrcnn/ops/match_boxes.h"
 #include "fastmrcnn/ops/multiscale_roi_align.h"
 #include "fastmrcnn/ops/nms.h"
@@ -70,6 +71,7 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "decode_boxes", &cpu::decode_boxes);
   bind(module, "format_rle", &cpu::format_rle);
   bind(module, "generate_anchors", &cpu::generate_anchors);
+  bind(module, "generate_proposals", &cpu::generate_proposals);
   bind(module, "mask_transitions", &cpu::mask_transitions);
   bind(module, "match_boxes", &cpu::match_boxes);
   bind(module, "multiscale_roi_align", &cpu::multiscale_roi_align);

@@ -18,6 +18,16 @@ auto kernel_for(const geometry::Box<double>*) {
   return table.get();
 }
 
+auto next_kernel_for(const geometry::Box<float>&) {
+  static constexpr IsaTable<decltype(&baseline::keep_next_f32)> table = FASTMRCNN_ISA_TABLE(keep_next_f32);
+  return table.get();
+}
+
+auto next_kernel_for(const geometry::Box<double>&) {
+  static constexpr IsaTable<decltype(&baseline::keep_next_f64)> table = FASTMRCNN_ISA_TABLE(keep_next_f64);
+  return table.get();
+}
+
 template <class T>
 std::int64_t run(const geometry::Box<T>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
                  std::uint32_t* kept) {
@@ -37,5 +47,17 @@ std::int64_t greedy_nms(const geometry::Box<double>* boxes, std::int64_t n, doub
                         std::uint32_t* kept) {
   return run(boxes, n, iou_threshold, limit, kept);
 }
+
+template <class T>
+GreedyNms<T>::GreedyNms(double iou_threshold, std::int64_t capacity)
+    : threshold_(round_down<T>(iou_threshold)), workspace_(new T[nms_workspace(capacity)]) {}
+
+template <class T>
+bool GreedyNms<T>::keep(const geometry::Box<T>& box) {
+  return next_kernel_for(box)(box, threshold_, &filled_, workspace_.get());
+}
+
+template class GreedyNms<float>;
+template class GreedyNms<double>;
 
 }  // namespace fastmrcnn::cpu

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "fastmrcnn/geometry/box.h"
 
@@ -15,5 +16,19 @@ std::int64_t greedy_nms(const geometry::Box<float>* boxes, std::int64_t n, doubl
                         std::uint32_t* kept);
 std::int64_t greedy_nms(const geometry::Box<double>* boxes, std::int64_t n, double iou_threshold, std::int64_t limit,
                         std::uint32_t* kept);
+
+// The same, box by box, where the next candidate is not known before the last is decided. For thresholds >= 0.
+template <class T>
+class GreedyNms {
+ public:
+  // Keeps at most `capacity` boxes.
+  GreedyNms(double iou_threshold, std::int64_t capacity);
+  bool keep(const geometry::Box<T>& box);
+
+ private:
+  T threshold_;
+  std::int64_t filled_ = 0;
+  std::unique_ptr<T[]> workspace_;
+};
 
 }  // namespace fastmrcnn::cpu

@@ -63,6 +63,22 @@ def generate_anchors(
     sizes_first: bool,
     anchors: Tensor,
 ) -> None: ...
+def generate_proposals(
+    context: Context,
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    image_sizes: Tensor,
+    pre_nms: int,
+    nms_iou: float,
+    min_size: float,
+    score_threshold: float,
+    weights: Sequence[float],
+    max_log_size: float,
+    boxes: Tensor,
+    scores: Tensor,
+    counts: Tensor,
+) -> None: ...
 def match_boxes(
     context: Context,
     objects: Tensor,

@@ -18,6 +18,7 @@ import torch
 from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle, soft_nms
 from tests.ops.box_cases import clustered_boxes, random_boxes
+from tests.ops.proposal_cases import random_heads
 from tests.ops.roi_cases import pooled_everywhere
 
 torch.manual_seed(0)
@@ -40,6 +41,11 @@ for dtype in (torch.float32, torch.float64):
     results.append(crop_masks(blobs, 3 * boxes[5:35], torch.arange(30), 28, aligned=True))
     for result in results:
         digest.update(result.contiguous().numpy().tobytes())
+for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+    heads = random_heads(2, ((70, 90), (12, 17)), dtype=dtype)
+    for memory in (torch.contiguous_format, torch.channels_last):
+        for result in heads.to(memory_format=memory).propose(pre_nms=700):
+            digest.update(result.numpy().tobytes())
 for pooled in pooled_everywhere():
     digest.update(pooled.contiguous().view(torch.uint8).numpy().tobytes())
 print(_C.isa(), digest.hexdigest())

@@ -13,6 +13,7 @@ from fastmrcnn.ops import (
     assign_levels,
     decode_boxes,
     encode_boxes,
+    generate_proposals,
     match_boxes,
     multiscale_roi_align,
     nms,
@@ -25,6 +26,7 @@ from fastmrcnn.ops import (
     soft_nms,
 )
 from tests.ops.box_cases import clustered_boxes
+from tests.ops.proposal_cases import random_heads
 from tests.ops.roi_cases import random_features, random_rois
 
 # torch's forward mode compiles its own formulas by what torch itself has deprecated.
@@ -38,6 +40,7 @@ def cases() -> dict[str, Case]:
     torch.manual_seed(0)
     boxes, scores, masks = clustered_boxes(20, 4), torch.rand(20), torch.rand(20, 7, 7)
     pooled = random_features(2, 8, 9, 9), random_rois(5, 2, 9.0)
+    heads = random_heads(1, ((12, 17),))
     return {
         "nms": (lambda b, s: nms(b, s, 0.5), (boxes, scores)),
         "match_boxes": (lambda m, b: match_boxes(m, b, foreground=0.5, background=0.5), (boxes[:3] + 1, boxes)),
@@ -48,6 +51,10 @@ def cases() -> dict[str, Case]:
         "multiscale_roi_align": (
             lambda x, y, rois: multiscale_roi_align([x, y], rois, 2, [1, 1 / 2], canonical_scale=4, canonical_level=1),
             (pooled[0], random_features(2, 8, 5, 5), pooled[1]),
+        ),
+        "generate_proposals": (
+            lambda x, y, anchors: generate_proposals([x], [y], [anchors], heads.sizes).boxes,
+            (heads.logits[0], heads.deltas[0], heads.anchors[0]),
         ),
         "paste_masks": (lambda m, b: paste_masks(m, b, (30, 40)), (masks, boxes)),
         "paste_masks_rle": (lambda m, b: paste_masks_rle(m, b, (30, 40)), (masks, boxes)),

@@ -126,23 +126,28 @@ int64_t greedy_by_definition(const Box<T>* boxes, int64_t n, T threshold, int64_
   return count;
 }
 
+// Whether no kept box suppresses `box`, which then joins them: the first `filled` places of `lanes`.
+template <class T>
+FM_KERNEL_INLINE bool keep_next(const Box<T>& box, const Suppression<T>& rule, Lanes<T>* lanes, int64_t* filled) {
+  const T area = geometry::area(box);
+  if (!takes_part(box, area)) return true;
+  if (suppressed(lanes, (*filled + kLanes<T> - 1) / kLanes<T>, box, area, rule)) return false;
+  Lanes<T>& last = lanes[*filled / kLanes<T>];
+  if (*filled % kLanes<T> == 0) clear(last);
+  put(last, *filled % kLanes<T>, box, rule.share(area));
+  ++*filled;
+  return true;
+}
+
 template <class T>
 int64_t greedy(const Box<T>* boxes, int64_t n, T threshold, int64_t limit, T* workspace, uint32_t* kept) {
   if (!(threshold >= 0)) return greedy_by_definition(boxes, n, threshold, limit, kept);
   const Suppression<T> rule(threshold);
   auto* lanes = reinterpret_cast<Lanes<T>*>(workspace);
-  int64_t count = 0, filled = 0;  // kept boxes, and those of them in lanes
+  int64_t count = 0, filled = 0;
   for (int64_t k = 0; k < n && count < limit; ++k) {
     const Box<T> box = boxes[k];
-    const T area = geometry::area(box);
-    if (takes_part(box, area)) {
-      if (suppressed(lanes, (filled + kLanes<T> - 1) / kLanes<T>, box, area, rule)) continue;
-      Lanes<T>& last = lanes[filled / kLanes<T>];
-      if (filled % kLanes<T> == 0) clear(last);
-      put(last, filled % kLanes<T>, box, rule.share(area));
-      ++filled;
-    }
-    kept[count++] = static_cast<uint32_t>(k);
+    if (keep_next(box, rule, lanes, &filled)) kept[count++] = static_cast<uint32_t>(k);
   }
   return count;
 }
@@ -157,6 +162,14 @@ int64_t greedy_nms_f32(const Box<float>* boxes, int64_t n, float threshold, int6
 int64_t greedy_nms_f64(const Box<double>* boxes, int64_t n, double threshold, int64_t limit, double* workspace,
                        uint32_t* kept) {
   return greedy(boxes, n, threshold, limit, workspace, kept);
+}
+
+bool keep_next_f32(const Box<float>& box, float threshold, int64_t* filled, float* workspace) {
+  return keep_next(box, Suppression<float>(threshold), reinterpret_cast<Lanes<float>*>(workspace), filled);
+}
+
+bool keep_next_f64(const Box<double>& box, double threshold, int64_t* filled, double* workspace) {
+  return keep_next(box, Suppression<double>(threshold), reinterpret_cast<Lanes<double>*>(workspace), filled);
 }
 
 }  // namespace fastmrcnn::FASTMRCNN_ISA

@@ -17,4 +17,11 @@ FASTMRCNN_DECLARE_KERNEL(int64_t greedy_nms_f32(const geometry::Box<float>* boxe
 FASTMRCNN_DECLARE_KERNEL(int64_t greedy_nms_f64(const geometry::Box<double>* boxes, int64_t n, double threshold,
                                                 int64_t limit, double* workspace, uint32_t* kept))
 
+// The same, box by box, for a threshold >= 0: true where `box` is kept. `filled`, zero at the beginning, counts the
+// boxes that `workspace` holds.
+FASTMRCNN_DECLARE_KERNEL(bool keep_next_f32(const geometry::Box<float>& box, float threshold, int64_t* filled,
+                                            float* workspace))
+FASTMRCNN_DECLARE_KERNEL(bool keep_next_f64(const geometry::Box<double>& box, double threshold, int64_t* filled,
+                                            double* workspace))
+
 }  // namespace fastmrcnn

@@ -18,6 +18,7 @@ from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
 from fastmrcnn.ops.paste import RLE, paste_masks, paste_masks_rle
 from fastmrcnn.ops.poolers import MultiScaleRoIAlign
+from fastmrcnn.ops.proposals import PaddedProposals, generate_proposals
 from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
 from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
@@ -37,6 +38,7 @@ __all__ = [
     "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
+    "PaddedProposals",
     "RoIAlign",
     "RoIPool",
     "assign_levels",
@@ -52,6 +54,7 @@ __all__ = [
     "encode_boxes",
     "generalized_box_iou",
     "generate_anchors",
+    "generate_proposals",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",
