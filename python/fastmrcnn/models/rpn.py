@@ -17,16 +17,22 @@ from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss
 from fastmrcnn.models.matching import gather_labels
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import batched_nms, clip_boxes_to_image, decode_boxes, encode_boxes, match_boxes, remove_small_boxes
+from fastmrcnn.ops import encode_boxes, generate_proposals, match_boxes
 
 
 @dataclass(frozen=True)
 class RPNPrediction:
-    """Outputs of the head and the anchors they belong to, level by level; A_i = rows * columns * anchors per cell."""
+    """Outputs of the head and the anchors they belong to, level by level, A to a cell."""
 
-    logits: list[Tensor]  # [B, A_i] float32: objectness
-    deltas: list[Tensor]  # [B, A_i, 4] float32
-    anchors: list[Tensor]  # [A_i, 4] float32, px of the network's input
+    logits: list[Tensor]  # [B, A, H_i, W_i]: objectness
+    deltas: list[Tensor]  # [B, A * 4, H_i, W_i]
+    anchors: list[Tensor]  # [H_i * W_i * A, 4] float32, px of the network's input
+
+
+def in_anchor_order(levels: Sequence[Tensor], numbers: int) -> Tensor:
+    """The head's output, [B, A * numbers, H_i, W_i], anchor by anchor: [B, sum of H_i * W_i * A, numbers] float32."""
+    rows = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, numbers) for level in levels]
+    return full_precision(torch.cat(rows, dim=1))
 
 
 class RPNHead(nn.Module):
@@ -41,11 +47,9 @@ class RPNHead(nn.Module):
             init_conv(layer, partial(nn.init.normal_, std=0.01))
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, C, H, W] -> logits [B, H * W * A], deltas [B, H * W * A, 4], in the order of the anchors."""
+        """[B, C, H, W] -> logits [B, A, H, W], deltas [B, A * 4, H, W]."""
         x = F.relu(self.conv(feature))
-        logits = self.objectness(x).permute(0, 2, 3, 1).flatten(1)
-        deltas = self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4)
-        return full_precision(logits), full_precision(deltas)
+        return self.objectness(x), self.deltas(x)
 
 
 class RegionProposalNetwork(nn.Module):
@@ -75,41 +79,27 @@ class RegionProposalNetwork(nn.Module):
     def propose(self, prediction: RPNPrediction, sizes: Sequence[Size]) -> list[Proposals]:
         """The best anchors of each level, decoded, clipped and thinned by NMS within their level."""
         config = self.config
-        candidates = config.pre_nms_train if self.training else config.pre_nms_test
-        scores, boxes, levels = [], [], []
-        for level, (logits, deltas, anchors) in enumerate(
-            zip(prediction.logits, prediction.deltas, prediction.anchors, strict=True)
-        ):
-            top = logits.topk(min(candidates, logits.shape[1]), dim=1)  # [B, K]
-            best = deltas.gather(1, top.indices[:, :, None].expand(-1, -1, 4)).flatten(0, 1)  # [B * K, 4]
-            decoded = decode_boxes(best, anchors[top.indices.flatten()], config.box_weights, config.delta_clip)
-            boxes.append(decoded.unflatten(0, top.indices.shape))  # [B, K, 4]
-            scores.append(top.values.sigmoid())
-            levels.append(torch.full_like(top.indices[0], level))
-        level_of = torch.cat(levels)  # [K of all levels]
-        return [
-            self._suppress(box, score, level_of, size)
-            for box, score, size in zip(torch.cat(boxes, dim=1), torch.cat(scores, dim=1), sizes, strict=True)
-        ]
-
-    def _suppress(self, boxes: Tensor, scores: Tensor, levels: Tensor, size: Size) -> Proposals:
-        config = self.config
-        limit = config.post_nms_train if self.training else config.post_nms_test
-        boxes = clip_boxes_to_image(boxes, size)
-        large = remove_small_boxes(boxes, config.min_box_size)
-        boxes, scores, levels = boxes[large], scores[large], levels[large]
-        if config.score_threshold > 0:
-            likely = scores >= config.score_threshold
-            boxes, scores, levels = boxes[likely], scores[likely], levels[likely]
-        keep = batched_nms(boxes, scores, levels, config.nms_iou)[:limit]
-        return Proposals(boxes[keep], scores[keep])
+        found = generate_proposals(
+            prediction.logits,
+            prediction.deltas,
+            prediction.anchors,
+            sizes,
+            pre_nms=config.pre_nms_train if self.training else config.pre_nms_test,
+            post_nms=config.post_nms_train if self.training else config.post_nms_test,
+            nms_iou=config.nms_iou,
+            min_size=config.min_box_size,
+            score_threshold=config.score_threshold,
+            weights=config.box_weights,
+            clip=config.delta_clip,
+        )
+        return [Proposals(boxes, scores) for boxes, scores in found.per_image()]
 
     def losses(self, prediction: RPNPrediction, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """``loss_objectness`` and ``loss_rpn_box_reg``, means over the sampled anchors of the batch."""
         config = self.config
-        anchors = torch.cat(prediction.anchors)  # [A, 4]
-        all_logits = torch.cat(prediction.logits, dim=1)  # [B, A]
-        all_deltas = torch.cat(prediction.deltas, dim=1)  # [B, A, 4]
+        anchors = torch.cat(prediction.anchors)  # [N, 4], of all levels
+        all_logits = in_anchor_order(prediction.logits, 1)[..., 0]  # [B, N]
+        all_deltas = in_anchor_order(prediction.deltas, 4)  # [B, N, 4]
         logits, labels, deltas, wanted = [], [], [], []
         for index, target in enumerate(targets):
             matches = match_boxes(
@@ -121,7 +111,7 @@ class RegionProposalNetwork(nn.Module):
                 ignore_regions=target.ignore,
                 ignore_overlap=config.ignore_overlap,
             )
-            is_object = gather_labels(matches, torch.ones_like(target.labels))  # [A]: 1, 0 or -1
+            is_object = gather_labels(matches, torch.ones_like(target.labels))  # [N]: 1, 0 or -1
             sample = self.sampler(is_object, config.samples, config.positive_fraction)
             chosen, positive = sample.both, sample.positive
             logits.append(all_logits[index, chosen])
