@@ -24,7 +24,7 @@ void paste_one(const T* mask, std::int64_t mask_size, const geometry::Box<BoxT>&
   Placement<T> placed = place<T>(box, mask_size, height, width, options);
   if (placed.empty()) return;
   const std::vector<T> padded = padded_mask(mask, mask_size, /*transposed=*/false);
-  std::vector<T> workspace(2 * placed.x.span.size());
+  std::vector<T> workspace(4 * placed.x.span.size());
   const PasteJob<T> job{placed.rule,     static_cast<T>(options.threshold),
                         padded.data(),   mask_size + geometry::kMaskPadding,
                         placed.x.taps(), placed.y.taps(),

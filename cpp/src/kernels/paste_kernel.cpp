@@ -1,39 +1,80 @@
-// Paste to a bitmap: each mask row is resampled along x once, into one of two buffers that stay in the first-level
-// cache; a pixel then costs one blend along y, a comparison and one byte.
+// Paste to a bitmap: each mask row is brought to the pixels' columns once, into one of two buffers that stay in the
+// first-level cache; a pixel then costs a few operations along y, a comparison and one byte.
 #include "kernels/paste_rule.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
 
-template <class T, class Rule>
-void blend_row(const T* __restrict__ row, const PixelTaps<T>& x, T* __restrict__ blended) {
-  const int32_t* index = x.index;
-  const T *near = x.near, *far = x.far;
-  for (int64_t k = 0; k < x.count; ++k) blended[k] = Rule::blend(row[index[k]], near[k], row[index[k] + 1], far[k]);
-}
-
-template <class T, class Rule>
-void threshold_row(const T* __restrict__ upper, T near, const T* __restrict__ lower, T far, T threshold, int64_t count,
-                   uint8_t* __restrict__ pixels) {
-  for (int64_t k = 0; k < count; ++k) pixels[k] = Rule::inside(Rule::blend(upper[k], near, lower[k], far), threshold);
-}
-
-template <class T, class Rule>
-void paste_separable(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* workspace) {
-  T* const buffers[2] = {workspace, workspace + job.x.count};
+// Calls row_of(k, upper, lower) for every pixel row with its two mask rows, each of which `prepare(row, buffer)` has
+// brought to `width` values.
+template <class T, class Prepare, class Row>
+FM_HD void over_rows(const PasteJob<T>& job, int64_t width, T* workspace, const Prepare& prepare, const Row& row_of) {
+  T* const buffers[2] = {workspace, workspace + width};
   int32_t held[2] = {-1, -1};
-  const auto blended = [&](int32_t row) {
+  const auto prepared = [&](int32_t row) {
     if (held[row & 1] != row) {
-      blend_row<T, Rule>(job.mask + row * job.side, job.x, buffers[row & 1]);
+      prepare(job.mask + row * job.side, buffers[row & 1]);
       held[row & 1] = row;
     }
     return buffers[row & 1];
   };
   for (int64_t k = 0; k < job.y.count; ++k) {
-    const geometry::Tap<T> y = tap(job.y, k);
-    const T *upper = blended(y.index), *lower = blended(y.index + 1);
-    threshold_row<T, Rule>(upper, y.near, lower, y.far, job.threshold, job.x.count, pixels + k * pitch);
+    const T *upper = prepared(job.y.index[k]), *lower = prepared(job.y.index[k] + 1);
+    row_of(k, upper, lower);
   }
+}
+
+// Both neighbours of every pixel: first the left ones, then the right ones.
+template <class T>
+void pick_row(const T* __restrict__ row, const PixelTaps<T>& x, T* __restrict__ picked) {
+  const int32_t* index = x.index;
+  T* __restrict__ right = picked + x.count;
+  for (int64_t k = 0; k < x.count; ++k) {
+    picked[k] = row[index[k]];
+    right[k] = row[index[k] + 1];
+  }
+}
+
+template <class T>
+void sample_row(const T* __restrict__ upper, const T* __restrict__ lower, const geometry::Tap<T>& y,
+                const PixelTaps<T>& x, T threshold, uint8_t* __restrict__ pixels) {
+  const T *near = x.near, *far = x.far;
+  const int64_t count = x.count;
+  for (int64_t k = 0; k < count; ++k) {
+    const Corners<T> corners{upper[k], upper[count + k], lower[k], lower[count + k]};
+    pixels[k] = is_inside_sampled(y, geometry::Tap<T>{0, near[k], far[k]}, corners, threshold);
+  }
+}
+
+template <class T>
+void paste_sampled(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* workspace) {
+  over_rows(
+      job, 2 * job.x.count, workspace, [&](const T* row, T* picked) { pick_row(row, job.x, picked); },
+      [&](int64_t k, const T* upper, const T* lower) {
+        sample_row(upper, lower, tap(job.y, k), job.x, job.threshold, pixels + k * pitch);
+      });
+}
+
+template <class T>
+void blend_row(const T* __restrict__ row, const PixelTaps<T>& x, T* __restrict__ blended) {
+  const int32_t* index = x.index;
+  const T *near = x.near, *far = x.far;
+  for (int64_t k = 0; k < x.count; ++k) blended[k] = blend_resized(row[index[k]], near[k], row[index[k] + 1], far[k]);
+}
+
+template <class T>
+void threshold_row(const T* __restrict__ upper, const T* __restrict__ lower, const geometry::Tap<T>& y, T threshold,
+                   int64_t count, uint8_t* __restrict__ pixels) {
+  for (int64_t k = 0; k < count; ++k) pixels[k] = blend_resized(upper[k], y.near, lower[k], y.far) > threshold;
+}
+
+template <class T>
+void paste_resized(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* workspace) {
+  over_rows(
+      job, job.x.count, workspace, [&](const T* row, T* blended) { blend_row(row, job.x, blended); },
+      [&](int64_t k, const T* upper, const T* lower) {
+        threshold_row(upper, lower, tap(job.y, k), job.threshold, job.x.count, pixels + k * pitch);
+      });
 }
 
 template <class T>
@@ -43,8 +84,8 @@ void paste_corners(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch) {
     const T *upper = job.mask + y.index * job.side, *lower = upper + job.side;
     for (int64_t j = 0; j < job.x.count; ++j) {
       const geometry::Tap<T> x = tap(job.x, j);
-      const T value = blend_corners(y, x, upper[x.index], upper[x.index + 1], lower[x.index], lower[x.index + 1]);
-      pixels[k * pitch + j] = value > job.threshold;
+      const Corners<T> corners{upper[x.index], upper[x.index + 1], lower[x.index], lower[x.index + 1]};
+      pixels[k * pitch + j] = is_inside_resized(y, x, corners, job.threshold);
     }
   }
 }
@@ -52,8 +93,8 @@ void paste_corners(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch) {
 template <class T>
 void paste_rows(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* workspace) {
   switch (job.rule) {
-    case PasteRule::exact: return paste_separable<T, ExactRule<T>>(job, pixels, pitch, workspace);
-    case PasteRule::resized: return paste_separable<T, ResizedRule<T>>(job, pixels, pitch, workspace);
+    case PasteRule::exact: return paste_sampled(job, pixels, pitch, workspace);
+    case PasteRule::resized: return paste_resized(job, pixels, pitch, workspace);
     case PasteRule::resized_corners: return paste_corners(job, pixels, pitch);
   }
 }

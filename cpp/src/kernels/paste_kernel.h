@@ -7,7 +7,7 @@ namespace fastmrcnn {
 
 // How a value is computed from its four neighbours, and when it belongs to the mask.
 enum class PasteRule {
-  exact,           // rows, then columns; a * wa + b * wb; value >= threshold
+  exact,           // torch's grid sampling: a chain over the four corners; value >= threshold
   resized,         // torch's resizing to a large output: rows, then columns; fma(a, wa, b * wb); value > threshold
   resized_corners  // torch's resizing to a small output: a chain over the four corners; value > threshold
 };
@@ -46,7 +46,7 @@ FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f32(int64_t first, float low, float h
 FASTMRCNN_DECLARE_KERNEL(void sampled_taps_f64(int64_t first, double low, double high, int64_t mask_size,
                                                const PixelTaps<double>& taps))
 
-// Writes the job's y.count rows of x.count pixels (0 or 1), `pitch` bytes apart. `workspace` holds 2 * x.count values.
+// Writes the job's y.count rows of x.count pixels (0 or 1), `pitch` bytes apart. `workspace` holds 4 * x.count values.
 FASTMRCNN_DECLARE_KERNEL(void paste_rows_f32(const PasteJob<float>& job, uint8_t* pixels, int64_t pitch,
                                              float* workspace))
 FASTMRCNN_DECLARE_KERNEL(void paste_rows_f64(const PasteJob<double>& job, uint8_t* pixels, int64_t pitch,

@@ -26,47 +26,79 @@ class Transitions {
   bool state_ = false;
 };
 
-// +1 or -1 when every blend of `a` and `b` with weights that sum to one lies inside or outside, whatever the rounding;
-// 0 when the pixels decide.
+// A column of pixels: its taps along x, and the columns of the mask beside it.
 template <class T>
-FM_HD int side_of(T a, T b, T threshold) {
-  const T margin = (a < 0 ? -a : a) * T(1e-6) + (b < 0 ? -b : b) * T(1e-6);
-  const T high = threshold + margin, low = threshold - margin;
-  if (a > high && b > high) return 1;
-  return a < low && b < low ? -1 : 0;
+struct Column {
+  geometry::Tap<T> x;
+  const T *left, *right;
+
+  // Of the pixels between mask rows `row` and `row + 1`.
+  FM_HD Corners<T> corners(int32_t row) const { return {left[row], right[row], left[row + 1], right[row + 1]}; }
+};
+
+template <class T>
+FM_HD Column<T> column_of(const PasteJob<T>& job, int64_t column) {
+  const geometry::Tap<T> x = tap(job.x, column);
+  return {x, job.mask + x.index * job.side, job.mask + (x.index + 1) * job.side};
 }
 
-template <class T, class Rule>
-int64_t separable_column(const PasteJob<T>& job, int64_t column, int32_t* rows, T* __restrict__ blended) {
-  const geometry::Tap<T> x = tap(job.x, column);
-  const T* __restrict__ left = job.mask + x.index * job.side, * __restrict__ right = left + job.side;
-  for (int64_t k = 0; k < job.side; ++k) blended[k] = Rule::blend(left[k], x.near, right[k], x.far);
+template <class T>
+FM_HD T magnitude(T value) {
+  return value < 0 ? -value : value;
+}
 
+// +1 or -1 when every blend of the corners with weights that sum to one lies inside or outside, whatever the order of
+// its operations; 0 when the pixels decide. `upper` and `lower` are the corners blended along x.
+template <class T>
+FM_HD int side_of(T upper, T lower, const Corners<T>& corners, T threshold) {
+  const T margin = T(1e-6) * (magnitude(corners.upper_left) + magnitude(corners.upper_right) +
+                              magnitude(corners.lower_left) + magnitude(corners.lower_right));
+  const T high = threshold + margin, low = threshold - margin;
+  if (upper > high && lower > high) return 1;
+  return upper < low && lower < low ? -1 : 0;
+}
+
+// `is_inside(k, upper, lower, corners)` decides pixel k.
+template <class T, class IsInside>
+FM_HD int64_t decide_segments(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* __restrict__ blended,
+                              const IsInside& is_inside) {
+  for (int64_t k = 0; k < job.side; ++k) {
+    blended[k] = blend_resized(column.left[k], column.x.near, column.right[k], column.x.far);
+  }
   Transitions transitions(rows);
   for (int64_t s = 0; s < job.segment_count; ++s) {
     const RowSegment& segment = job.segments[s];
     const T upper = blended[segment.index], lower = blended[segment.index + 1];
-    if (const int side = side_of(upper, lower, job.threshold)) {
+    const Corners<T> corners = column.corners(segment.index);
+    if (const int side = side_of(upper, lower, corners, job.threshold)) {
       transitions.set(side > 0, segment.begin);
       continue;
     }
-    for (int64_t k = segment.begin; k < segment.end; ++k) {
-      const T value = Rule::blend(upper, job.y.near[k], lower, job.y.far[k]);
-      transitions.set(Rule::inside(value, job.threshold), k);
-    }
+    for (int64_t k = segment.begin; k < segment.end; ++k) transitions.set(is_inside(k, upper, lower, corners), k);
   }
   return transitions.finish(job.y.count);
 }
 
 template <class T>
-int64_t corners_column(const PasteJob<T>& job, int64_t column, int32_t* rows) {
-  const geometry::Tap<T> x = tap(job.x, column);
-  const T *left = job.mask + x.index * job.side, *right = left + job.side;
+int64_t sampled_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* workspace) {
+  return decide_segments(job, column, rows, workspace, [&](int64_t k, T, T, const Corners<T>& corners) {
+    return is_inside_sampled(tap(job.y, k), column.x, corners, job.threshold);
+  });
+}
+
+template <class T>
+int64_t resized_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* workspace) {
+  return decide_segments(job, column, rows, workspace, [&](int64_t k, T upper, T lower, const Corners<T>&) {
+    return blend_resized(upper, job.y.near[k], lower, job.y.far[k]) > job.threshold;
+  });
+}
+
+template <class T>
+int64_t corners_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows) {
   Transitions transitions(rows);
   for (int64_t k = 0; k < job.y.count; ++k) {
     const geometry::Tap<T> y = tap(job.y, k);
-    const T value = blend_corners(y, x, left[y.index], right[y.index], left[y.index + 1], right[y.index + 1]);
-    transitions.set(value > job.threshold, k);
+    transitions.set(is_inside_resized(y, column.x, column.corners(y.index), job.threshold), k);
   }
   return transitions.finish(job.y.count);
 }
@@ -74,9 +106,9 @@ int64_t corners_column(const PasteJob<T>& job, int64_t column, int32_t* rows) {
 template <class T>
 int64_t column_transitions(const PasteJob<T>& job, int64_t column, int32_t* rows, T* workspace) {
   switch (job.rule) {
-    case PasteRule::exact: return separable_column<T, ExactRule<T>>(job, column, rows, workspace);
-    case PasteRule::resized: return separable_column<T, ResizedRule<T>>(job, column, rows, workspace);
-    case PasteRule::resized_corners: return corners_column(job, column, rows);
+    case PasteRule::exact: return sampled_column(job, column_of(job, column), rows, workspace);
+    case PasteRule::resized: return resized_column(job, column_of(job, column), rows, workspace);
+    case PasteRule::resized_corners: return corners_column(job, column_of(job, column), rows);
   }
   return 0;
 }

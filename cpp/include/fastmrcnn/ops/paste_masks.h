@@ -29,9 +29,9 @@ inline PasteOptions paste_options(const char* op, const std::string& method, boo
 // masks [N, M, M] float32 or float64, boxes [N, 4] x1, y1, x2, y2 in image pixels, float32 or float64; contiguous.
 //
 // "exact": a pixel is set when the mask, stretched over its box and interpolated bilinearly with zeros beyond, is at
-// least `threshold` at the pixel's centre (detectron2's rule). "torchvision": the mask is padded by one cell, the box
-// grown by as much and truncated to whole pixels, the mask resized to it and compared > `threshold`; equal to
-// torchvision to the last bit.
+// least `threshold` at the pixel's centre: detectron2's rule, to the last bit of torch's grid_sample on the CPU.
+// "torchvision": the mask is padded by one cell, the box grown by as much and truncated to whole pixels, the mask
+// resized to it and compared > `threshold`: torchvision's rule, to the last bit of its own.
 //
 // A box without area or with a coordinate that is not finite gives an empty mask ("torchvision": where torchvision's
 // own result is undefined). Deterministic. Values are computed in the masks' dtype.
