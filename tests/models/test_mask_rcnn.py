@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.sampling import Sample
+from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures import Detections
 from tests.models.small import images_of, small_config, small_model, target_of
 
@@ -38,6 +39,27 @@ def test_training_gives_five_losses_and_a_gradient_for_every_parameter() -> None
     backward(losses)
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
+
+
+@pytest.mark.parametrize("min_size", [64, 80])
+def test_masks_as_run_lengths_or_polygons_give_the_losses_of_the_bitmaps(min_size: int) -> None:
+    """Rectangles on whole pixels: as polygons they are the same pixels, and about the same when resized."""
+    images, targets = batch()
+    model = small_model(input={"min_size": min_size, "max_size": 160, "enlarge": True}).train()
+
+    def losses(masks: list[Any]) -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        given = [{**target, "masks": mask} for target, mask in zip(targets, masks, strict=True)]
+        return model(images, given)
+
+    polygons = []
+    for target, image in zip(targets, images, strict=True):
+        corners = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in target["boxes"].tolist()]
+        polygons.append(InstanceMasks.from_coco(corners, *image.shape[-2:]))
+    expected = losses([target["masks"] for target in targets])
+    found = losses([masks.to_runs() for masks in polygons])
+    assert all(torch.equal(found[name], expected[name]) for name in LOSSES)
+    torch.testing.assert_close(losses(polygons), expected, rtol=0.01, atol=0)
 
 
 def test_evaluation_gives_detections_in_original_pixels() -> None:
@@ -197,6 +219,10 @@ def changed(key: str, value: Any) -> Any:
         (lambda: changed("labels", torch.ones(3).long()), "targets[0]: labels must be [2] int64; got [3] torch.int64"),
         (lambda: changed("labels", torch.tensor([0, 2])), "targets[0]: labels must lie in 1..2; got 0..2"),
         (lambda: changed("labels", torch.tensor([1, 3])), "targets[0]: labels must lie in 1..2; got 1..3"),
+        (
+            lambda: changed("masks", InstanceMasks.from_coco([], 64, 96)),
+            "masks must be [2, 64, 96] uint8 or bool; got [0, 64, 96]",
+        ),
         (lambda: changed("masks", torch.zeros(2, 9, 9)), "masks must be [2, 64, 96] uint8 or bool; got [2, 9, 9]"),
         (
             lambda: changed("boxes", torch.tensor([[1.0, 1, 9, 9], [5, 5, 4, 9]])),

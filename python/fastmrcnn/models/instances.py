@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from fastmrcnn.ops import InstanceMasks
+
 Size = tuple[int, int]  # (height, width), px
 
 
@@ -24,7 +26,7 @@ class Targets:
 
     boxes: Tensor  # [M, 4] float32: x1, y1, x2, y2, px of the network's input
     labels: Tensor  # [M] int64, >= 1
-    masks: Tensor  # [M, H, W] uint8, of the resized image
+    masks: Tensor | InstanceMasks  # [M, H, W] uint8 or bool, of the resized image
     ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
 
 

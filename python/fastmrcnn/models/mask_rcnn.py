@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast, overload
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +44,15 @@ class MaskRCNN(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
+        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Any]] | None = None
     ) -> dict[str, Tensor] | list[Detections]:
         """The losses (training mode) or the detections (evaluation mode) of a batch.
 
         Args:
             images: [3, H, W] each, float in 0..1 or uint8, sizes may differ; they may be on any device.
             targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
-                ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8. M may be 0.
+                ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8, or
+                ``ops.InstanceMasks``, of which no bitmap is made. M may be 0.
                 Optionally ``ignore`` [R, 4] float: regions, such as COCO's crowds, whose insides are not taught as
                 background (:func:`fastmrcnn.ops.match_boxes`). Not used in evaluation mode.
 
@@ -69,7 +70,7 @@ class MaskRCNN(nn.Module):
             return self.losses(images, targets)
         return self.detect(images)
 
-    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The five losses of a batch."""
         batch = self.transform(images)
         objects = self.transform.targets(targets, batch)

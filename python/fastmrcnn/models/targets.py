@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from fastmrcnn.ops import InstanceMasks
 
 
 def check_images(images: Sequence[Tensor]) -> None:
@@ -19,7 +22,7 @@ def check_images(images: Sequence[Tensor]) -> None:
             raise ValueError(f"MaskRCNN: images[{index}] must be float in 0..1 or uint8; got {image.dtype}")
 
 
-def check_targets(targets: Sequence[Mapping[str, Tensor]] | None, images: Sequence[Tensor], num_classes: int) -> None:
+def check_targets(targets: Sequence[Mapping[str, Any]] | None, images: Sequence[Tensor], num_classes: int) -> None:
     """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes.
 
     ``ignore`` may be left out.
@@ -35,7 +38,7 @@ def check_targets(targets: Sequence[Mapping[str, Tensor]] | None, images: Sequen
         _check_target(f"MaskRCNN: targets[{index}]", target, (image.shape[-2], image.shape[-1]), num_classes)
 
 
-def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int], num_classes: int) -> None:
+def _check_target(where: str, target: Mapping[str, Any], size: tuple[int, int], num_classes: int) -> None:
     boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
     _check_boxes(where, "boxes", "[M, 4]", boxes)
     if "ignore" in target:
@@ -43,9 +46,10 @@ def _check_target(where: str, target: Mapping[str, Tensor], size: tuple[int, int
     count = boxes.shape[0]
     if labels.shape != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"{where}: labels must be [{count}] int64; got {list(labels.shape)} {labels.dtype}")
-    if masks.shape != (count, *size) or masks.dtype not in (torch.uint8, torch.bool):
-        expected = [count, *size]
-        raise ValueError(f"{where}: masks must be {expected} uint8 or bool; got {list(masks.shape)} {masks.dtype}")
+    encoded = isinstance(masks, InstanceMasks)
+    if masks.shape != (count, *size) or not (encoded or masks.dtype in (torch.uint8, torch.bool)):
+        expected, found = [count, *size], "" if encoded else f" {masks.dtype}"
+        raise ValueError(f"{where}: masks must be {expected} uint8 or bool; got {list(masks.shape)}{found}")
     if count == 0:
         return
     low, high = labels.aminmax()

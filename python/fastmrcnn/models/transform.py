@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
+from fastmrcnn.ops import InstanceMasks
 
 
 class InputTransform(nn.Module):
@@ -69,14 +71,14 @@ class InputTransform(nn.Module):
             slot[:, : image.shape[1], : image.shape[2]] = image
         return batch
 
-    def targets(self, targets: Sequence[Mapping[str, Tensor]], batch: ImageBatch) -> list[Targets]:
+    def targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[Targets]:
         """Boxes, labels, masks and regions to ignore of the original images, brought to the sizes of the batch."""
         return [
             self._resize_target(target, original, size)
             for target, original, size in zip(targets, batch.original_sizes, batch.sizes, strict=True)
         ]
 
-    def _resize_target(self, target: Mapping[str, Tensor], original: Size, size: Size) -> Targets:
+    def _resize_target(self, target: Mapping[str, Any], original: Size, size: Size) -> Targets:
         device = self.mean.device
         boxes = grow_empty_boxes(target["boxes"].to(self.mean))
         ignore = target["ignore"].to(boxes) if "ignore" in target else boxes.new_zeros((0, 4))
@@ -98,8 +100,13 @@ def scale_boxes(boxes: Tensor, source: Size, target: Size) -> Tensor:
     return boxes * boxes.new_tensor([horizontal, vertical, horizontal, vertical])
 
 
-def resize_masks(masks: Tensor, size: Size) -> Tensor:
-    """Bitmaps [M, H, W] resized to ``size`` by nearest neighbour: [M, h, w] uint8."""
+def resize_masks(masks: Tensor | InstanceMasks, size: Size) -> Tensor | InstanceMasks:
+    """Bitmaps [M, H, W] resized to ``size`` by nearest neighbour: [M, h, w] uint8.
+
+    Run lengths give the same pixels; polygons are scaled.
+    """
+    if isinstance(masks, InstanceMasks):
+        return masks.resize(*size, mode="nearest")
     if masks.shape[0] == 0:
         return masks.new_zeros((0, *size), dtype=torch.uint8)
     return F.interpolate(masks[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0]

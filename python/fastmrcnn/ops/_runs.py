@@ -81,7 +81,8 @@ def gather_pixels(
 def without_pairs(positions: Integers) -> Integers:
     """Ascending positions, of which two that are equal cancel."""
     values, counts = np.unique(positions, return_counts=True)
-    return values[counts % 2 == 1]
+    kept: Integers = values[counts % 2 == 1]
+    return kept
 
 
 def _ranges(starts: Integers, lengths: Integers) -> Integers:

@@ -39,8 +39,21 @@ def _crop_encoded_masks(
     binary: bool,
 ) -> Tensor:
     boxes, matched, cropped = _prepare(boxes, matched, size)
-    masks = (tensor.contiguous() for tensor in (points, polygons, object_polygons, transitions, object_transitions))
-    native.crop_encoded_masks(context(points), *masks, height, width, boxes, matched, aligned, binary, cropped)
+    native.crop_encoded_masks(
+        context(points),
+        points.contiguous(),
+        polygons.contiguous(),
+        object_polygons.contiguous(),
+        transitions.contiguous(),
+        object_transitions.contiguous(),
+        height,
+        width,
+        boxes,
+        matched,
+        aligned,
+        binary,
+        cropped,
+    )
     return cropped
 
 

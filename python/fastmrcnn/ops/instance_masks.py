@@ -156,10 +156,20 @@ class InstanceMasks:
         if self.polygons.shape[0] == 1:
             return self
         masks = self.to("cpu")
-        tensors = [getattr(masks, name) for name in _TENSORS]
 
         def rasterise(output: Tensor, lengths: Tensor) -> None:
-            native.mask_transitions(context(masks.points), *tensors, self.height, self.width, output, lengths)
+            native.mask_transitions(
+                context(masks.points),
+                masks.points,
+                masks.polygons,
+                masks.object_polygons,
+                masks.transitions,
+                masks.object_transitions,
+                self.height,
+                self.width,
+                output,
+                lengths,
+            )
 
         rows, lengths = _grow_until_it_fits(rasterise, len(self), 16 + 4 * self.width, torch.int64)
         found = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
@@ -222,12 +232,12 @@ class InstanceMasks:
 
     def _gather(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> InstanceMasks:
         """Pixel (rows[r], columns[c]) of the run lengths at (r, c), and the new size. The polygons stay."""
-        moved = self.transitions, self.object_transitions
-        if self.transitions.shape[0]:
-            runs = (tensor.cpu().numpy() for tensor in moved)
-            gathered = gather_pixels(*runs, (self.height, self.width), rows, columns)
-            moved = tuple(torch.from_numpy(array).to(self.points.device) for array in gathered)  # type: ignore[assignment]
-        return replace(self, height=len(rows), width=len(columns), transitions=moved[0], object_transitions=moved[1])
+        runs, offsets = self.transitions, self.object_transitions
+        if runs.shape[0]:
+            arrays = runs.cpu().numpy(), offsets.cpu().numpy()
+            moved, bounds = gather_pixels(*arrays, (self.height, self.width), rows, columns)
+            runs, offsets = (torch.from_numpy(array).to(runs.device) for array in (moved, bounds))
+        return replace(self, height=len(rows), width=len(columns), transitions=runs, object_transitions=offsets)
 
 
 _TENSORS = ("points", "polygons", "object_polygons", "transitions", "object_transitions")
@@ -289,7 +299,8 @@ def _nearest(old: int, new: int, mode: str) -> NDArray[np.int64]:
         raise ValueError(f"InstanceMasks: mode must be nearest or nearest-exact; got {mode}")
     centre = np.float32(0.5 if mode == "nearest-exact" else 0)
     positions = (np.arange(new, dtype=np.float32) + centre) * (np.float32(old) / np.float32(new))
-    return np.minimum(positions.astype(np.int64), old - 1)
+    nearest: NDArray[np.int64] = np.minimum(positions.astype(np.int64), old - 1)
+    return nearest
 
 
 def _grow_until_it_fits(
