@@ -14,7 +14,7 @@ import torch
 from benchmarks.case import Case, Goal
 from benchmarks.cases import MODELS, OPERATORS
 from benchmarks.limits import PROBE_SECONDS, Limits, measure_limits
-from benchmarks.results import Results, Row, make_results, make_row, read_results, write_results
+from benchmarks.results import Measurement, Results, make_results, make_row, read_results, write_results
 from benchmarks.table import FULL_HEADER, full_line, rewrite, summary
 from benchmarks.timing import interleave
 from benchmarks.workloads import QUICK, STANDARD
@@ -66,24 +66,35 @@ def command_of(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> tuple[Results, list[str]]:
     """The results, and the names of the cases that failed the comparison with the peer."""
-    seconds = 0.0 if options.quick else options.seconds
-    limits = [measure_limits(count, seconds=0.0 if options.quick else PROBE_SECONDS) for count in options.threads]
-    rows: list[Row] = []
+    measurements: list[Measurement] = []
+    limits: dict[int, Limits] = {}
     failures: list[str] = []
+    probed = None
     print(FULL_HEADER)
     for family, case in select_cases(options):
+        if family != probed:
+            probe_again(limits, options)
+            probed = family
         try:
-            for row in measure(family, case, limits, seconds):
-                rows.append(row)
-                print(full_line(row), flush=True)
+            for measured in measure(family, case, options.threads, 0.0 if options.quick else options.seconds):
+                measurements.append(measured)
+                print(full_line(make_row(measured, limits[measured.threads])), flush=True)
         except AssertionError as difference:
             failures.append(case.name)
             first_lines = " ".join(str(difference).split())[:300]
             print(f"{case.name}: not timed, results differ: {first_lines}", file=sys.stderr, flush=True)
+    rows = [make_row(measured, limits[measured.threads]) for measured in measurements]
     print("", summary(rows), sep="\n")
     if failures:
         print(f"results differ from the peer's: {'; '.join(failures)}", file=sys.stderr)
-    return make_results(command_of(options), limits, rows), failures
+    return make_results(command_of(options), list(limits.values()), rows), failures
+
+
+def probe_again(limits: dict[int, Limits], options: argparse.Namespace) -> None:
+    """Raise the limits of each number of threads to what the machine does now."""
+    for threads in options.threads:
+        found = measure_limits(threads, seconds=0.0 if options.quick else PROBE_SECONDS)
+        limits[threads] = found.best_of(limits[threads]) if threads in limits else found
 
 
 def select_cases(options: argparse.Namespace) -> Iterator[tuple[str, Case]]:
@@ -103,16 +114,16 @@ def select_cases(options: argparse.Namespace) -> Iterator[tuple[str, Case]]:
         yield family, dataclasses.replace(case, goal=Goal()) if options.quick else case
 
 
-def measure(family: str, case: Case, limits: Sequence[Limits], seconds: float) -> Iterator[Row]:
+def measure(family: str, case: Case, threads: Sequence[int], seconds: float) -> Iterator[Measurement]:
     """Compare the results, then time both at each number of threads."""
     contest = case.prepare()
     agreement = contest.check(contest.ours(), contest.peer())
     before = torch.get_num_threads()
     try:
-        for limit in limits:
-            torch.set_num_threads(limit.threads)
-            timings = interleave((contest.peer, contest.ours), seconds, least_rounds=case.least_rounds)
+        for count in threads:
+            torch.set_num_threads(count)
+            peer, ours = interleave((contest.peer, contest.ours), seconds, least_rounds=case.least_rounds)
             shares = contest.operators_share() if contest.operators_share else None
-            yield make_row(family, case, contest, timings, agreement, limit, shares)
+            yield Measurement(family, case, contest.peer_name, contest.work, count, agreement, peer, ours, shares)
     finally:
         torch.set_num_threads(before)

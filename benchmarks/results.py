@@ -13,7 +13,7 @@ from typing import Any
 
 import torchvision
 
-from benchmarks.case import Case, Contest
+from benchmarks.case import Case, Work
 from benchmarks.limits import Limits
 from benchmarks.timing import Timing
 from fastmrcnn.__main__ import environment
@@ -63,28 +63,34 @@ class Results:
     schema: int = SCHEMA
 
 
-def make_row(
-    family: str,
-    case: Case,
-    contest: Contest,
-    timings: Sequence[Timing],
-    agreement: str,
-    limits: Limits,
-    shares: tuple[float, float] | None,
-) -> Row:
-    """`timings` and `shares` are those of the peer and of ours, in this order."""
-    peer, ours = timings
+@dataclass(frozen=True)
+class Measurement:
+    """What was found about a case at one number of threads; a row once the machine's limits are known."""
+
+    family: str
+    case: Case
+    peer_name: str
+    work: Work | None
+    threads: int
+    agreement: str
+    peer: Timing
+    ours: Timing
+    shares: tuple[float, float] | None  # of the detection operators, (of the peer, of ours)
+
+
+def make_row(measured: Measurement, limits: Limits) -> Row:
+    case, peer, ours = measured.case, measured.peer, measured.ours
     ratio = peer.min_ms / ours.min_ms
-    limit_ms, bound = limits.milliseconds(contest.work) if contest.work else (None, None)
+    limit_ms, bound = limits.milliseconds(measured.work) if measured.work else (None, None)
     fraction = limit_ms / ours.min_ms if limit_ms is not None else None
-    peer_share, ours_share = shares or (None, None)
+    peer_share, ours_share = measured.shares or (None, None)
     return Row(
-        family=family,
+        family=measured.family,
         op=case.op,
         dtype=case.dtype,
         layout=case.layout,
-        threads=limits.threads,
-        peer=contest.peer_name,
+        threads=measured.threads,
+        peer=measured.peer_name,
         peer_ms=_significant(peer.min_ms),
         ours_ms=_significant(ours.min_ms),
         ratio=_significant(ratio),
@@ -93,7 +99,7 @@ def make_row(
         peer_spread=round(peer.spread, 3),
         ours_spread=round(ours.spread, 3),
         rounds=ours.rounds,
-        agreement=agreement,
+        agreement=measured.agreement,
         limit_ms=_significant(limit_ms),
         bound=bound,
         limit_fraction=_significant(fraction),

@@ -201,12 +201,17 @@ def test_limits(work: Work, milliseconds: float, bound: str) -> None:
     assert limits_of().milliseconds(work) == (pytest.approx(milliseconds), bound)
 
 
+def test_the_best_of_two_probes_counts() -> None:
+    first, second = limits_of(own_cache=60.0), limits_of(gflops=200.0, read={MIB: 50.0, 16 * MIB: 9.0})
+    best = first.best_of(second)
+    assert best == second.best_of(first)
+    assert (best.own_cache, best.gflops, best.read) == (60.0, 200.0, {MIB: 50.0, 16 * MIB: 10.0})
+
+
 def test_the_probes_measure_every_working_set() -> None:
     before = torch.get_num_threads()
-    try:
-        limits = measure_limits(1, seconds=0.0)
-    finally:
-        torch.set_num_threads(before)
+    limits = measure_limits(1, seconds=0.0)
+    assert torch.get_num_threads() == before
     for rates in (limits.read, limits.write, limits.copy):
         assert set(rates) == set(WORKING_SETS)
         assert all(0 < rate < math.inf for rate in rates.values())
