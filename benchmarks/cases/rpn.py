@@ -3,82 +3,118 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
-from torchvision.models.detection.rpn import RegionProposalNetwork as TheirNetwork
+from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 
 from benchmarks.case import Case, Contest, Goal, Work
 from benchmarks.cases.nms import PAIR_FLOPS
-from benchmarks.workloads import STRIDES, Workload, generator
+from benchmarks.workloads import LAYOUTS, STRIDES, Workload, generator
+from fastmrcnn import ops
 from fastmrcnn.models.anchors import make_anchors
-from fastmrcnn.models.config import AnchorConfig, RPNConfig
-from fastmrcnn.models.instances import Proposals
-from fastmrcnn.models.rpn import RegionProposalNetwork, RPNPrediction
-from fastmrcnn.ops import decode_boxes
+from fastmrcnn.models.config import AnchorConfig
 
 BOX_TOLERANCE = 1e-3  # px
 NMS_IOU = 0.7
+PER_CELL = 3  # anchors
 ANCHOR_BYTES = 16 + 16  # deltas and anchor
 
 
+@dataclass(frozen=True)
+class HeadOutput:
+    """Of one image, P2..P6."""
+
+    logits: list[Tensor]  # [1, 3, H_i, W_i]
+    deltas: list[Tensor]  # [1, 12, H_i, W_i]
+    anchors: list[Tensor]  # [H_i * W_i * 3, 4]
+
+
 def cases(workload: Workload) -> Iterator[Case]:
-    yield Case("RPN post-processing", partial(_contest, workload), goal=Goal(ratio=20), in_readme=True)
+    for layout in LAYOUTS:
+        yield Case(
+            "RPN post-processing",
+            partial(_contest, workload, layout),
+            layout=layout,
+            goal=Goal(ratio=20),
+            in_readme=True,
+        )
 
 
-def rpn_prediction(workload: Workload) -> RPNPrediction:
-    """Of one image, P2..P6. Objectness is smooth, as that of a network: neighbouring anchors score alike."""
-    strides = (*STRIDES, 2 * STRIDES[-1])
-    features = [torch.empty(1, 1, *(-(-side // stride) for side in workload.image)) for stride in strides]
-    anchors = make_anchors([feature.to(workload.device) for feature in features], workload.image, AnchorConfig())
+def level_sizes(workload: Workload) -> list[tuple[int, int]]:
+    """Of P2..P6: 268,569 anchors on the standard image."""
+    height, width = workload.image
+    return [(-(-height // stride), -(-width // stride)) for stride in (*STRIDES, 2 * STRIDES[-1])]
+
+
+def level_anchors(workload: Workload) -> list[Tensor]:
+    features = [torch.empty(1, 1, *size, device=workload.device) for size in level_sizes(workload)]
+    return make_anchors(features, workload.image, AnchorConfig())
+
+
+def head_output(workload: Workload, layout: str) -> HeadOutput:
+    """Objectness is smooth, as that of a network: neighbouring anchors score alike."""
     logits, deltas = [], []
-    for stride, feature in zip(strides, features, strict=True):
-        g = generator(stride)
-        hills = torch.randn(1, 3, *(max(side // 4, 2) for side in feature.shape[2:]), generator=g)
-        smooth = F.interpolate(hills, size=feature.shape[2:], mode="bilinear") * 2
-        level = smooth + 0.5 * torch.randn(smooth.shape, generator=g)
-        logits.append(level.permute(0, 2, 3, 1).flatten(1).to(workload.device))
-        deltas.append((torch.randn(1, logits[-1].shape[1], 4, generator=g) * 0.2).to(workload.device))
-    return RPNPrediction(logits, deltas, anchors)
+    for index, size in enumerate(level_sizes(workload)):
+        g = generator(index)
+        hills = torch.randn(1, PER_CELL, *(max(side // 4, 2) for side in size), generator=g)
+        smooth = F.interpolate(hills, size=size, mode="bilinear") * 2
+        logits.append(smooth + 0.5 * torch.randn(smooth.shape, generator=g))
+        deltas.append(torch.randn(1, PER_CELL * 4, *size, generator=g) * 0.2)
+    placed = [
+        [level.to(workload.device, memory_format=LAYOUTS[layout]) for level in levels] for levels in (logits, deltas)
+    ]
+    return HeadOutput(*placed, level_anchors(workload))
 
 
-def _contest(workload: Workload) -> Contest:
-    prediction = rpn_prediction(workload)
+def _contest(workload: Workload, layout: str) -> Contest:
+    output = head_output(workload, layout)
     size = workload.photograph  # proposals are clipped to the image, not to its padding
     limit = {"training": workload.candidates, "testing": workload.candidates}
-    theirs = TheirNetwork(None, None, 0.7, 0.3, 256, 0.5, limit, limit, NMS_IOU).eval()
-    config = RPNConfig(pre_nms_test=workload.candidates, post_nms_test=workload.candidates, nms_iou=NMS_IOU)
-    ours = RegionProposalNetwork(1, config).to(workload.device).eval()
-    per_level = [logits.shape[1] for logits in prediction.logits]
-    logits, deltas = torch.cat(prediction.logits, dim=1), torch.cat(prediction.deltas, dim=1)[0]
-    anchors = torch.cat(prediction.anchors)
+    network = RegionProposalNetwork(None, None, 0.7, 0.3, 256, 0.5, limit, limit, NMS_IOU).eval()
+    anchors = torch.cat(output.anchors)
+    per_level = [len(level) for level in output.anchors]
 
-    @torch.no_grad()
     def peer() -> tuple[Tensor, Tensor]:
-        boxes = theirs.box_coder.decode(deltas, [anchors]).view(1, -1, 4)
-        [kept], [scores] = theirs.filter_proposals(boxes, logits, [size], per_level)
+        logits, deltas = concat_box_prediction_layers(output.logits, output.deltas)
+        boxes = network.box_coder.decode(deltas, [anchors]).view(1, -1, 4)
+        [kept], [scores] = network.filter_proposals(boxes, logits, [size], per_level)
         return kept, scores
 
-    return Contest("torchvision", peer, lambda: ours.propose(prediction, [size]), _check, _work(prediction, workload))
+    def ours() -> tuple[Tensor, Tensor]:
+        found = ops.generate_proposals(
+            output.logits,
+            output.deltas,
+            output.anchors,
+            [size],
+            pre_nms=workload.candidates,
+            post_nms=workload.candidates,
+            nms_iou=NMS_IOU,
+        )
+        return found.per_image()[0]
+
+    return Contest("torchvision", peer, ours, _check, _work(output, workload))
 
 
-def _check(ours: list[Proposals], theirs: tuple[Tensor, Tensor]) -> str:
-    boxes, scores = theirs
-    torch.testing.assert_close(ours[0].boxes, boxes, rtol=0, atol=BOX_TOLERANCE)
-    torch.testing.assert_close(ours[0].scores, scores, rtol=0, atol=1e-6)
-    return f"{len(boxes)} proposals in the same order, within {BOX_TOLERANCE:g} px"
+def _check(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> str:
+    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=BOX_TOLERANCE)
+    torch.testing.assert_close(ours[1], theirs[1], rtol=0, atol=1e-6)
+    return f"{len(ours[0])} proposals in the same order, within {BOX_TOLERANCE:g} px"
 
 
-def _work(prediction: RPNPrediction, workload: Workload) -> Work:
+def _work(output: HeadOutput, workload: Workload) -> Work:
     """Every logit is read once, deltas and anchors of the candidates alone; NMS tests pairs as `nms.pair_work` counts
     them, with what survives on each level."""
     reads, pairs = 0, 0
-    for logits, deltas, anchors in zip(prediction.logits, prediction.deltas, prediction.anchors, strict=True):
-        best = logits[0].topk(min(workload.candidates, logits.shape[1]))
-        boxes = decode_boxes(deltas[0, best.indices], anchors[best.indices], (1.0, 1.0, 1.0, 1.0))
+    for logits, deltas, anchors in zip(output.logits, output.deltas, output.anchors, strict=True):
+        in_order = logits.permute(0, 2, 3, 1).flatten()
+        best = in_order.topk(min(workload.candidates, len(in_order)))
+        chosen = deltas.permute(0, 2, 3, 1).reshape(-1, 4)[best.indices]
+        boxes = ops.decode_boxes(chosen, anchors[best.indices], (1.0, 1.0, 1.0, 1.0))
         boxes = torchvision.ops.clip_boxes_to_image(boxes, workload.photograph)
         kept = len(torchvision.ops.nms(boxes, best.values, NMS_IOU))
         pairs += kept * (kept - 1) // 2 + len(boxes) - kept
