@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fastmrcnn import _C
@@ -18,14 +20,14 @@ DTYPES = [torch.float32, torch.float64]
 
 
 def reference_nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None = None) -> list[int]:
-    """Greedy NMS, box by box, in the dtype of the boxes."""
+    """Greedy NMS, box by box: IoUs in the dtype of the boxes, compared with the threshold in double precision."""
     box, score = boxes.numpy(), scores.numpy()
     group = np.zeros(len(box), int) if groups is None else groups.numpy()
     order = sorted(range(len(box)), key=lambda i: (not np.isnan(score[i]), -score[i] if score[i] == score[i] else 0, i))
     kept: list[int] = []
     with np.errstate(all="ignore"):
         for i in order:
-            if not any(group[i] == group[k] and reference_iou(box[k], box[i]) > threshold for k in kept):
+            if not any(group[i] == group[k] and float(reference_iou(box[k], box[i])) > threshold for k in kept):
                 kept.append(i)
     return kept
 
@@ -55,6 +57,44 @@ def test_equals_the_reference(
     assert kept.dtype == torch.int64
     assert kept.tolist() == reference_nms(boxes, scores, threshold)
     assert batched_nms(boxes, scores, groups, threshold).tolist() == reference_nms(boxes, scores, threshold, groups)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(0, 90),
+    clusters=st.integers(1, 40),
+    threshold=st.one_of(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.7, 1.0]), st.floats(0, 1)),
+    whole=st.booleans(),
+    tied=st.booleans(),
+    dtype=st.sampled_from(DTYPES),
+)
+@settings(max_examples=200, deadline=None)
+def test_of_any_boxes_equals_the_reference(
+    seed: int, n: int, clusters: int, threshold: float, whole: bool, tied: bool, dtype: torch.dtype
+) -> None:
+    """Whole coordinates make IoUs that equal a threshold, where one rounding decides."""
+    torch.manual_seed(seed)
+    boxes, scores = clustered_boxes(n, clusters, dtype=dtype), (tied_scores if tied else torch.rand)(n).to(dtype)
+    boxes = boxes.round() if whole else boxes
+    assert nms(boxes, scores, threshold).tolist() == reference_nms(boxes, scores, threshold)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threshold", [0.0, 1e-40, 1e-36, 0.3, 0.5, 0.7, 0.9999999, 1.0, 1.5, INF])
+@pytest.mark.parametrize("scale", [1e-24, 1e-22, 3e-21, 1e-20, 1e-19, 1e-18, 1e-3, 1e17, 1e18, 1e19, 1e37])
+def test_at_any_scale_equals_the_reference(scale: float, threshold: float, dtype: torch.dtype) -> None:
+    """Areas that are subnormal, underflow to zero or overflow to infinity, whole at first so that IoUs repeat."""
+    exponent = 1 if dtype == torch.float32 else 308 / 38
+    boxes = (clustered_boxes(70, 10, dtype=torch.float64).round() * scale**exponent).to(dtype)
+    scores = torch.rand(70, dtype=dtype)
+    assert nms(boxes, scores, threshold).tolist() == reference_nms(boxes, scores, threshold)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -1e-9, -INF, NAN])
+def test_thresholds_below_zero_suppress_boxes_that_are_apart(threshold: float) -> None:
+    boxes, scores = torch.cat([random_boxes(30), torch.tensor([*DEGENERATE.values()])]), torch.rand(43)
+    assert len(DEGENERATE) == 13
+    assert nms(boxes, scores, threshold).tolist() == reference_nms(boxes, scores, threshold)
 
 
 def test_the_threshold_itself_does_not_suppress() -> None:
@@ -164,6 +204,18 @@ def test_errors(boxes: tuple[int, ...], scores: tuple[int, ...], groups: tuple[i
     call = nms if groups is None else functools.partial(batched_nms, idxs=torch.zeros(groups))
     with pytest.raises(ValueError, match=message):
         call(torch.rand(boxes), torch.rand(scores), iou_threshold=0.5)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equals_torchvision_whatever_the_seed(dtype: torch.dtype, threshold: float) -> None:
+    torchvision = pytest.importorskip("torchvision", reason="the peer comparison needs torchvision")
+    for seed in range(60):
+        torch.manual_seed(seed)
+        boxes = clustered_boxes(500, 1 + 9 * seed, dtype=dtype)
+        boxes = boxes.round() if seed % 3 == 0 else boxes
+        scores = (tied_scores if seed % 2 else torch.rand)(500).to(dtype)
+        assert torch.equal(nms(boxes, scores, threshold), torchvision.ops.nms(boxes, scores, threshold)), seed
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -46,7 +46,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Keeps the boxes that overlap no kept box of higher score by more than a threshold.
 
     Args:
-        boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels.
+        boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels. float16 and bfloat16 are computed in float32.
         scores: `[N]` floating point, higher is better. Of equal scores the lower index comes first.
         iou_threshold: a box is dropped when its IoU with a kept box is strictly greater.
 
@@ -71,7 +71,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     No offset is added to the coordinates, so no precision is lost however many classes there are.
 
     Args:
-        boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels.
+        boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels. float16 and bfloat16 are computed in float32.
         scores: `[N]` floating point.
         idxs: `[N]` integers, the class of each box.
         iou_threshold: a box is dropped when its IoU with a kept box of its class is strictly greater.
