@@ -1,73 +1,142 @@
-// RoIPool on the CPU. Forward: threads share out groups of RoIs. Backward: threads own channels of an image.
+// RoIPool on the CPU. Forward, channels-last: threads share out groups of RoIs. Everything else: threads own planes of
+// a map, or blocks of its channels, and work through that map's RoIs in order.
 #include "fastmrcnn/ops/roi_pool.h"
 
+#include <vector>
+
 #include "fastmrcnn/dtype.h"
+#include "gradient_sums.h"
+#include "kernels/roi_pool_kernel.h"
 #include "pooling_plan.h"
+#include "task_size.h"
 
 namespace fastmrcnn::cpu {
 namespace {
 
-std::int64_t offset(const TensorView& tensor, std::int64_t n, std::int64_t c, std::int64_t y, std::int64_t x) {
-  return n * tensor.strides[0] + c * tensor.strides[1] + y * tensor.strides[2] + x * tensor.strides[3];
-}
+constexpr IsaTable<const PerStorage<RoiPoolKernels>*> kKernels = FASTMRCNN_ISA_TABLE(roi_pool_kernels);
+constexpr bool kEndInclusive = true;
 
-template <class T>
-struct Maximum {
-  T value = 0;
-  std::int32_t pixel = -1;
+// The tensors of a call, of either direction, stored as S.
+template <class S>
+struct Call {
+  using T = Accumulator<S>;
+  using Plan = PoolingPlan<T, geometry::Quantised<T>>;
+
+  const char* op;
+  Context context;
+  TensorView features, rois, pooled, argmax;
+  T spatial_scale;
+
+  std::int64_t images = features.shape[0], channels = features.shape[1];
+  std::int64_t height = features.shape[2], width = features.shape[3], pixels = height * width;
+  std::int64_t bins = pooled.shape[2] * pooled.shape[3];
+  // Whether planes are dense, else pixels are.
+  bool contiguous = features.is_contiguous() && pooled.is_contiguous();
+
+  Plan plan() const { return Plan(op, context, features, rois, pooled, {spatial_scale, kEndInclusive}); }
+  // Of pixels. Sums in the tensor itself take a thread's share at once, for a pixel's channels are neighbours; sums
+  // beside it are held for a few channels at a time.
+  std::int64_t channels_per_task() const {
+    constexpr std::int64_t kLine = 32;
+    const std::int64_t share = channels / std::max(context.num_threads, 1) / kLine * kLine;
+    return std::is_same_v<S, T> ? std::max(kLine, share) : kLine;
+  }
+  TaskSize task_size() const { return {channels, std::max(context.num_threads, 1)}; }
+  S* map(std::int64_t image) const { return features.as<S>() + image * channels * pixels; }
 };
 
-template <class T>
-Maximum<T> maximum_of_bin(const TensorView& input, std::int64_t image, std::int64_t c, const RoiTaps<T>& roi,
-                          std::int32_t i, std::int32_t j) {
-  Maximum<T> best;
-  for (std::int32_t a = roi.y.begin[i]; a < roi.y.begin[i + 1]; ++a) {
-    for (std::int32_t b = roi.x.begin[j]; b < roi.x.begin[j + 1]; ++b) {
-      const std::int64_t y = roi.y.index[a], x = roi.x.index[b];
-      const T value = input.as<const T>()[offset(input, image, c, y, x)];
-      if (best.pixel < 0 || value > best.value || value != value) {
-        best = {value, static_cast<std::int32_t>(y * input.shape[3] + x)};
-      }
-    }
-  }
-  return best;
+template <class S>
+void pool_pixels(const Call<S>& call) {
+  call.plan().over_groups([&](const MapIndex& map, const auto& tables) {
+    const Pixels<const S, S> pixels{call.map(map.image), call.pooled.template as<S>(), call.channels, call.width, 0,
+                                    call.height};
+    kKernels.get()->of<S>().pixels(pixels, call.argmax.template as<std::int32_t>(), tables.data(), tables.size());
+  });
 }
 
-template <class T>
-void pool(const TensorView& input, std::int64_t image, const RoiTaps<T>& roi, const TensorView& output,
-          const TensorView& argmax) {
-  for (std::int64_t c = 0; c < input.shape[1]; ++c) {
-    for (std::int32_t i = 0; i < roi.y.bins; ++i) {
-      for (std::int32_t j = 0; j < roi.x.bins; ++j) {
-        const Maximum<T> best = maximum_of_bin<T>(input, image, c, roi, i, j);
-        output.as<T>()[offset(output, roi.roi, c, i, j)] = best.value;
-        argmax.as<std::int32_t>()[offset(argmax, roi.roi, c, i, j)] = best.pixel;
-      }
-    }
+// Calls body(image, first channel, last channel + 1, for_each_group) for blocks of the channels of every map.
+template <class S, class Body>
+void over_channels(const Call<S>& call, std::int64_t block, const Body& body) {
+  call.plan().over_maps([&](std::int64_t) { return (call.channels + block - 1) / block; },
+                        [&](const MapIndex& map, std::int64_t part, const auto& for_each_group) {
+                          body(map.image, part * block, std::min((part + 1) * block, call.channels), for_each_group);
+                        });
+}
+
+template <class S>
+std::int64_t planes_per_task(const Call<S>& call) {
+  return call.task_size().planes(pooled_shape(call.features, call.pooled));
+}
+
+template <class S>
+void pool_planes(const Call<S>& call) {
+  over_channels(call, planes_per_task(call),
+                [&](std::int64_t image, std::int64_t begin, std::int64_t end, const auto& for_each_group) {
+                  const Planes<const S, S> planes{call.map(image) + begin * call.pixels,
+                                                  call.pooled.template as<S>() + begin * call.bins,
+                                                  end - begin,
+                                                  call.height,
+                                                  call.width,
+                                                  call.channels * call.bins};
+                  std::vector<Index<S>> keys(call.width), ties(call.width);
+                  for_each_group([&](const auto& tables) {
+                    kKernels.get()->of<S>().planes(planes, call.argmax.template as<std::int32_t>() + begin * call.bins,
+                                                   tables.data(), tables.size(), {keys.data(), ties.data()});
+                  });
+                });
+}
+
+template <class S>
+std::int64_t checked_pixel(const Call<S>& call, std::int64_t pixel) {
+  if (pixel < call.pixels) return pixel;
+  fail(call.op, ": argmax holds pixel ", pixel, ", which is not in grad_input of ", shape_of(call.features));
+}
+
+// Adds the gradient of `count` neighbouring pooled values from `offset` on, each to the pixel that was its maximum:
+// sums[pixel x pixel_stride + value x value_stride].
+template <class S>
+void spread(const Call<S>& call, std::int64_t offset, std::int64_t count, Accumulator<S>* sums,
+            std::int64_t pixel_stride, std::int64_t value_stride) {
+  const S* gradient = call.pooled.template as<const S>() + offset;
+  const std::int32_t* argmax = call.argmax.template as<const std::int32_t>() + offset;
+  for (std::int64_t k = 0; k < count; ++k) {
+    if (argmax[k] < 0) continue;
+    sums[checked_pixel(call, argmax[k]) * pixel_stride + k * value_stride] += value_of(gradient[k]);
   }
 }
 
-// Adds one channel of one RoI's gradient to the pixels that were its maxima.
-template <class T>
-void spread(const TensorView& grad_output, std::int64_t image, std::int64_t c, std::int64_t roi,
-            const TensorView& argmax, const TensorView& grad_input) {
-  for (std::int64_t i = 0; i < grad_output.shape[2]; ++i) {
-    for (std::int64_t j = 0; j < grad_output.shape[3]; ++j) {
-      const std::int32_t pixel = argmax.as<const std::int32_t>()[offset(argmax, roi, c, i, j)];
-      if (pixel < 0) continue;
-      check(pixel < grad_input.shape[2] * grad_input.shape[3], "roi_pool_backward: argmax holds pixel ", pixel,
-            ", which is not in grad_input of ", shape_of(grad_input));
-      const std::int64_t y = pixel / grad_input.shape[3], x = pixel % grad_input.shape[3];
-      grad_input.as<T>()[offset(grad_input, image, c, y, x)] +=
-          grad_output.as<const T>()[offset(grad_output, roi, c, i, j)];
-    }
-  }
+template <class S>
+void spread_planes(const Call<S>& call) {
+  over_channels(call, planes_per_task(call),
+                [&](std::int64_t image, std::int64_t begin, std::int64_t end, const auto& for_each_group) {
+                  GradientSums<S> sums(call.map(image) + begin * call.pixels, (end - begin) * call.pixels);
+                  for_each_group([&](const auto& tables) {
+                    for (const auto& roi : tables) {
+                      for (std::int64_t c = begin; c < end; ++c) {
+                        spread(call, (roi.roi * call.channels + c) * call.bins, call.bins,
+                               sums.data() + (c - begin) * call.pixels, 1, 0);
+                      }
+                    }
+                  });
+                  sums.store();
+                });
 }
 
-template <class T>
-using Plan = PoolingPlan<T, geometry::Quantised<T>>;
-
-constexpr bool kEndInclusive = true;
+template <class S>
+void spread_pixels(const Call<S>& call) {
+  over_channels(call, call.channels_per_task(),
+                [&](std::int64_t image, std::int64_t begin, std::int64_t end, const auto& for_each_group) {
+                  GradientSums<S> sums(call.map(image) + begin, end - begin, call.pixels, call.channels);
+                  for_each_group([&](const auto& tables) {
+                    for (const auto& roi : tables) {
+                      for (std::int64_t bin = roi.roi * call.bins; bin < (roi.roi + 1) * call.bins; ++bin) {
+                        spread(call, bin * call.channels + begin, end - begin, sums.data(), sums.stride(), 1);
+                      }
+                    }
+                  });
+                  sums.store();
+                });
+}
 
 }  // namespace
 
@@ -77,12 +146,10 @@ void roi_pool(const Context& context, const TensorView& input, const TensorView&
   check_writable("roi_pool", "output", output);
   check_argmax("roi_pool", {"input", input}, {"output", output}, argmax);
   check_writable("roi_pool", "argmax", argmax);
-  dispatch_floating("roi_pool", "input", input.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Plan<T> plan("roi_pool", context, input, rois, output, {static_cast<T>(spatial_scale), kEndInclusive});
-    plan.over_groups([&](const MapIndex& map, const TapTables<T>& tables) {
-      for (const RoiTaps<T>& roi : tables) pool(input, map.image, roi, output, argmax);
-    });
+  dispatch_storage("roi_pool", "input", input.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    const Call<S> call{"roi_pool", context, input, rois, output, argmax, static_cast<Accumulator<S>>(spatial_scale)};
+    return call.contiguous ? pool_planes(call) : pool_pixels(call);
   });
 }
 
@@ -92,17 +159,10 @@ void roi_pool_backward(const Context& context, const TensorView& grad_output, co
   check_roi_pooling(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
   check_writable(op, "grad_input", grad_input);
   check_argmax(op, {"grad_input", grad_input}, {"grad_output", grad_output}, argmax);
-  dispatch_floating(op, "grad_input", grad_input.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Plan<T> plan(op, context, grad_input, rois, grad_output, {T(1), kEndInclusive});
-    fill_zero(context, grad_input.as<T>(), grad_input.numel());
-    plan.over_maps([&](std::int64_t) { return grad_input.shape[1]; },
-                   [&](const MapIndex& map, std::int64_t c, const auto& for_each_group) {
-                     for_each_group([&](const TapTables<T>& tables) {
-                       for (const RoiTaps<T>& roi : tables)
-                         spread<T>(grad_output, map.image, c, roi.roi, argmax, grad_input);
-                     });
-                   });
+  dispatch_storage(op, "grad_input", grad_input.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    const Call<S> call{op, context, grad_input, rois, grad_output, argmax, 1};
+    return call.contiguous ? spread_planes(call) : spread_pixels(call);
   });
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -72,6 +73,63 @@ def test_roi_pool_keeps_values_that_are_not_finite() -> None:
     assert roi_pool(features, torch.tensor([[0.0, 0, 0, 3, 3]]), 2).isnan().tolist() == [
         [[[False, True], [False, False]]]
     ]
+
+
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from(list(TOLERANCE)),
+    st.sampled_from(["contiguous", "channels_last"]),
+    st.sampled_from([1, 17, 70]),
+    st.sampled_from([4, 15, 50]),
+    st.booleans(),
+)
+def test_roi_pool_names_the_maximum(
+    seed: int, dtype: torch.dtype, layout: str, channels: int, width: int, with_nan: bool
+) -> None:
+    """Exact in every type: the first of equal maxima, zeros of both signs being equal, and the last NaN."""
+    torch.manual_seed(seed)
+    features = random_features(2, channels, 9, width, dtype=dtype, layout=layout)
+    features.copy_(torch.randint(-3, 3, features.shape)).mul_(torch.tensor(-0.5))  # ties, and zeros of both signs
+    if with_nan:
+        features[torch.rand(features.shape) < 0.05] = NAN
+    rois = random_rois(5, 2, 1.2 * width, torch.float64 if dtype == torch.float64 else torch.float32)
+    pooled, argmax = torch.ops.fastmrcnn.roi_pool(features, rois, 1.0, 3, 5)
+    for (k, c, i, j), place in np.ndenumerate(argmax.numpy()):
+        x1, y1, x2, y2 = rois[k, 1:].tolist()
+        rows = reference.pixels_of_bins(y1, y2, 3, 9, inclusive=True)[i]
+        columns = reference.pixels_of_bins(x1, x2, 5, width, inclusive=True)[j]
+        if c not in (0, channels - 1):
+            continue
+        places = [y * width + x for y in rows for x in columns]
+        values = features[int(rois[k, 0]), c].flatten()[places].tolist()
+        nans = [where for where, value in zip(places, values, strict=True) if value != value]
+        first = places[values.index(max(values))] if places and not nans else -1
+        assert place == (nans[-1] if nans else first)
+        expected = features[int(rois[k, 0]), c].flatten()[place].item() if places else 0.0
+        assert pooled[k, c, i, j].item() == expected or (nans and pooled[k, c, i, j].isnan())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_roi_pool_gradients_of_half_types_equal_float32_rounded_once(layout: str, dtype: torch.dtype) -> None:
+    half = random_features(2, 40, 12, 20, dtype=dtype, layout=layout).requires_grad_()
+    single = half.detach().float().requires_grad_()
+    rois = random_rois(50, 2, 20.0)
+    pooled, expected = (roi_pool(features, rois, 3) for features in (half, single))
+    assert torch.equal(pooled.float(), expected)
+    weights = torch.randn_like(pooled)
+    (gradient,) = torch.autograd.grad(pooled, half, weights)
+    assert torch.equal(gradient, torch.autograd.grad(expected, single, weights.float())[0].to(dtype))
+
+
+def test_roi_pool_backward_refuses_places_off_the_map() -> None:
+    rois, grad = torch.zeros(1, 5), torch.ones(1, 2, 1, 1)
+    for layout in (False, True):
+        message = r"^roi_pool_backward: argmax holds pixel 20, which is not in grad_input of \[1, 2, 4, 5\]$"
+        with pytest.raises(ValueError, match=message):
+            torch.ops.fastmrcnn.roi_pool_backward(
+                grad, rois, torch.full((1, 2, 1, 1), 20, dtype=torch.int32), (1, 2, 4, 5), layout
+            )
 
 
 def test_roi_pool_gradient_goes_to_the_first_maximum() -> None:

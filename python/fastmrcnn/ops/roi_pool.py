@@ -26,7 +26,7 @@ LIBRARY.define(
 
 def _roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
     channels_last = is_channels_last(input)
-    features, rois = prepare("roi_pool", input, rois, channels_last, half=False)
+    features, rois = prepare("roi_pool", input, rois, channels_last)
     output, argmax = _empty_outputs(features, rois, height, width, channels_last)
     native.roi_pool(context(features), features, rois, spatial_scale, output, argmax)
     return output.to(input.dtype), argmax
@@ -35,7 +35,7 @@ def _roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, wi
 def _roi_pool_backward(
     grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
 ) -> Tensor:
-    grad, rois = prepare("roi_pool_backward", grad_output, rois, channels_last, half=False)
+    grad, rois = prepare("roi_pool_backward", grad_output, rois, channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     grad_input = empty(grad, input_shape, channels_last)
     native.roi_pool_backward(context(grad), grad, rois, argmax.contiguous(memory_format=layout), grad_input)
@@ -105,7 +105,8 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
 
     Returns:
         `[K, C, height, width]` in the input's dtype and memory format; zeros in bins without pixels and for RoIs with
-        a NaN or an infinity. A NaN in the features makes its bin NaN, as in `torch.nn.functional.max_pool2d`.
+        a NaN or an infinity. A NaN in the features makes its bin NaN, as in `torch.nn.functional.max_pool2d`. float16
+        and bfloat16 are read and written as they are; their gradients are summed in float32 and rounded once.
 
     Differentiable in `input` in reverse mode, twice and more; the gradient is deterministic. Not differentiable in
     `boxes`.

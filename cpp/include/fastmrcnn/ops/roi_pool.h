@@ -5,9 +5,10 @@
 
 namespace fastmrcnn {
 
-// Tensors as in roi_pooling.h; input [N, C, H, W] -> output [K, C, height, width], the maximum or zero where a bin has
-// no pixel on the map (geometry/quantised_roi.h, the end inclusive); argmax int32, of the output's shape and order: y x
-// W + x of the first maximum, -1 where there is none. A NaN among a bin's pixels is its maximum.
+// Tensors as in roi_pooling.h, half types too; input [N, C, H, W] -> output [K, C, height, width], the maximum or zero
+// where a bin has no pixel on the map (geometry/quantised_roi.h, the end inclusive); argmax int32, of the output's
+// shape and order: y x W + x of the first maximum, -1 where there is none. A NaN among a bin's pixels is its maximum,
+// of several the last.
 inline void check_argmax(const char* op, const NamedTensor& features, const NamedTensor& pooled,
                          const TensorView& argmax) {
   const std::int64_t* shape = pooled.tensor.shape;
