@@ -234,13 +234,13 @@ def test_any_logits(values: list[float], pre_nms: int, post_nms: int, dtype: tor
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    heads = random_heads(3).rounded(0.25)
+    heads = random_heads(3, ((80, 96), (40, 48))).rounded(0.25)  # enough work for several threads
     results = []
     for threads in (1, 2, 5):
-        boxes, scores, counts = torch.empty(3, 50, 4), torch.empty(3, 50), torch.empty(3, dtype=torch.int64)
+        boxes, scores, counts = torch.empty(3, 1000, 4), torch.empty(3, 1000), torch.empty(3, dtype=torch.int64)
         _C.generate_proposals(
             (threads, 0), heads.logits, heads.deltas, heads.anchors, torch.tensor(heads.sizes),
-            100, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, boxes, scores, counts,
+            2000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, boxes, scores, counts,
         )  # fmt: skip
         results.append((boxes, scores, counts))
     assert all(map(torch.equal, results[0], results[1]))
