@@ -64,8 +64,8 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: AnchorConfig(aspect_ratios=()), "aspect_ratios must be positive, at least one; got ()"),
         (lambda: RPNConfig(nms_iou=1.5), "RPNConfig: nms_iou must lie in 0..1; got 1.5"),
         (lambda: RPNConfig(foreground_iou=0.2), "background_iou must be <= foreground_iou 0.2; got 0.3"),
-        (lambda: RPNConfig(ignore_overlap=0.0), "RPNConfig: ignore_overlap must lie in (0, 1]; got 0.0"),
-        (lambda: BoxHeadConfig(ignore_overlap=1.1), "BoxHeadConfig: ignore_overlap must lie in (0, 1]; got 1.1"),
+        (lambda: RPNConfig(ignore_overlap=0.0), "RPNConfig: ignore_overlap must lie in (0, 1] or be None; got 0.0"),
+        (lambda: BoxHeadConfig(ignore_overlap=1.1), "ignore_overlap must lie in (0, 1] or be None; got 1.1"),
         (lambda: RPNConfig(samples=0), "RPNConfig: samples must be positive; got 0"),
         (lambda: RoIAlignConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
         (lambda: RoIAlignConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]

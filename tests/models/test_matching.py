@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fastmrcnn.data import Sample as DataSample
 from fastmrcnn.data import collate
-from fastmrcnn.models import BoxHeadConfig
+from fastmrcnn.models import BoxHeadConfig, RPNConfig, torchvision_resnet50_fpn
 from fastmrcnn.models.instances import Targets
-from fastmrcnn.models.matching import gather_labels
+from fastmrcnn.models.matching import gather_labels, match_target
 from fastmrcnn.models.roi_heads import sample_rois
 from fastmrcnn.models.sampling import Sample
 from fastmrcnn.ops import BACKGROUND, IGNORED
@@ -87,6 +87,20 @@ def test_no_proposal_inside_of_a_crowd_is_taught(objects: int) -> None:
     rois = sample_rois(proposals, target, BoxHeadConfig(), record)
     assert drawn == [[-1, 0, 2, 0, 2] if objects else [-1, 0, 0, 0]]  # the second lies inside by 22/32 of its area
     assert rois.labels.tolist() == [label for label in drawn[0] if label >= 0]
+
+
+def test_crowds_are_background_where_nothing_is_ignored() -> None:
+    """What torchvision's recipe trains: its data set drops the crowds."""
+    object_box, inside = [0.0, 0, 20, 20], [50.0, 10, 80, 50]
+    target = Targets(
+        torch.tensor([object_box]), torch.tensor([2]), torch.zeros(1, 64, 96, dtype=torch.uint8), torch.tensor([CROWD])
+    )
+    boxes = torch.tensor([inside, object_box])
+    theirs = torchvision_resnet50_fpn(["cat", "dog"])
+    for ours, preset in ((RPNConfig(), theirs.rpn), (BoxHeadConfig(), theirs.box_head)):
+        for every_object in (False, True):
+            assert match_target(target, boxes, ours, every_object=every_object).tolist() == [IGNORED, 0]
+            assert match_target(target, boxes, preset, every_object=every_object).tolist() == [BACKGROUND, 0]
 
 
 def test_a_lone_crowd_trains() -> None:

@@ -42,6 +42,10 @@ def _require_fraction(component: object, **values: float) -> None:
         _require(0.0 <= value <= 1.0, component, f"{name} must lie in 0..1", value)
 
 
+def _require_ignore_overlap(component: object, share: float | None) -> None:
+    _require(share is None or 0 < share <= 1, component, "ignore_overlap must lie in (0, 1] or be None", share)
+
+
 def _require_positive(component: object, **values: float) -> None:
     for name, value in values.items():
         _require(value > 0, component, f"{name} must be positive", value)
@@ -183,7 +187,8 @@ class RPNConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     foreground_iou: float = 0.7  # an anchor with at least this IoU is an object
     background_iou: float = 0.3  # below this it is background; between the two it is ignored
-    ignore_overlap: float = 0.7  # background with this share of its area in an ignore region (a crowd) is ignored too
+    # Background with this share of its area in an ignore region (a crowd) is ignored too; None: it is background.
+    ignore_overlap: float | None = 0.7
     samples: int = 256  # anchors an image in the loss
     positive_fraction: float = 0.5
     pre_nms_train: int = 2000  # best anchors kept on each level before NMS
@@ -208,7 +213,7 @@ class RPNConfig:
         )
         expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
         _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
-        _require(0 < self.ignore_overlap <= 1, self, "ignore_overlap must lie in (0, 1]", self.ignore_overlap)
+        _require_ignore_overlap(self, self.ignore_overlap)
         _require_positive(
             self,
             samples=self.samples,
@@ -252,7 +257,7 @@ class BoxHeadConfig:
     hidden: int = 1024  # units of the fully connected layers
     foreground_iou: float = 0.5
     background_iou: float = 0.5
-    ignore_overlap: float = 0.7  # background with this share of its area in an ignore region (a crowd) is ignored
+    ignore_overlap: float | None = 0.7  # as for the RPN
     samples: int = 512  # RoIs an image in the loss
     positive_fraction: float = 0.25
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
@@ -274,7 +279,7 @@ class BoxHeadConfig:
         )
         expectation = f"background_iou must be <= foreground_iou {self.foreground_iou}"
         _require(self.background_iou <= self.foreground_iou, self, expectation, self.background_iou)
-        _require(0 < self.ignore_overlap <= 1, self, "ignore_overlap must lie in (0, 1]", self.ignore_overlap)
+        _require_ignore_overlap(self, self.ignore_overlap)
         _require_positive(
             self,
             hidden=self.hidden,

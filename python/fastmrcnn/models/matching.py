@@ -1,11 +1,32 @@
-"""Labels of the boxes that :func:`fastmrcnn.ops.match_boxes` has matched."""
+"""Anchors and proposals matched to the objects of an image, and the labels that follow."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import BACKGROUND, IGNORED
+from fastmrcnn.models.config import BoxHeadConfig, RPNConfig
+from fastmrcnn.models.instances import Targets
+from fastmrcnn.ops import BACKGROUND, IGNORED, match_boxes
+
+
+def match_target(
+    target: Targets, boxes: Tensor, config: RPNConfig | BoxHeadConfig, *, every_object: bool = False
+) -> Tensor:
+    """The object of each box, [N] int64, or ``BACKGROUND`` or ``IGNORED``, by the thresholds of ``config``.
+
+    boxes: [N, 4]; ``every_object`` as for :func:`fastmrcnn.ops.match_boxes`.
+    """
+    ignoring = config.ignore_overlap is not None
+    return match_boxes(
+        target.boxes,
+        boxes,
+        foreground=config.foreground_iou,
+        background=config.background_iou,
+        every_object=every_object,
+        ignore_regions=target.ignore if ignoring else None,
+        ignore_overlap=config.ignore_overlap or 1.0,  # of no account without regions
+    )
 
 
 def gather_labels(matches: Tensor, labels: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def torchvision_resnet50_fpn(
     norm: Norm = "frozen_bn",
     norm_eps: float = 1e-5,
 ) -> MaskRCNNConfig:
-    """Exactly the mathematics of torchvision's ``maskrcnn_resnet50_fpn``, for its weights and its users.
+    """Exactly the mathematics of torchvision's ``maskrcnn_resnet50_fpn``, for its weights and its users. Crowds are
+    background, as in the recipe that trained these weights.
 
     ``norm`` is "frozen_bn" where torchvision loads pretrained weights, "bn" where it starts from random ones. The
     published COCO weights (V1) were trained with ``norm_eps`` 0.
@@ -74,9 +75,14 @@ def torchvision_resnet50_fpn(
         input=InputConfig(antialias=False),
         backbone=BackboneConfig(depth=depth, norm=norm, norm_eps=norm_eps),
         rpn=RPNConfig(
-            anchors=AnchorConfig(rounded=True, strides="measured"), post_nms_train=2000, smooth_l1_beta=1 / 9
+            anchors=AnchorConfig(rounded=True, strides="measured"),
+            ignore_overlap=None,
+            post_nms_train=2000,
+            smooth_l1_beta=1 / 9,
         ),
-        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(sampling_ratio=2, aligned=False), smooth_l1_beta=1 / 9),
+        box_head=BoxHeadConfig(
+            roi_align=RoIAlignConfig(sampling_ratio=2, aligned=False), ignore_overlap=None, smooth_l1_beta=1 / 9
+        ),
         mask_head=MaskHeadConfig(
             roi_align=RoIAlignConfig(output_size=14, sampling_ratio=2, aligned=False),
             target_aligned=False,

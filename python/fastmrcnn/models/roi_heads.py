@@ -11,9 +11,9 @@ from fastmrcnn.models.box_head import BoxHead
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig
 from fastmrcnn.models.instances import Instances, Proposals, SampledRoIs, Size, Targets
 from fastmrcnn.models.mask_head import MaskHead, select_masks
-from fastmrcnn.models.matching import gather_labels
+from fastmrcnn.models.matching import gather_labels, match_target
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import encode_boxes, match_boxes
+from fastmrcnn.ops import encode_boxes
 
 
 class RoIHeads(nn.Module):
@@ -59,14 +59,7 @@ def sample_rois(proposals: Tensor, target: Targets, config: BoxHeadConfig, sampl
     The objects' own boxes join the proposals, so that there are positives from the first step on. proposals: [P, 4].
     """
     boxes = torch.cat((proposals, target.boxes))  # [P + M, 4]
-    matches = match_boxes(
-        target.boxes,
-        boxes,
-        foreground=config.foreground_iou,
-        background=config.background_iou,
-        ignore_regions=target.ignore,
-        ignore_overlap=config.ignore_overlap,
-    )
+    matches = match_target(target, boxes, config)
     labels = gather_labels(matches, target.labels)
     chosen = sampler(labels, config.samples, config.positive_fraction).both
     boxes, labels, matched = boxes[chosen], labels[chosen], matches[chosen].clamp(min=0)

@@ -15,9 +15,9 @@ from fastmrcnn.models.blocks import full_precision, init_conv
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss
-from fastmrcnn.models.matching import gather_labels
+from fastmrcnn.models.matching import gather_labels, match_target
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import encode_boxes, generate_proposals, match_boxes
+from fastmrcnn.ops import encode_boxes, generate_proposals
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,7 @@ class RegionProposalNetwork(nn.Module):
         all_deltas = in_anchor_order(prediction.deltas, 4)  # [B, N, 4]
         logits, labels, deltas, wanted = [], [], [], []
         for index, target in enumerate(targets):
-            matches = match_boxes(
-                target.boxes,
-                anchors,
-                foreground=config.foreground_iou,
-                background=config.background_iou,
-                every_object=True,
-                ignore_regions=target.ignore,
-                ignore_overlap=config.ignore_overlap,
-            )
+            matches = match_target(target, anchors, config, every_object=True)  # [N]
             is_object = gather_labels(matches, torch.ones_like(target.labels))  # [N]: 1, 0 or -1
             sample = self.sampler(is_object, config.samples, config.positive_fraction)
             chosen, positive = sample.both, sample.positive

@@ -93,8 +93,10 @@ def match_boxes(
 
     What to do about regions of many objects that nobody separated, COCO's crowds, is not in the paper. torchvision's
     recipes and detectron2 drop them and so teach them as background; Matterport's ``mrcnn`` takes all boxes that touch
-    one (IoU 0.001) out of the background. Here, as in the first Detectron, a box must lie mostly inside: the measure is
-    the intersection over the box's own area, that by which the COCO evaluation forgives detections in a crowd.
+    one (IoU 0.001) out of the background. Here a box must lie mostly inside: the measure is the intersection over the
+    box's own area, that by which the COCO evaluation forgives detections in a crowd. The first Detectron
+    takes proposals, even those with an object, out of training by the same measure and a share above 0.7
+    (``TRAIN.CROWD_FILTER_THRESH``), but no anchors.
 
     Args:
         objects: `[M, 4]` floating point, the ground truth, corners x1, y1, x2, y2 in pixels.
