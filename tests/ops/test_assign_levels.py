@@ -130,6 +130,11 @@ def test_errors() -> None:
         assign_levels(box, 5, 2)
     with pytest.raises(ValueError, match=r"^assign_levels: levels must be .* at most 32, .*; got 0 to 32$"):
         assign_levels(box, 0, 32)
+    for finest, coarsest in ((-(2**63), 2**63 - 1), (2**63 - 1, 2**63 - 1), (-(2**63), 5), (-1001, -1000)):
+        with pytest.raises(ValueError, match=r"^assign_levels: levels must lie in -1000\.\.1000; got "):
+            assign_levels(box, finest, coarsest)
+    assert assign_levels(box, -1000, -969).item() == -969
+    assert assign_levels(box, 969, 1000).item() == 969
     for scale in (0, -224, math.nan, math.inf):
         with pytest.raises(ValueError, match=r"^assign_levels: canonical_scale must be positive and below 1e15; got "):
             assign_levels(box, 2, 5, canonical_scale=scale)

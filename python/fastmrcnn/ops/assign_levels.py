@@ -68,7 +68,8 @@ def assign_levels(
     Args:
         boxes: `[K, 4]` corners x1, y1, x2, y2 in image pixels. float64 is computed in float64, everything else in
             float32.
-        finest_level, coarsest_level: the range that levels are clamped to, 32 of them at most; level l has stride 2^l.
+        finest_level, coarsest_level: the range that levels are clamped to, 32 of them at most, in -1000..1000; level l
+            has stride 2^l.
         canonical_scale: side in pixels of the square that belongs to `canonical_level`.
         level_rule: how rounding at a level's border is broken, floor(c + log2(s / 224) + 1e-6) as torchvision has it
             or floor(c + log2(s / 224 + 1e-8)) as detectron2 has it, with s the square root of the area.

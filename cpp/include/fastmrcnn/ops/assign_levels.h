@@ -8,9 +8,16 @@
 
 namespace fastmrcnn {
 
+// Strides of 2^1000 are nobody's; within, numbers of levels may be added and subtracted.
+inline void check_level(const char* op, std::int64_t level) {
+  check(level >= -1000 && level <= 1000, op, ": levels must lie in -1000..1000; got ", level);
+}
+
 inline geometry::LevelAssignment check_level_assignment(const char* op, std::int64_t finest_level,
                                                         std::int64_t coarsest_level, double canonical_scale,
                                                         std::int64_t canonical_level, const std::string& level_rule) {
+  check_level(op, finest_level);
+  check_level(op, coarsest_level);
   check(finest_level <= coarsest_level && coarsest_level - finest_level < geometry::kMostLevels, op,
         ": levels must be at least 1 and at most ", geometry::kMostLevels, ", from fine to coarse; got ", finest_level,
         " to ", coarsest_level);
