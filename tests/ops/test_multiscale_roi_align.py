@@ -185,6 +185,15 @@ def test_boxes_as_a_list() -> None:
     assert torch.equal(pool(features, boxes), pool(features, rois))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.uint8])
+def test_a_list_of_narrow_boxes_keeps_the_index_of_each_image(dtype: torch.dtype) -> None:
+    """259 images: bfloat16 has no 257, uint8 nothing above 255. And 2051, where float16 has even numbers only."""
+    images = 2051 if dtype == torch.float16 else 259
+    features = torch.arange(float(images)).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    boxes = [torch.tensor([[0, 0, 2, 2]], dtype=dtype)] * images
+    assert torch.equal(multiscale_roi_align([features], boxes, 1, [1.0], 1).flatten(), features[:, 0, 0, 0])
+
+
 def test_half_features_and_float_boxes_under_autocast() -> None:
     rois = rois_of_all_levels(20) + 1 / 3  # not a number of half precision
     for dtype in (torch.bfloat16, torch.float16):
@@ -396,6 +405,9 @@ def test_errors_name_the_feature() -> None:
         pool([fine.long(), middle.long(), coarse.long()], rois)
     with pytest.raises(ValueError, match=name + r"spatial_scales must be 2 numbers, one for each of features; got 3$"):
         pool([fine, middle], rois)
+    for scale in (0.0, -0.25, NAN, INF):
+        with pytest.raises(ValueError, match=name + r"spatial_scales must be positive and finite; got "):
+            multiscale_roi_align([fine, middle], rois, 2, [1 / 2, scale])
     with pytest.raises(ValueError, match=name + r"features must be 1 to 32 tensors; got 33$"):
         multiscale_roi_align([fine] * 33, rois, 2, [1.0] * 33)
     for scales in ([], [0.0, 1, 1], [NAN, 1, 1]):
@@ -413,5 +425,20 @@ def test_errors_name_the_other_arguments() -> None:
         pool(features, rois, 0, 2, True)
     with pytest.raises(ValueError, match=name + r"level_rule must be 'torchvision' or 'detectron2'; got 'x'$"):
         pool(features, rois, level_rule="x")
+    for level in (-1001, 1001, 2**63 - 1, -(2**63)):
+        with pytest.raises(ValueError, match=name + rf"levels must lie in -1000\.\.1000; got {level}$"):
+            pool(features, rois, finest_level=level)
     with pytest.raises(ValueError, match=name + r"canonical_scale must be positive and below 1e15; got -1$"):
         multiscale_roi_align(features, rois, 2, SCALES, canonical_scale=-1)
+
+
+def test_the_native_kernel_asks_all_maps_for_one_order() -> None:
+    """The first map and the output have one pixel, which fits both orders; the others differ."""
+    first, rois = torch.rand(1, 3, 1, 1), torch.tensor([[0.0, 0, 0, 9, 9]])
+    maps = [first, torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4).contiguous(memory_format=torch.channels_last)]
+    output = torch.empty(1, 3, 1, 1)
+    geometry = (SCALES, 1, 16.0, 2, "torchvision", 2, True)
+    message = r"^multiscale_roi_align: features and output must all be contiguous or all channels-last$"
+    with pytest.raises(ValueError, match=message):
+        _C.multiscale_roi_align((1, 0), maps, rois, *geometry, output)
+    _C.multiscale_roi_align((1, 0), maps[:2], rois, SCALES[:2], *geometry[1:], output)

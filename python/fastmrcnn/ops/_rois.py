@@ -34,7 +34,9 @@ def as_rois(op: str, boxes: Boxes) -> Tensor:
     for image, corners in enumerate(boxes):
         if corners.dim() != 2 or corners.shape[1] != 4:
             raise ValueError(f"{op}: boxes[{image}] must be [L, 4]; got {list(corners.shape)}")
-    return torch.cat([torch.nn.functional.pad(corners, (1, 0), value=image) for image, corners in enumerate(boxes)])
+    # In the narrow types not every index is a number: bfloat16 has none between 256 and 258.
+    wide = [corners if corners.dtype.itemsize >= 4 else corners.float() for corners in boxes]
+    return torch.cat([torch.nn.functional.pad(corners, (1, 0), value=image) for image, corners in enumerate(wide)])
 
 
 def is_channels_last(tensor: Tensor) -> bool:

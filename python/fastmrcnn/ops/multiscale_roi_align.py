@@ -176,7 +176,7 @@ def multiscale_roi_align(
         output_size: bins of the pooled grid, (height, width) or one number for both.
         spatial_scales: of each level, feature-map pixels per image pixel: 1/4, 1/8, 1/16 and 1/32 for P2 to P5.
         sampling_ratio, aligned: as for `roi_align`.
-        finest_level: the level of `features[0]`; by default -log2(spatial_scales[0]), rounded.
+        finest_level: the level of `features[0]`, in -1000..1000; by default -log2(spatial_scales[0]), rounded.
         canonical_scale, canonical_level, level_rule: which box belongs to which level, as for `assign_levels`; boxes
             beyond either end of the pyramid are pooled from its last map there.
 
@@ -188,8 +188,8 @@ def multiscale_roi_align(
     that no region is pooled from. Not differentiable in `boxes`.
 
     Raises:
-        ValueError: a shape, a dtype, the number of scales or the rule is not as stated, or a batch index is NaN or not
-            in [0, N).
+        ValueError: a shape, a dtype, the number of scales, a scale, a level or the rule is not as stated, or a batch
+            index is NaN or not in [0, N).
         NotImplementedError: one of `features` carries a tangent of forward-mode differentiation.
 
     Example:

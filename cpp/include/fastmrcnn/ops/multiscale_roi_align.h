@@ -24,6 +24,8 @@ inline geometry::LevelAssignment check_multiscale_roi_align(const char* op, cons
   check(spatial_scales.size() == maps.size(), op, ": spatial_scales must be ", maps.size(),
         " numbers, one for each of ", name, "; got ", spatial_scales.size());
   const TensorView& first = maps[0];
+  // Together, not in pairs: a tensor of one pixel or one channel has both orders and vouches for none.
+  bool contiguous = pooled.tensor.is_contiguous(), channels_last = pooled.tensor.is_channels_last();
   for (std::size_t level = 0; level < maps.size(); ++level) {
     const std::string map_name = std::string(name) + "[" + std::to_string(level) + "]";
     const NamedTensor map{map_name.c_str(), maps[level]};
@@ -33,8 +35,14 @@ inline geometry::LevelAssignment check_multiscale_roi_align(const char* op, cons
       check_dtype(op, map.name, map.tensor, first.dtype);
     }
     check_roi_pooling(op, map, rois, pooled);
-    check_same_order(op, {(std::string(name) + "[0]").c_str(), first}, map);
+    check(spatial_scales[level] > 0 && spatial_scales[level] <= std::numeric_limits<double>::max(), op,
+          ": spatial_scales must be positive and finite; got ", spatial_scales[level]);
+    contiguous = contiguous && map.tensor.is_contiguous();
+    channels_last = channels_last && map.tensor.is_channels_last();
   }
+  check(contiguous || channels_last, op, ": ", name, " and ", pooled.name,
+        " must all be contiguous or all channels-last");
+  check_level(op, finest_level);
   const auto coarsest_level = finest_level + static_cast<std::int64_t>(maps.size()) - 1;
   return check_level_assignment(op, finest_level, coarsest_level, canonical_scale, canonical_level, level_rule);
 }
