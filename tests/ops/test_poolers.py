@@ -89,6 +89,9 @@ def test_errors() -> None:
     reverse = dict(reversed(features.items()))
     with pytest.raises(ValueError, match=r"features must go from fine to coarse; got levels \[5, 4, 3, 2\]$"):
         MultiScaleRoIAlign(NAMES, 7, 2)(reverse, boxes, [(128, 192)])
+    for maps, shapes in ((features, []), (features, [(0, 0)]), ({"p2": torch.zeros(1, 3, 0, 5)}, [(128, 192)])):
+        with pytest.raises(ValueError, match=r"^MultiScaleRoIAlign: image_shapes and features must have heights, "):
+            MultiScaleRoIAlign(NAMES, 7, 2)(maps, boxes, shapes)
     with pytest.raises(ValueError, match=r"^MultiScaleRoIAlign: boxes\[0\] must be \[L, 4\]; got \[1, 5\]$"):
         MultiScaleRoIAlign(NAMES, 7, 2)(features, [torch.zeros(1, 5)], [(128, 192)])
 

@@ -71,7 +71,12 @@ class MultiScaleRoIAlign(nn.Module):
         features = [feature for name, feature in x.items() if name in self.featmap_names]
         if not features:
             raise ValueError(f"MultiScaleRoIAlign: none of {self.featmap_names} is among the features {list(x)}")
-        image_height = max(height for height, _ in image_shapes)
+        image_height = max((height for height, _ in image_shapes), default=0)
+        if image_height <= 0 or any(feature.shape[-2] == 0 for feature in features):
+            raise ValueError(
+                "MultiScaleRoIAlign: image_shapes and features must have heights, of which the scales are made; got "
+                f"{list(image_shapes)} and {[list(feature.shape) for feature in features]}"
+            )
         feature_levels = [round(math.log2(image_height / feature.shape[-2])) for feature in features]
         finest, coarsest = feature_levels[0], feature_levels[-1]
         if coarsest < finest:
