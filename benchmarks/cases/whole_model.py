@@ -115,9 +115,12 @@ def _training(workload: Workload, layout: str) -> Contest:
     model = our_model(theirs, workload, workload.training_image, layout).train()
     images = noise_images(*[workload.training_image] * 2)
     targets = noise_targets(images, [OBJECTS] * 2, CLASSES)
-    ours = partial(training_step, model, images, targets)
-    peer = partial(training_step, theirs, images, targets)
-    return Contest("torchvision", peer, ours, _same_losses, Work(flops=count_flops(ours)))
+    return Contest(
+        "torchvision",
+        partial(training_step, theirs, images, targets),
+        partial(training_step, model, images, targets),
+        _same_losses,
+    )
 
 
 def training_step(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, float]:
