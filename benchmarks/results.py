@@ -140,12 +140,14 @@ def read_results(paths: Sequence[Path]) -> Results:
     for path, part in zip(paths, parts, strict=True):
         if part["schema"] != SCHEMA:
             raise SystemExit(f"{path}: expected schema {SCHEMA}; got {part['schema']}")
-        for key in ("commit", "versions", "machine"):
-            if part[key] != parts[0][key]:
-                raise SystemExit(f"{path}: expected the {key} of {paths[0]}, {parts[0][key]}; got {part[key]}")
+        for name in ("commit", "versions", "machine"):
+            if part[name] != parts[0][name]:
+                raise SystemExit(f"{path}: expected the {name} of {paths[0]}, {parts[0][name]}; got {part[name]}")
         for values in part["rows"]:
             row = Row(**values)
-            rows[row.op, row.dtype, row.layout, row.threads] = row
+            key = (row.op, row.dtype, row.layout, row.threads)
+            rows.pop(key, None)  # so that it stands where the later file has it
+            rows[key] = row
     commands = "; ".join(dict.fromkeys(part["command"] for part in parts))  # in the order of the files
     return Results(**{**parts[-1], "command": commands, "rows": list(rows.values())})
 
