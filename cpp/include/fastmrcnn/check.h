@@ -29,12 +29,19 @@ inline DType accumulator_of(DType dtype) {
   return dtype == DType::f16 || dtype == DType::bf16 ? DType::f32 : dtype;
 }
 
-inline std::string shape_of(const TensorView& tensor) {
-  std::ostringstream text;
-  text << '[';
-  for (int d = 0; d < tensor.ndim; ++d) text << (d ? ", " : "") << tensor.shape[d];
-  text << ']';
-  return text.str();
+// How the shape of a tensor reads in a message; made into text only if there is one.
+struct ShapeText {
+  const TensorView& tensor;
+
+  friend std::ostream& operator<<(std::ostream& text, const ShapeText& shape) {
+    text << '[';
+    for (int d = 0; d < shape.tensor.ndim; ++d) text << (d ? ", " : "") << shape.tensor.shape[d];
+    return text << ']';
+  }
+};
+
+inline ShapeText shape_of(const TensorView& tensor) {
+  return {tensor};
 }
 
 template <class... Parts>
