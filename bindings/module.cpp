@@ -1,8 +1,9 @@
-// The extension module: one line per operator. Python allocates outputs and workspaces; the GIL is released while a
-// kernel runs.
+// The extension module: one line per operator. Python allocates outputs and workspaces (direct.h has the exception);
+// the GIL is released while a kernel runs.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "direct.h"
 #include "fastmrcnn/cuda_runtime_info.h"
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/ops/assign_levels.h"
@@ -21,6 +22,7 @@
 #include "fastmrcnn/ops/soft_nms.h"
 #include "fastmrcnn/parallel.h"
 #include "tensor_caster.h"
+#include "torch_state.h"
 
 namespace py = pybind11;
 using namespace fastmrcnn;
@@ -89,4 +91,7 @@ PYBIND11_MODULE(_C, module) {
   bind(module, "roi_pool", &cpu::roi_pool);
   bind(module, "roi_pool_backward", &cpu::roi_pool_backward);
   bind(module, "soft_nms", &cpu::soft_nms);
+
+  bindings::register_torch_state(module);
+  bindings::register_direct(module);
 }

@@ -1,9 +1,8 @@
 #include "tensor_caster.h"
 
-#include <dlpack/dlpack.h>
-
 #include <string>
 
+#include "exchange.h"
 #include "fastmrcnn/check.h"
 
 namespace py = pybind11;
@@ -13,28 +12,6 @@ namespace {
 
 std::string type_name(py::handle object) {
   return py::str(py::type::handle_of(object).attr("__name__"));
-}
-
-DType dtype_from_dlpack(DLDataType dtype, py::handle object) {
-  if (dtype.lanes == 1) {
-    const int code = dtype.code, bits = dtype.bits;
-    if (code == kDLFloat && bits == 16) return DType::f16;
-    if (code == kDLBfloat && bits == 16) return DType::bf16;
-    if (code == kDLFloat && bits == 32) return DType::f32;
-    if (code == kDLFloat && bits == 64) return DType::f64;
-    if (code == kDLInt && bits == 32) return DType::i32;
-    if (code == kDLInt && bits == 64) return DType::i64;
-    if (code == kDLUInt && bits == 8) return DType::u8;
-    if (code == kDLBool && bits == 8) return DType::boolean;
-  }
-  throw py::type_error("unsupported tensor dtype " + std::string(py::str(object.attr("dtype"))));
-}
-
-Device device_from_dlpack(DLDevice device, py::handle object) {
-  if (device.device_type == kDLCPU || device.device_type == kDLCUDAHost) return {DeviceType::cpu, 0};
-  if (device.device_type == kDLCUDA) return {DeviceType::cuda, device.device_id};
-  throw py::type_error("unsupported tensor device " + std::string(py::str(object.attr("device"))) +
-                       "; expected cpu or cuda");
 }
 
 void set_dimensions(TensorView& view, int ndim) {
@@ -48,39 +25,17 @@ const TensorView& require_memory(const TensorView& view, py::handle object) {
   return view;
 }
 
-const DLPackExchangeAPI* exchange_api(PyTypeObject* type) {
-  static PyTypeObject* cached_type = nullptr;  // guarded by the GIL; held, lest another type take its address
-  static const DLPackExchangeAPI* cached_api = nullptr;
-  if (type == cached_type) return cached_api;
-  py::object capsule = py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
-  if (capsule.is_none()) return nullptr;
-  auto* api = static_cast<const DLPackExchangeAPI*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-  if (api == nullptr) throw py::error_already_set();
-  if (api->header.version.major != DLPACK_MAJOR_VERSION || api->dltensor_from_py_object_no_sync == nullptr)
-    return nullptr;
-  Py_INCREF(type);
-  Py_XDECREF(cached_type);
-  cached_type = type;
-  cached_api = api;
-  return api;
-}
-
 TensorView from_exchange_api(const DLPackExchangeAPI& api, py::handle object) {
-  DLTensor tensor{};
-  if (api.dltensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) throw py::error_already_set();
-  TensorView view;
-  set_dimensions(view, tensor.ndim);
-  view.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
-  if (tensor.data == nullptr) view.data = nullptr;
-  view.dtype = dtype_from_dlpack(tensor.dtype, object);
-  view.device = device_from_dlpack(tensor.device, object);
-  std::int64_t dense = 1;
-  for (int d = tensor.ndim - 1; d >= 0; --d) {
-    view.shape[d] = tensor.shape[d];
-    view.strides[d] = tensor.strides != nullptr ? tensor.strides[d] : dense;
-    dense *= tensor.shape[d];
+  const DLTensor tensor = borrow(api, object);
+  if (const std::optional<TensorView> view = view_of(tensor)) return *view;
+  if (!dtype_of(tensor.dtype)) {
+    throw py::type_error("unsupported tensor dtype " + std::string(py::str(object.attr("dtype"))));
   }
-  return view;
+  if (!device_of(tensor.device)) {
+    throw py::type_error("unsupported tensor device " + std::string(py::str(object.attr("device"))) +
+                         "; expected cpu or cuda");
+  }
+  fail("tensors have at most ", kMaxDims, " dimensions here; got ", tensor.ndim);
 }
 
 DType dtype_from_torch(const std::string& name) {

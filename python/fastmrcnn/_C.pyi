@@ -1,6 +1,7 @@
 """Native operators. Tensors are torch tensors or numpy arrays; a context is (CPU threads, CUDA stream address)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 Tensor = Any
@@ -237,3 +238,48 @@ def soft_nms(
     decayed: Tensor,
     count: Tensor,
 ) -> None: ...
+
+# Direct calls: on plain torch tensors only, None where a call has to go the ordinary way.
+def introduce_torch(
+    torch: ModuleType, watchers: tuple[Callable[[], object], ...], forward_mode: dict[str, Any]
+) -> None: ...
+def is_plain(*arguments: object) -> bool: ...
+def direct_decode_boxes(
+    deltas: Tensor,
+    boxes: Tensor,
+    weights: Sequence[float],
+    max_log_size: float,
+    image_size: Sequence[float] | None,
+) -> Any: ...
+def direct_nms(boxes: Tensor, scores: Tensor, groups: Tensor | None, iou_threshold: float) -> Any: ...
+def direct_ps_roi_align(
+    input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int, sampling_ratio: int
+) -> Any: ...
+def direct_ps_roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    input_shape: Sequence[int],
+    channels_last: bool,
+    sampling_ratio: int,
+) -> Any: ...
+def direct_ps_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int) -> Any: ...
+def direct_ps_roi_pool_backward(
+    grad_output: Tensor, rois: Tensor, spatial_scale: float, input_shape: Sequence[int], channels_last: bool
+) -> Any: ...
+def direct_roi_align(
+    input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int, sampling_ratio: int, aligned: bool
+) -> Any: ...
+def direct_roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    input_shape: Sequence[int],
+    channels_last: bool,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Any: ...
+def direct_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int) -> Any: ...
+def direct_roi_pool_backward(
+    grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
+) -> Any: ...

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, is_plain_eager, refuse_tangent, register_kernel
+from fastmrcnn.ops._library import LIBRARY, native, refuse_tangent, register_kernel
 
 __all__ = ["differentiable"]
 
@@ -16,6 +16,7 @@ __all__ = ["differentiable"]
 def differentiable(
     name: str,
     kernel: Callable[..., Any],
+    direct: Callable[..., Any],
     setup_context: Callable[[Any, tuple[Any, ...], Any], None],
     backward: Callable[..., tuple[Tensor | None, ...]],
 ) -> Callable[..., Any]:
@@ -24,6 +25,7 @@ def differentiable(
     Args:
         name: of the operator.
         kernel: computes it from its positional arguments, without regard to autograd.
+        direct: the native module's direct call of it, which does the same or returns None.
         setup_context, backward: as `torch.autograd.Function` and `torch.library.register_autograd` both take them.
             The gradient is with respect to the first argument.
 
@@ -37,7 +39,9 @@ def differentiable(
 
     # torch inspects the signature of a Function with a setup_context of its own at each call, which takes 100 us.
     def forward(ctx: Any, *arguments: Any) -> Any:
-        output = kernel(*arguments)
+        output = direct(*arguments)
+        if output is None:
+            output = kernel(*arguments)
         setup_context(ctx, arguments, output)
         return output
 
@@ -45,7 +49,11 @@ def differentiable(
     eager = type(name, (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:
-        if not is_plain_eager(*[argument for argument in arguments if isinstance(argument, Tensor)]):
+        if torch.compiler.is_compiling():
+            return operator(*arguments)
+        if (output := direct(*arguments)) is not None:
+            return output
+        if not native.is_plain(*arguments):
             refuse_tangent(name, arguments[0])
             return operator(*arguments)
         if arguments[0].requires_grad and torch.is_grad_enabled():

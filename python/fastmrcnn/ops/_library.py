@@ -18,6 +18,15 @@ __all__ = ["LIBRARY", "as_native_float", "context", "is_plain_eager", "native", 
 
 LIBRARY = torch.library.Library("fastmrcnn", "DEF")
 
+# What the native module asks before it believes that nothing watches a call; each returns something false then.
+_WATCHERS = (
+    torch._C._len_torch_dispatch_stack,
+    torch._C._len_torch_function_stack,
+    torch._C._functorch.peek_interpreter_stack,
+    torch._C._is_tracing,
+)
+native.introduce_torch(torch, _WATCHERS, vars(forward_ad))
+
 
 def register_kernel(name: str, kernel: object) -> None:
     """Registers `kernel` for the devices that the native module serves (it refuses those it was not built for)."""
@@ -35,23 +44,12 @@ def context(tensor: Tensor) -> tuple[int, int]:
 def is_plain_eager(*tensors: Tensor) -> bool:
     """True when nothing watches the call: ordinary tensors, no compiler, no tracer, no mode, no functorch transform.
 
+    Ordinary tensors are of torch's own types, and their memory holds their values: that of a meta tensor or of a
+    negated view does not.
+
     The dispatcher and `register_autograd` cost more than a small kernel, so the public functions skip them then.
     """
-    return (
-        not torch.compiler.is_compiling()
-        and all(_is_ordinary(tensor) for tensor in tensors)
-        and forward_ad._current_level < 0
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch._C._is_tracing()
-    )
-
-
-def _is_ordinary(tensor: Tensor) -> bool:
-    """Of torch's own types, with memory that holds the values: that of a meta tensor or a negated view does not."""
-    known = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
-    return known and not tensor.is_meta and not tensor.is_neg()
+    return not torch.compiler.is_compiling() and native.is_plain(*tensors)
 
 
 def as_native_float(tensor: Tensor) -> Tensor:

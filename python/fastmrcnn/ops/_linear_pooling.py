@@ -42,6 +42,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
     )
     forward_kernel, backward_kernel = getattr(native, name), getattr(native, f"{name}_backward")
     half = not position_sensitive
+    direct_forward, direct_adjoint = getattr(native, f"direct_{name}"), getattr(native, f"direct_{name}_backward")
     no_gradients = (None,) * (4 + (options.count(",") + 1 if options else 0))
 
     def pooled_shape(input: Tensor, rois: Tensor, height: int, width: int) -> tuple[int, ...]:
@@ -102,6 +103,6 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
     def gradient_of_adjoint(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return call_forward(grad, *ctx.saved_tensors, *ctx.arguments), *no_gradients
 
-    call_forward = differentiable(name, forward, setup_forward, gradient_of_forward)
-    call_adjoint = differentiable(f"{name}_backward", adjoint, setup_adjoint, gradient_of_adjoint)
+    call_forward = differentiable(name, forward, direct_forward, setup_forward, gradient_of_forward)
+    call_adjoint = differentiable(f"{name}_backward", adjoint, direct_adjoint, setup_adjoint, gradient_of_adjoint)
     return call_forward

@@ -84,6 +84,10 @@ def decode_boxes(
         >>> decode_boxes(torch.tensor([[5.0, 0, 0, 0]]), torch.tensor([[0.0, 0, 10, 10]]), (10, 10, 5, 5))
         tensor([[ 5.,  0., 15., 10.]])
     """
+    if not torch.compiler.is_compiling():
+        decoded: Tensor | None = native.direct_decode_boxes(deltas, boxes, weights, clip, image_size)
+        if decoded is not None:
+            return decoded.flatten(0, 1) if decoded.shape[1] == 1 else decoded
     _check_weights("decode_boxes", weights)
     if image_size is not None and len(image_size) != 2:
         raise ValueError(f"decode_boxes: image_size must be (height, width); got {image_size!r}")

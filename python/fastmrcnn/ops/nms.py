@@ -37,6 +37,10 @@ def _nms_fake(boxes: Tensor, scores: Tensor, groups: Tensor | None, iou_threshol
 
 
 def _call(boxes: Tensor, scores: Tensor, groups: Tensor | None, iou_threshold: float) -> Tensor:
+    if not torch.compiler.is_compiling():
+        keep: Tensor | None = native.direct_nms(boxes, scores, groups, iou_threshold)
+        if keep is not None:
+            return keep
     tensors = (boxes, scores) if groups is None else (boxes, scores, groups)
     kernel = _nms if is_plain_eager(*tensors) else torch.ops.fastmrcnn.nms.default
     return kernel(boxes, scores, groups, iou_threshold)

@@ -86,8 +86,10 @@ def _gradient_of_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return picked.where(argmax >= 0, 0), None, None, None, None
 
 
-_call = differentiable("roi_pool", _roi_pool, _setup, _gradient)
-_call_backward = differentiable("roi_pool_backward", _roi_pool_backward, _setup_backward, _gradient_of_backward)
+_call = differentiable("roi_pool", _roi_pool, native.direct_roi_pool, _setup, _gradient)
+_call_backward = differentiable(
+    "roi_pool_backward", _roi_pool_backward, native.direct_roi_pool_backward, _setup_backward, _gradient_of_backward
+)
 
 
 def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:

@@ -1,0 +1,106 @@
+// Direct calls: from torch's tensors to torch's tensors in one C call, outputs included.
+//
+// Elsewhere Python allocates every output. Here torch's allocator is asked for it through the exchange API, because
+// for one box or one RoI the way through Python was nine tenths of the call: nms of one box took 25 us so and takes 2
+// so, of which torch.empty alone would be 2 more.
+//
+// A direct function returns None where the call is not as plain as can be: a subclass, a mode, a tracer, a transform, a
+// gradient to record, a negated view, another device, dtype or layout than the kernel reads, a torch without the
+// exchange API. The caller then goes the ordinary way, which also has the words for what is wrong with a bad argument.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+
+#include "call_python.h"
+#include "exchange.h"
+#include "torch_state.h"
+
+namespace fastmrcnn::bindings {
+
+// A call on tensors of the CPU that torch would not notice.
+class DirectCall {
+ public:
+  explicit DirectCall(const TorchState& torch) : torch_(torch) { context_.num_threads = torch.num_threads(); }
+
+  NewTensor empty(DType dtype, std::initializer_list<std::int64_t> shape, bool channels_last = false) const {
+    return {*torch_.exchange_api(), dtype, {}, shape, channels_last};
+  }
+
+  template <class Kernel, class... Arguments>
+  void run(const Kernel& kernel, const Arguments&... arguments) const {
+    pybind11::gil_scoped_release unlocked;
+    kernel(context_, arguments...);
+  }
+
+ private:
+  const TorchState& torch_;
+  Context context_;
+};
+
+// Each reads an argument and returns false where it is not of the plainest kind.
+bool read(const TorchState& torch, PyObject* object, TensorView& value);  // None is an undefined view
+bool read(const TorchState& torch, PyObject* object, double& value);
+bool read(const TorchState& torch, PyObject* object, std::int64_t& value);
+bool read(const TorchState& torch, PyObject* object, bool& value);
+
+// A tuple or list of this many.
+template <class T, std::size_t size>
+bool read(const TorchState& torch, PyObject* object, std::array<T, size>& values) {
+  const bool sequence = PyTuple_Check(object) || PyList_Check(object);
+  if (!sequence || PySequence_Fast_GET_SIZE(object) != static_cast<Py_ssize_t>(size)) return false;
+  for (std::size_t k = 0; k < size; ++k) {
+    if (!read(torch, PySequence_Fast_GET_ITEM(object, k), values[k])) return false;
+  }
+  return true;
+}
+
+template <class T>
+bool read(const TorchState& torch, PyObject* object, std::optional<T>& value) {
+  return object == Py_None || read(torch, object, value.emplace());
+}
+
+template <auto Form, int Differentiable, class... Arguments>
+pybind11::object call_directly(PyObject* const* given, pybind11::object (*)(const DirectCall&, Arguments...)) {
+  const TorchState* torch = torch_state();
+  if (torch == nullptr || torch->exchange_api() == nullptr) return pybind11::none();
+  for (int k = 0; k < Differentiable; ++k) {
+    if (!torch->is_own(given[k]) || torch->wants_gradient(given[k])) return pybind11::none();
+  }
+  std::tuple<std::decay_t<Arguments>...> arguments;
+  const bool plain = std::apply(
+      [&](auto&... values) {
+        PyObject* const* next = given;
+        return (read(*torch, *next++, values) && ...);
+      },
+      arguments);
+  if (!plain || !torch->is_unwatched()) return pybind11::none();
+  return std::apply([&](const auto&... values) { return Form(DirectCall(*torch), values...); }, arguments);
+}
+
+template <class... Arguments>
+constexpr Py_ssize_t count_arguments(pybind11::object (*)(const DirectCall&, Arguments...)) {
+  return sizeof...(Arguments);
+}
+
+template <auto Form, int Differentiable>
+PyObject* direct(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  return guarded([&]() -> pybind11::object {
+    if (count != count_arguments(Form)) throw pybind11::type_error("wrong number of arguments");
+    return call_directly<Form, Differentiable>(given, Form);
+  });
+}
+
+// Adds `Form(const DirectCall&, tensors and plain values...) -> object` to the module. Where one of its first
+// `Differentiable` arguments wants a gradient, the function returns None.
+template <auto Form, int Differentiable>
+void bind_direct(pybind11::module_& module, const char* name) {
+  def_fastcall<direct<Form, Differentiable>>(module, name);
+}
+
+// Every direct function.
+void register_direct(pybind11::module_& module);
+
+}  // namespace fastmrcnn::bindings
