@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 import torch
 
 import fastmrcnn
-from fastmrcnn import _C, ops
+from fastmrcnn import _C
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,45 +140,6 @@ def test_an_unknown_level_is_named() -> None:
 
 def test_torch_threads_are_joined() -> None:
     assert _C.thread_backend() == "torch"
-
-
-FORK = """
-import os, torch
-from fastmrcnn import _C, ops
-torch.set_num_threads(2)
-boxes = torch.rand(4000, 4).cumsum(1)
-scores, groups = torch.rand(4000), torch.arange(4000) % 7
-expected = ops.batched_nms(boxes, scores, groups, 0.5)
-child = os.fork()
-if child == 0:
-    same = torch.equal(ops.batched_nms(boxes, scores, groups, 0.5), expected)
-    os._exit(0 if same and _C.thread_backend() == "threads" else 1)
-assert os.waitpid(child, 0)[1] == 0
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_forked_child_may_run_parallel_kernels() -> None:
-    result = run_python(FORK)
-    assert result.returncode == 0, result.stderr
-
-
-def test_concurrent_callers_get_their_own_answers() -> None:
-    cases = [(*random_boxes(1000, seed), torch.arange(1000) % 5) for seed in range(8)]
-    expected = [ops.batched_nms(boxes, scores, groups, 0.5) for boxes, scores, groups in cases]
-    failures: list[int] = []
-
-    def work(index: int) -> None:
-        for _ in range(10):
-            if not torch.equal(ops.batched_nms(*cases[index], 0.5), expected[index]):
-                failures.append(index)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(cases))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
 
 
 def test_the_stub_names_what_the_module_has() -> None:
