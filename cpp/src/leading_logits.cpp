@@ -132,7 +132,7 @@ std::vector<Ranked<Bits>> leading_logits(const LogitMap<Bits>& logits, const geo
   k = std::min(k, logits.size());
   if (k == 0) return {};
   const Bits no_limit = Bits(~Bits(0));
-  const std::int64_t capacity = std::max(4 * k, kChunk);
+  const std::int64_t capacity = std::min(std::max(4 * k, kChunk), logits.size() + 1);  // never full where all fit
   const Bits limit = logits.size() > capacity ? suggest_limit(logits, order, k) : no_limit;
   Collector<Bits> best = collect(logits, order, k, capacity, limit);
   if (best.count() < k) best = collect(logits, order, k, capacity, no_limit);
