@@ -140,8 +140,13 @@ def test_images_without_area_have_no_proposals() -> None:
 
 
 def test_rows_behind_the_count_are_zero() -> None:
-    found = random_heads(3).propose(post_nms=5000)
-    for boxes, scores, count in zip(found.boxes, found.scores, found.counts.tolist(), strict=True):
+    heads = random_heads(3)
+    outputs = torch.full((3, 5000, 4), NAN), torch.full((3, 5000), NAN), torch.full((3,), -1)  # new memory may be zero
+    _C.generate_proposals(
+        (1, 0), heads.logits, heads.deltas, heads.anchors, torch.tensor(heads.sizes),
+        1000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, *outputs,
+    )  # fmt: skip
+    for boxes, scores, count in zip(*outputs, strict=True):
         assert 0 < count < 5000
         assert boxes[:count].any(dim=1).all()
         assert not boxes[count:].any()
