@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn import _C
 from fastmrcnn.ops import decode_boxes, generate_proposals
+from fastmrcnn.ops.proposals import PaddedProposals
 from tests.ops.box_cases import INF, NAN
 from tests.ops.proposal_cases import RATIOS, Found, Heads, anchor_rows, composed, looped, random_heads
 
@@ -264,6 +265,20 @@ def test_gradients_are_ignored() -> None:
     assert not found.boxes.requires_grad
     assert not found.scores.requires_grad
     assert all(map(torch.equal, found, expected))
+
+
+def test_gradients_are_ignored_by_compiled_code() -> None:
+    heads = random_heads(1)
+    leaves = [level.clone().requires_grad_() for level in heads.logits]
+
+    def loss(logits: list[Tensor]) -> tuple[PaddedProposals, Tensor]:
+        return generate_proposals(logits, heads.deltas, heads.anchors, heads.sizes), logits[0].sum()
+
+    found, total = torch.compile(loss, fullgraph=True, backend="aot_eager")(leaves)
+    assert not any(part.requires_grad for part in found)
+    total.backward()
+    assert torch.equal(leaves[0].grad, torch.ones_like(leaves[0]))
+    assert leaves[1].grad is None
 
 
 def test_under_fake_tensors_compilation_and_opcheck() -> None:

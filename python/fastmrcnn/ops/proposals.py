@@ -46,8 +46,8 @@ def _allocate(logits: Sequence[Tensor], post_nms: int) -> PaddedProposals:
     )
 
 
-def _detached(tensor: Tensor) -> Tensor:
-    return tensor.detach() if tensor.requires_grad else tensor
+def _detached(levels: Sequence[Tensor]) -> list[Tensor]:
+    return [level.detach() if level.requires_grad else level for level in levels]
 
 
 def _generate_proposals(
@@ -66,9 +66,9 @@ def _generate_proposals(
     found = _allocate(logits, post_nms)
     native.generate_proposals(
         context(logits[0]),
-        [_detached(level) for level in logits],
-        [_detached(level) for level in deltas],
-        [_detached(level).to(found.boxes.dtype).contiguous() for level in anchors],
+        logits,
+        deltas,
+        [level.to(found.boxes.dtype).contiguous() for level in anchors],
         image_sizes.contiguous(),
         pre_nms,
         nms_iou,
@@ -157,6 +157,8 @@ def generate_proposals(
                 [ 0.,  0.,  0.,  0.]])
     """
     _check_options(logits, pre_nms, post_nms, nms_iou, weights)
+    # Before the dispatcher sees them: it would take its outputs for differentiable, as they are of floating point.
+    logits, deltas, anchors = _detached(logits), _detached(deltas), _detached(anchors)
     if not isinstance(image_sizes, Tensor):
         image_sizes = torch.tensor(image_sizes, dtype=torch.int64, device=logits[0].device).reshape(-1, 2)
     plain = is_plain_eager(*logits, *deltas, *anchors, image_sizes)
