@@ -38,7 +38,7 @@ class PaddedProposals(NamedTuple):
 def _allocate(logits: Sequence[Tensor], post_nms: int) -> PaddedProposals:
     first = logits[0]
     batch = first.shape[0]
-    dtype = torch.promote_types(first.dtype, torch.float32)
+    dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
     return PaddedProposals(
         boxes=first.new_empty((batch, post_nms, 4), dtype=dtype),
         scores=first.new_empty((batch, post_nms), dtype=dtype),
@@ -142,7 +142,8 @@ def generate_proposals(
         Not differentiable; deterministic.
 
     Raises:
-        ValueError: a shape, a dtype or the number of levels is not as stated, or an option is negative.
+        ValueError: a shape, a dtype or the number of levels is not as stated, or `pre_nms`, `post_nms` or `nms_iou` is
+            negative.
 
     Example:
         >>> from fastmrcnn.ops import generate_anchors
@@ -160,7 +161,7 @@ def generate_proposals(
     # Before the dispatcher sees them: it would take its outputs for differentiable, as they are of floating point.
     logits, deltas, anchors = _detached(logits), _detached(deltas), _detached(anchors)
     if not isinstance(image_sizes, Tensor):
-        image_sizes = torch.tensor(image_sizes, dtype=torch.int64, device=logits[0].device).reshape(-1, 2)
+        image_sizes = _sizes_tensor(image_sizes, logits[0].device)
     plain = is_plain_eager(*logits, *deltas, *anchors, image_sizes)
     kernel = _generate_proposals if plain else torch.ops.fastmrcnn.generate_proposals.default
     found = kernel(
@@ -179,6 +180,14 @@ def generate_proposals(
     return PaddedProposals(*found)
 
 
+def _sizes_tensor(image_sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """In the shape that they have, and fractions as such, so that the kernel's checks see what is wrong with them."""
+    if len(image_sizes) == 0:
+        return torch.empty((0, 2), dtype=torch.int64, device=device)
+    sizes = torch.tensor(image_sizes, device=device)
+    return sizes if sizes.is_floating_point() else sizes.to(torch.int64)
+
+
 def _check_options(
     logits: Sequence[Tensor], pre_nms: int, post_nms: int, nms_iou: float, weights: Sequence[float]
 ) -> None:
@@ -186,7 +195,7 @@ def _check_options(
     if len(logits) == 0:
         raise ValueError("generate_proposals: logits must hold at least one level; got none")
     if logits[0].dim() != 4:
-        raise ValueError(f"generate_proposals: logits must be [B, A, H, W]; got {list(logits[0].shape)}")
+        raise ValueError(f"generate_proposals: logits[0] must be [B, A, H, W]; got {list(logits[0].shape)}")
     for option, value in (("pre_nms", pre_nms), ("post_nms", post_nms), ("nms_iou", nms_iou)):
         if not value >= 0:
             raise ValueError(f"generate_proposals: {option} must be >= 0; got {value}")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,20 +40,22 @@ inline void check_generate_proposals(const std::vector<TensorView>& logits, cons
   check(nms_iou >= 0, op, ": nms_iou must be >= 0; got ", nms_iou);
   const DType stored = logits[0].dtype, computed = stored == DType::f64 ? DType::f64 : DType::f32;
   check(stored == DType::f16 || stored == DType::bf16 || stored == computed, op,
-        ": logits must be floating point; got ", name_of(stored));
+        ": logits[0] must be floating point; got ", name_of(stored));
   const std::int64_t batch = logits[0].ndim == 4 ? logits[0].shape[0] : 0;
   for (std::size_t level = 0; level < logits.size(); ++level) {
     const TensorView &logit = logits[level], &delta = deltas[level], &anchor = anchors[level];
-    check_shape(op, "logits", logit, {batch, -1, -1, -1}, "[B, A, H, W] with one B for all levels");
-    check_shape(op, "deltas", delta, {batch, 4 * logit.shape[1], logit.shape[2], logit.shape[3]},
-                "[B, A * 4, H, W] with B, A, H and W those of logits");
+    const std::string index = '[' + std::to_string(level) + ']';
+    const std::string logit_name = "logits" + index, delta_name = "deltas" + index, anchor_name = "anchors" + index;
+    check_shape(op, logit_name.c_str(), logit, {batch, -1, -1, -1}, "[B, A, H, W] with one B for all levels");
+    check_shape(op, delta_name.c_str(), delta, {batch, 4 * logit.shape[1], logit.shape[2], logit.shape[3]},
+                "[B, A * 4, H, W] with B, A, H and W those of its logits");
     const std::int64_t count = logit.shape[1] * logit.shape[2] * logit.shape[3];
-    check_shape(op, "anchors", anchor, {count, 4}, "[H * W * A, 4] with H, W and A those of logits");
-    check(count >> 32 == 0, op, ": anchors of a level must be fewer than 2^32; got ", count);
-    check_dtype(op, "logits", logit, stored);
-    check_dtype(op, "deltas", delta, stored);
-    check_dtype(op, "anchors", anchor, computed);
-    check_contiguous(op, "anchors", anchor);
+    check_shape(op, anchor_name.c_str(), anchor, {count, 4}, "[H * W * A, 4] with H, W and A those of its logits");
+    check(count >> 32 == 0, op, ": ", anchor_name, " must be fewer than 2^32; got ", count);
+    check_dtype(op, logit_name.c_str(), logit, stored);
+    check_dtype(op, delta_name.c_str(), delta, stored);
+    check_dtype(op, anchor_name.c_str(), anchor, computed);
+    check_contiguous(op, anchor_name.c_str(), anchor);
   }
   check_shape(op, "image_sizes", image_sizes, {batch, 2}, "[B, 2] with B that of logits");
   check_dtype(op, "image_sizes", image_sizes, DType::i64);
