@@ -14,7 +14,7 @@ from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import Instances, SampledRoIs, Size
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss
 from fastmrcnn.models.pooling import pool_pyramid
-from fastmrcnn.ops import batched_nms, clip_boxes_to_image, decode_boxes, remove_small_boxes
+from fastmrcnn.ops import batched_nms, decode_boxes, remove_small_boxes
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class BoxHead(nn.Module):
         roi, label = torch.where(scores[:, 1:] > config.score_threshold)
         label = label + 1
         score = scores[roi, label]  # [K]
-        refined = decode_boxes(class_deltas(deltas[roi], label), boxes[roi], config.box_weights, config.delta_clip)
-        refined = clip_boxes_to_image(refined, size)  # [K, 4]
+        offsets = deltas.unflatten(1, (-1, 4))[roi, label]  # [K, 4]
+        refined = decode_boxes(offsets, boxes[roi], config.box_weights, config.delta_clip, image_size=size)  # [K, 4]
         large = remove_small_boxes(refined, config.min_box_size)
         refined, score, label = refined[large], score[large], label[large]
         keep = batched_nms(refined, score, label, config.nms_iou)[: config.detections]
