@@ -16,7 +16,7 @@ class RegisterSpreader {
  public:
   RegisterSpreader(const RoiTaps<T>&, const Columns&) {}
   bool usable() const { return false; }
-  void scatter(const Planes<T, const S>&, const RoiTaps<T>&) const {}
+  void scatter(const Planes<T, const S>&, const RoiTaps<T>&, int64_t) const {}
 };
 
 #if defined(FM_HAS_LANES)
@@ -32,15 +32,17 @@ class RegisterSpreader<S, float> {
 
   bool usable() const { return usable_; }
 
-  // Adds all bins of all planes.
-  FM_KERNEL_INLINE void scatter(const Planes<float, const S>& planes, const RoiTaps<float>& roi) const {
-    if (packs_ == 1) return scatter_packs<1>(planes, roi);
-    if (packs_ == 2) return scatter_packs<2>(planes, roi);
-    if (packs_ == 3) return scatter_packs<3>(planes, roi);
-    scatter_packs<4>(planes, roi);
+  // Adds all bins of all planes. Fetches those of `next_roi` meanwhile: its row of the pooled tensor lies far away.
+  FM_KERNEL_INLINE void scatter(const Planes<float, const S>& planes, const RoiTaps<float>& roi,
+                                int64_t next_roi) const {
+    if (packs_ == 1) return scatter_packs<1>(planes, roi, next_roi);
+    if (packs_ == 2) return scatter_packs<2>(planes, roi, next_roi);
+    if (packs_ == 3) return scatter_packs<3>(planes, roi, next_roi);
+    scatter_packs<4>(planes, roi, next_roi);
   }
 
  private:
+  static constexpr int64_t kLineBytes = 64;
   static constexpr int32_t kSlots = 8;  // bins that read a column: more, the smaller they are
 
   // Slot t holds the t-th bin of every column. False when a column has more bins than there are slots.
@@ -69,11 +71,15 @@ class RegisterSpreader<S, float> {
   }
 
   template <int N>
-  FM_KERNEL_INLINE void scatter_packs(const Planes<float, const S>& planes, const RoiTaps<float>& roi) const {
+  FM_KERNEL_INLINE void scatter_packs(const Planes<float, const S>& planes, const RoiTaps<float>& roi,
+                                      int64_t next_roi) const {
+    const S* next = planes.pooled + next_roi * planes.roi_stride;
     const int64_t bins = int64_t{roi.y.bins} * bins_;
     const S* pooled = planes.pooled + roi.roi * planes.roi_stride;
     float* top = planes.features + roi.y.first * planes.width + origin_;
     for (int64_t c = 0; c < planes.channels; ++c, pooled += bins, top += planes.height * planes.width) {
+      for (int64_t b = 0; b < bins; b += kLineBytes / sizeof(S)) __builtin_prefetch(next + b);
+      next += bins;
       PackF32 spread[kMostBinRows][N];
       for (int32_t i = 0; i < roi.y.bins; ++i) spread_columns<N>(pooled + i * bins_, spread[i]);
       for (int32_t r = 0; r < roi.rows.bins; ++r) {

@@ -137,7 +137,8 @@ void scatter(const Planes<T, const S>& planes, const RoiTaps<T>* rois, int64_t c
     const Columns columns = columns_of(roi.x, planes.width);
     const RegisterSpreader<S> spreader(roi, columns);
     if (spreader.usable()) {
-      spreader.scatter(planes, roi);
+      const int64_t next = k + 1 < count ? k + 1 : k;
+      spreader.scatter(planes, roi, rois[next].roi);
     } else {
       for_each_plane(planes, roi, [&](T* plane, const S* pooled) {
         scatter_roi(plane, planes.width, roi, columns, pooled, scratch);
