@@ -263,7 +263,7 @@ def test_it_learns_an_image_by_heart() -> None:
         backbone={"norm": "gn", "width": 16},
         fpn={"channels": 16},
         rpn={"pre_nms_train": 100, "post_nms_train": 60},
-        box_head={"hidden": 32, "samples": 64},  # all proposals: no chance in the sample
+        box_head={"hidden": 32, "samples": 64},  # 60 proposals and 2 objects: only positives are drawn
         mask_head={"channels": 16},
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
