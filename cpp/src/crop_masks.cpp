@@ -72,11 +72,12 @@ std::vector<BinRows> rows_of_bins(const AxisTaps<float>& y) {
   return rows;
 }
 
-// The weights of the taps of bin `i` within a run, added in order to what the runs above it gave.
+// The weights of the taps of bin `i` within a run, added in order to what the runs above it gave. A bin's rows ascend,
+// so they are searched: a tall bin over fine stripes has as many runs as rows.
 float add_part(const AxisTaps<float>& y, std::int32_t i, const RowRun& run, float sum) {
-  for (std::int32_t t = y.begin[i]; t < y.begin[i + 1] && y.index[t] < run.end; ++t) {
-    if (y.index[t] >= run.begin) sum += y.weight[t];
-  }
+  const std::int32_t* const end = y.index + y.begin[i + 1];
+  const std::int32_t* row = std::lower_bound(y.index + y.begin[i], end, run.begin);
+  for (; row < end && *row < run.end; ++row) sum += y.weight[row - y.index];
   return sum;
 }
 
@@ -111,15 +112,19 @@ void crop_soft(const EncodedMasks& masks, const EncodedObject& object, const Box
 }
 
 void crop_polygons_binary(const EncodedObject& object, const Box& box, std::int64_t size, float* cropped) {
-  const std::int64_t first = *object.polygons_begin, last = *object.polygons_end;
+  std::fill_n(cropped, size * size, 0.0f);
+  if (!geometry::is_finite(box.x2 - box.x1) || !geometry::is_finite(box.y2 - box.y1)) return;
   const double scale_x = geometry::frame_scale(box.x2 - box.x1, size);
   const double scale_y = geometry::frame_scale(box.y2 - box.y1, size);
-  std::vector<geometry::Point> points(object.points + first, object.points + last);
+  std::vector<geometry::Point> points(object.points + *object.polygons_begin, object.points + *object.polygons_end);
   for (geometry::Point& point : points) point = {(point.x - box.x1) * scale_x, (point.y - box.y1) * scale_y};
+  std::vector<std::int64_t> polygons(object.polygons_begin, object.polygons_end + 1);
+  for (std::int64_t& offset : polygons) offset -= *object.polygons_begin;
   EncodedObject framed = object;
-  framed.points = points.data() - first;
+  framed.points = points.data();
+  framed.polygons_begin = polygons.data();
+  framed.polygons_end = polygons.data() + polygons.size() - 1;
   const ColumnRuns runs(framed, size, {0, size});
-  std::fill_n(cropped, size * size, 0.0f);
   for (std::int64_t column = 0; column < size; ++column) {
     for (const RowRun* run = runs.begin(column); run < runs.end(column); ++run) {
       for (std::int64_t row = run->begin; row < run->end; ++row) cropped[row * size + column] = 1.0f;

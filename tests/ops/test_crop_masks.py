@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.ops import InstanceMasks, crop_masks, roi_align
-from tests.ops.box_cases import DEGENERATE, random_boxes
+from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
 from tests.ops.segmentation_cases import random_polygon, random_segmentations
 
 SIZES = [(90, 120), (1, 1), (7, 200), (200, 3)]
@@ -143,6 +145,51 @@ def test_degenerate_boxes_leave_their_neighbours_alone(name: str, binary: bool) 
             assert not cropped[1].any()
 
 
+@pytest.mark.parametrize("corner", range(4))
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_boxes_without_a_place_give_zeros(value: float, corner: int) -> None:
+    masks = InstanceMasks.from_coco([[[0.0, 0, 10, 0, 10, 10, 0, 10]]], 20, 20)
+    box = torch.tensor([[0.0, 0, 10, 10]])
+    box[0, corner] = value
+    for given in (masks, masks.to_runs(), masks.to_bitmaps()):
+        for binary in (False, True):
+            assert not crop_masks(given, box, torch.tensor([0]), 4, binary=binary).any()
+
+
+def test_huge_boxes_find_the_same_pixels_in_every_form() -> None:
+    masks, rng = make_masks(8, (90, 120)), np.random.default_rng(0)
+    reach = 10.0 ** rng.uniform(2, 38, (300, 1))
+    boxes = torch.from_numpy(np.concatenate([-reach * rng.random((300, 2)), reach * rng.random((300, 2))], axis=1))
+    matched = torch.from_numpy(rng.integers(0, 7, 300))
+    for cells in (2, 7, 28):
+        assert torch.equal(
+            crop_masks(masks, boxes, matched, cells), crop_masks(masks.to_bitmaps(), boxes, matched, cells)
+        )
+
+
+def test_fine_stripes_cost_about_what_their_bitmap_costs() -> None:
+    height, width = 40000, 32
+    stripes = dataclasses.replace(
+        InstanceMasks.from_coco([[]], height, width),
+        transitions=torch.arange(1, height * width),
+        object_transitions=torch.tensor([0, height * width - 1]),
+    )
+    box, matched = torch.tensor([[0.0, 0, width, height]]), torch.tensor([0])
+    seconds = []
+    for given in (stripes.to_bitmaps(), stripes):
+        begin = time.perf_counter()
+        crop_masks(given, box, matched, 1)
+        seconds.append(time.perf_counter() - begin)
+    assert seconds[1] < 100 * seconds[0]  # thousands of times where each run looks at every row of its bin
+
+
+def test_objects_of_empty_polygons_give_zeros() -> None:
+    masks = InstanceMasks.from_coco([[[0.0, 0, 10, 0, 10, 10]], [], []], 20, 20)
+    hollow = dataclasses.replace(masks, polygons=torch.tensor([0, 3, 3]), object_polygons=torch.tensor([0, 1, 2, 2]))
+    boxes, matched = torch.tensor([[0.0, 0, 10, 10]]).repeat(3, 1), torch.arange(3)
+    assert crop_masks(hollow, boxes, matched, 4, binary=True).flatten(1).any(dim=1).tolist() == [True, False, False]
+
+
 def test_nothing_to_crop() -> None:
     boxes, matched = torch.rand(0, 4), torch.empty(0, dtype=torch.int64)
     for masks in (make_masks(0, (9, 9)), torch.zeros(0, 9, 9, dtype=torch.bool), InstanceMasks.from_coco([], 9, 9)):
@@ -196,6 +243,9 @@ def test_errors() -> None:
         ((bitmaps, boxes, matched, 0), "size must be positive; got 0"),
         ((bitmaps, boxes, matched, 1 << 15), r"size must be positive and at most 2\^14; got 32768"),
         ((bitmaps, boxes[:, :3], matched, 7), r"boxes must be \[P, 4\]; got \[2, 3\]"),
+        ((bitmaps, boxes.int(), matched, 7), "boxes must be floating point; got torch.int32"),
+        ((bitmaps, boxes, matched + 0.7, 7), "matched must be integers; got torch.float32"),
+        ((bitmaps, boxes, matched > 0, 7), "matched must be integers; got torch.bool"),
         ((bitmaps.float(), boxes, matched, 7), "masks must be bool or uint8; got float32"),
         ((bitmaps[0], boxes, matched, 7), r"masks must be \[G, H, W\]; got \[9, 9\]"),
         ((bitmaps, boxes, matched[:1], 7), r"matched must be \[P\] with P that of boxes; got \[1\]"),

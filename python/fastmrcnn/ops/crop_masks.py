@@ -10,6 +10,8 @@ from fastmrcnn.ops.instance_masks import InstanceMasks
 
 __all__ = ["crop_masks"]
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 LIBRARY.define("crop_bitmaps(Tensor masks, Tensor boxes, Tensor matched, SymInt size, bool aligned) -> Tensor")
 LIBRARY.define(
     "crop_encoded_masks(Tensor points, Tensor polygons, Tensor object_polygons, Tensor transitions, "
@@ -131,6 +133,10 @@ def crop_masks(
         raise ValueError(f"crop_masks: size must be positive; got {size}")
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"crop_masks: boxes must be [P, 4]; got {list(boxes.shape)}")
+    if not boxes.is_floating_point():
+        raise ValueError(f"crop_masks: boxes must be floating point; got {boxes.dtype}")
+    if matched.dtype not in _INTEGERS:
+        raise ValueError(f"crop_masks: matched must be integers; got {matched.dtype}")
     if isinstance(masks, InstanceMasks):
         return _crop_instance_masks(masks, boxes, matched, size, aligned, binary)
     kernel = _crop_bitmaps if is_plain_eager(masks, boxes, matched) else torch.ops.fastmrcnn.crop_bitmaps.default
