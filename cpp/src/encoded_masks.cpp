@@ -80,7 +80,7 @@ void parse_rle(const Context&, const TensorView& strings, const TensorView& offs
 
 void format_rle(const Context& context, const TensorView& transitions, const TensorView& object_transitions,
                 std::int64_t pixels, const TensorView& strings, const TensorView& lengths) {
-  check_format_rle(transitions, object_transitions, strings, lengths);
+  check_format_rle(transitions, object_transitions, pixels, strings, lengths);
   const auto* offsets = object_transitions.as<const std::int64_t>();
   const std::int64_t capacity = strings.shape[1];
   parallel_for(context, strings.shape[0], [&](std::int64_t g) {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fastmrcnn.data.masks import mask_boxes
 from fastmrcnn.ops import InstanceMasks
+from fastmrcnn.ops._library import native
 from tests.ops.box_cases import INF, NAN
 from tests.ops.mask_cases import plain_rle
 from tests.ops.segmentation_cases import POLYGON_KINDS, random_bitmap, random_polygon, random_segmentations
@@ -201,9 +202,24 @@ def test_errors() -> None:
     for call, message in cases:
         with pytest.raises(ValueError, match=f"InstanceMasks: {message}"):
             call()
+    with pytest.raises(ValueError, match=r"an image without pixels has no other size; got \[1, 0, 4\]"):
+        InstanceMasks.from_coco([[SQUARE]], 0, 4).resize(3, 3)
     large = InstanceMasks.from_coco([[SQUARE]], 1 << 16, 1 << 16)
     with pytest.raises(ValueError, match=r"mask_transitions: the image must have fewer than 2\^32 pixels"):
         large.areas()
+
+
+def test_positions_to_format_must_ascend_within_the_image() -> None:
+    strings, lengths = torch.empty(1, 30, dtype=torch.uint8), torch.empty(1, dtype=torch.int64)
+    for positions in ([3, 2], [-1], [5]):
+        with pytest.raises(ValueError, match=r"format_rle: transitions of object 0 must ascend within 0\.\.4"):
+            native.format_rle((1, 0), torch.tensor(positions), torch.tensor([0, len(positions)]), 4, strings, lengths)
+
+
+def test_masks_are_equal_to_themselves_alone() -> None:
+    masks = InstanceMasks.from_coco([[SQUARE]], 5, 4)
+    assert masks == masks
+    assert masks != masks[:]
 
 
 def test_damaged_offsets_are_refused() -> None:

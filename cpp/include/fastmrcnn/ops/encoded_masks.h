@@ -4,6 +4,7 @@
 
 #include "fastmrcnn/check.h"
 #include "fastmrcnn/geometry/polygon.h"
+#include "fastmrcnn/ops/mask_size.h"
 #include "fastmrcnn/tensor.h"
 
 namespace fastmrcnn {
@@ -36,11 +37,18 @@ inline void check_offsets(const char* op, const char* argument, const TensorView
   check(ascends, op, ": ", argument, " must ascend from 0 to ", total);
 }
 
-// Decoders keep counts in 32 bits, and the kernels rows in 31.
-inline void check_mask_size(const char* op, std::int64_t height, std::int64_t width) {
-  check(height >= 0 && width >= 0 && height < 0x7fffffff && width < 0x7fffffff &&
-            (width == 0 || height <= 0xffffffff / width),
-        op, ": the image must have fewer than 2^32 pixels and 2^31 - 1 rows; got [", height, ", ", width, "]");
+// Ascending positions in each of the objects, whose `offsets` are known to be sound.
+inline void check_positions(const char* op, const TensorView& transitions, const TensorView& offsets,
+                            std::int64_t pixels) {
+  const auto* begins = offsets.as<const std::int64_t>();
+  const auto* positions = transitions.as<const std::int64_t>();
+  for (std::int64_t g = 0; g + 1 < offsets.shape[0]; ++g) {
+    std::int64_t previous = 0;
+    for (std::int64_t k = begins[g]; k < begins[g + 1]; previous = positions[k++]) {
+      check(positions[k] >= previous && positions[k] <= pixels, op, ": transitions of object ", g,
+            " must ascend within 0..", pixels);
+    }
+  }
 }
 
 inline void check_encoded_masks(const char* op, const EncodedMasks& masks) {
@@ -54,15 +62,7 @@ inline void check_encoded_masks(const char* op, const EncodedMasks& masks) {
   check_dtype(op, "transitions", masks.transitions, DType::i64);
   check_contiguous(op, "transitions", masks.transitions);
   check_offsets(op, "object_transitions", masks.object_transitions, masks.count(), masks.transitions.shape[0]);
-  const auto* offsets = masks.object_transitions.as<const std::int64_t>();
-  const auto* positions = masks.transitions.as<const std::int64_t>();
-  for (std::int64_t g = 0; g < masks.count(); ++g) {
-    std::int64_t previous = 0;
-    for (std::int64_t k = offsets[g]; k < offsets[g + 1]; previous = positions[k++]) {
-      check(positions[k] >= previous && positions[k] <= masks.height * masks.width, op, ": transitions of object ", g,
-            " must ascend within 0..", masks.height * masks.width);
-    }
-  }
+  check_positions(op, masks.transitions, masks.object_transitions, masks.height * masks.width);
 }
 
 // transitions [G, capacity] int64 out, lengths [G] int64 out: every object as transitions alone, no position twice. A
@@ -103,13 +103,14 @@ inline void check_parse_rle(const TensorView& strings, const TensorView& offsets
 
 // transitions [R] int64 and object_transitions [G + 1] int64 of masks of `pixels` pixels; strings [G, capacity] uint8
 // out, lengths [G] int64 out: their compressed COCO encodings. Capacity and lengths as for mask_transitions.
-inline void check_format_rle(const TensorView& transitions, const TensorView& object_transitions,
+inline void check_format_rle(const TensorView& transitions, const TensorView& object_transitions, std::int64_t pixels,
                              const TensorView& strings, const TensorView& lengths) {
   const char* op = "format_rle";
   check_shape(op, "transitions", transitions, {-1}, "[R]");
   check_dtype(op, "transitions", transitions, DType::i64);
   check_contiguous(op, "transitions", transitions);
   check_offsets(op, "object_transitions", object_transitions, -1, transitions.shape[0]);
+  check_positions(op, transitions, object_transitions, pixels);
   check_shape(op, "strings", strings, {object_transitions.shape[0] - 1, -1}, "[G, capacity]");
   check_dtype(op, "strings", strings, DType::u8);
   check_contiguous(op, "strings", strings);

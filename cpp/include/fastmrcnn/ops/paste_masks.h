@@ -4,6 +4,7 @@
 #include <string>
 
 #include "fastmrcnn/check.h"
+#include "fastmrcnn/ops/mask_size.h"
 #include "fastmrcnn/tensor.h"
 
 namespace fastmrcnn {
@@ -56,10 +57,7 @@ inline void check_paste_masks(const TensorView& masks, const TensorView& pasted)
 // height x width pixels. A length beyond the capacity means that the string did not fit: call again with more.
 inline void check_paste_masks_rle(const TensorView& masks, std::int64_t height, std::int64_t width,
                                   const TensorView& strings, const TensorView& lengths) {
-  // Decoders keep counts in 32 bits, and the kernel rows in 31.
-  check(height >= 0 && width >= 0 && height < 0x7fffffff && (width == 0 || height <= 0xffffffff / width),
-        "paste_masks_rle: the image must have fewer than 2^32 pixels and 2^31 - 1 rows; got [", height, ", ", width,
-        "]");
+  check_mask_size("paste_masks_rle", height, width);
   check_shape("paste_masks_rle", "strings", strings, {masks.shape[0], -1}, "[N, capacity] with N that of masks");
   check_dtype("paste_masks_rle", "strings", strings, DType::u8);
   check_contiguous("paste_masks_rle", "strings", strings);
