@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastmrcnn.ops._library import context, native
-from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns, without_pairs
+from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns
+from fastmrcnn.ops._segmentations import read_polygon, read_runs
 from fastmrcnn.ops.paste import RLE
 
 __all__ = ["InstanceMasks"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one truth to compare by
 class InstanceMasks:
     """The masks of the G objects of one image, each the union of polygons or a run-length encoding.
 
@@ -67,8 +68,8 @@ class InstanceMasks:
         polygon_counts, transitions, transition_counts = [], [], []
         for number, segmentation in enumerate(segmentations):
             try:
-                found = [] if isinstance(segmentation, dict) else [_as_points(polygon) for polygon in segmentation]
-                runs = _read_runs(segmentation, height, width) if isinstance(segmentation, dict) else _NOTHING
+                found = [] if isinstance(segmentation, dict) else [read_polygon(polygon) for polygon in segmentation]
+                runs = read_runs(segmentation, height, width) if isinstance(segmentation, dict) else _NOTHING
             except (TypeError, ValueError) as error:
                 raise ValueError(f"InstanceMasks: segmentation {number}: {error}") from None
             polygons += found
@@ -144,10 +145,12 @@ class InstanceMasks:
                 lengths give its pixels.
 
         Raises:
-            ValueError: the mode is neither, or a size is not positive.
+            ValueError: the mode is neither, or a size, old or new, is not positive.
         """
         if height <= 0 or width <= 0:
             raise ValueError(f"InstanceMasks: the new size must be positive; got [{height}, {width}]")
+        if self.height == 0 or self.width == 0:
+            raise ValueError(f"InstanceMasks: an image without pixels has no other size; got {list(self.shape)}")
         moved = self._gather(_nearest(self.height, height, mode), _nearest(self.width, width, mode))
         return replace(moved, points=self.points * self.points.new_tensor([width / self.width, height / self.height]))
 
@@ -242,43 +245,6 @@ class InstanceMasks:
 
 _TENSORS = ("points", "polygons", "object_polygons", "transitions", "object_transitions")
 _NOTHING = np.empty(0, dtype=np.int64)
-
-
-def _as_points(polygon: Sequence[float]) -> NDArray[np.float64]:
-    points = np.asarray(polygon, dtype=np.float64)
-    if points.ndim != 1 or points.size < 6 or points.size % 2:
-        raise ValueError(f"expected a polygon of at least 3 points (x, y); got {points.size} numbers")
-    if not np.isfinite(points).all():
-        raise ValueError("expected polygon coordinates to be finite")
-    return points.reshape(-1, 2)
-
-
-def _read_runs(rle: dict[str, Any], height: int, width: int) -> NDArray[np.int64]:
-    """The transitions of a run-length encoding."""
-    size, counts = rle.get("size"), rle.get("counts")
-    if size is None or list(size) != [height, width]:
-        raise ValueError(f"expected an RLE of size [{height}, {width}] (height, width); got {size}")
-    if isinstance(counts, list):
-        return _sum_counts(counts, height * width)
-    if not isinstance(counts, str | bytes):
-        raise ValueError(f"expected RLE counts as a string or a list; got {type(counts).__name__}")
-    encoded = counts.encode("utf-8") if isinstance(counts, str) else counts
-    characters = np.frombuffer(encoded, dtype=np.uint8).copy()
-    transitions, bounds = np.empty(len(characters), dtype=np.int64), np.empty(2, dtype=np.int64)
-    starts = np.array([0, len(characters)])
-    native.parse_rle((1, 0), characters, starts, height * width, transitions, bounds)
-    return transitions[: bounds[1]]
-
-
-def _sum_counts(counts: list[int], pixels: int) -> NDArray[np.int64]:
-    runs = np.asarray(counts)
-    if runs.dtype.kind not in "iu" or (runs < 0).any():
-        raise ValueError("expected RLE counts to be non-negative integers")
-    total = sum(counts)  # of any size, where int64 could wrap
-    if total != pixels:
-        raise ValueError(f"expected RLE counts of {pixels} pixels in all; got {total}")
-    positions = without_pairs(np.cumsum(runs, dtype=np.int64)[:-1])
-    return positions[positions < pixels]
 
 
 def _offsets(counts: list[int]) -> Tensor:
