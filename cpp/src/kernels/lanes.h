@@ -54,7 +54,7 @@ FM_KERNEL_INLINE PackF32 load_first(const Half* source, int count) {
 }
 FM_KERNEL_INLINE PackF32 load_first(const BFloat16* source, int count) {
   const __m256i lanes = _mm256_maskz_loadu_epi16(mask_of((1u << count) - 1), source);
-  return half_bits::float_of_bfloat16<PackF32>(convert_lanes<PackU32>(reinterpret_cast<PackU16>(lanes)));
+  return half_bits::float_of_bfloat16<PackF32>(widen(reinterpret_cast<PackU16>(lanes)));
 }
 
 FM_KERNEL_INLINE void store_first(float* target, int count, PackF32 pack) {

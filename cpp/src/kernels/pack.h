@@ -93,12 +93,30 @@ FM_KERNEL_INLINE To load_bits(const Storage* source) {
   return lanes;
 }
 
+// 16-bit patterns in words. GCC widens halves of a register and joins them where one instruction would do.
+#if defined(__AVX512F__)
+// With a mask of all lanes: GCC warns of the undefined vectors inside those of its intrinsics that have none.
+constexpr __mmask16 kAllLanes = 0xffff;
+
+FM_KERNEL_INLINE PackU32 widen(PackU16 patterns) {
+  return reinterpret_cast<PackU32>(_mm512_maskz_cvtepu16_epi32(kAllLanes, reinterpret_cast<__m256i>(patterns)));
+}
+#elif defined(__AVX2__)
+FM_KERNEL_INLINE PackU32 widen(PackU16 patterns) {
+  return reinterpret_cast<PackU32>(_mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(patterns)));
+}
+#else
+FM_KERNEL_INLINE PackU32 widen(PackU16 patterns) {
+  return convert_lanes<PackU32>(patterns);
+}
+#endif
+
 template <class T>
 FM_KERNEL_INLINE Pack<T> load(const T* source) {
   return load_bits<Pack<T>>(source);
 }
 FM_KERNEL_INLINE PackF32 load(const BFloat16* source) {
-  return half_bits::float_of_bfloat16<PackF32>(convert_lanes<PackU32>(load_bits<PackU16>(source)));
+  return half_bits::float_of_bfloat16<PackF32>(widen(load_bits<PackU16>(source)));
 }
 
 template <class T>
@@ -111,9 +129,6 @@ FM_KERNEL_INLINE void store(BFloat16* target, PackF32 pack) {
 }
 
 #if defined(__AVX512F__)
-// GCC warns of the undefined vectors inside those of its own intrinsics that have no mask.
-constexpr __mmask16 kAllLanes = 0xffff;
-
 FM_KERNEL_INLINE PackF32 load(const Half* source) {
   return _mm512_maskz_cvtph_ps(kAllLanes, load_bits<__m256i>(source));
 }
@@ -130,7 +145,7 @@ FM_KERNEL_INLINE void store(Half* target, PackF32 pack) {
 }
 #else
 FM_KERNEL_INLINE PackF32 load(const Half* source) {
-  return half_bits::float_of_half<PackF32>(convert_lanes<PackU32>(load_bits<PackU16>(source)));
+  return half_bits::float_of_half<PackF32>(widen(load_bits<PackU16>(source)));
 }
 FM_KERNEL_INLINE void store(Half* target, PackF32 pack) {
   const PackU16 lanes = convert_lanes<PackU16>(half_bits::half_of_float<PackF32, PackU32>(pack));
