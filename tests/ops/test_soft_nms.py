@@ -199,6 +199,17 @@ def test_under_fake_tensors_compilation_and_opcheck() -> None:
             assert torch.equal(found, expected)
 
 
+def test_gradients_are_ignored_by_compiled_code() -> None:
+    boxes, scores = clustered_boxes(30, 6), torch.rand(30, requires_grad=True)
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(lambda s: (*soft_nms(boxes, s), s.sum()), fullgraph=True, backend="aot_eager")
+        _, decayed, total = compiled(scores)
+    assert not decayed.requires_grad
+    total.backward()
+    assert scores.grad is not None
+    assert torch.equal(scores.grad, torch.ones(30))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

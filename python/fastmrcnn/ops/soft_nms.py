@@ -26,8 +26,8 @@ def _soft_nms(
     iou_threshold: float,
     score_threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    boxes, scores_dtype = as_native_float(boxes).detach().contiguous(), scores.dtype
-    scores = scores.detach().to(boxes.dtype).contiguous()
+    boxes, scores_dtype = as_native_float(boxes).contiguous(), scores.dtype
+    scores = scores.to(boxes.dtype).contiguous()
     if groups is not None:
         groups = groups.to(torch.int64).contiguous()
     keep = torch.empty(boxes.shape[:1], dtype=torch.int64, device=boxes.device)
@@ -103,6 +103,7 @@ def soft_nms(
     """
     if idxs is not None and idxs.shape != scores.shape:
         raise ValueError(f"soft_nms: idxs must be {list(scores.shape)} like scores; got {list(idxs.shape)}")
+    boxes, scores = boxes.detach(), scores.detach()  # here, so that torch asks the operator for no derivative
     tensors = (boxes, scores) if idxs is None else (boxes, scores, idxs)
     kernel = _soft_nms if is_plain_eager(*tensors) else torch.ops.fastmrcnn.soft_nms.default
     keep, decayed = kernel(boxes, scores, idxs, method, sigma, iou_threshold, score_threshold)
