@@ -51,7 +51,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
     Args:
         boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels. float16 and bfloat16 are computed in float32.
-        scores: `[N]` floating point, higher is better. Of equal scores the lower index comes first.
+        scores: `[N]` floating point, higher is better, compared in the dtype of `boxes`. Of equal scores the lower
+            index comes first.
         iou_threshold: a box is dropped when its IoU with a kept box is strictly greater.
 
     Returns:
@@ -77,7 +78,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     Args:
         boxes: `[N, 4]` floating point, corners x1, y1, x2, y2 in pixels. float16 and bfloat16 are computed in float32.
         scores: `[N]` floating point.
-        idxs: `[N]` integers, the class of each box.
+        idxs: `[N]` whole numbers, the class of each box.
         iou_threshold: a box is dropped when its IoU with a kept box of its class is strictly greater.
 
     Returns:
