@@ -27,8 +27,13 @@ def _product(sides: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
+def _corners(boxes: Tensor, fmt: str) -> Tensor:
+    boxes = upcast(boxes)
+    return boxes if fmt == "xyxy" else box_convert(boxes, fmt, "xyxy")
+
+
 def _area_of_overlap_and_union(boxes1: Tensor, boxes2: Tensor, fmt: str) -> tuple[Tensor, Tensor]:
-    corners1, corners2 = (box_convert(upcast(boxes), fmt, "xyxy") for boxes in (boxes1, boxes2))
+    corners1, corners2 = _corners(boxes1, fmt), _corners(boxes2, fmt)
     first, second = corners1[..., :, None, :], corners2[..., None, :, :]  # [..., N, 1, 4] and [..., 1, M, 4]
     upper_left = torch.maximum(first[..., :2], second[..., :2])  # [..., N, M, 2]
     lower_right = torch.minimum(first[..., 2:], second[..., 2:])
@@ -42,6 +47,14 @@ def _enclosing_sides(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     upper_left = torch.minimum(first[..., :2], second[..., :2])
     lower_right = torch.maximum(first[..., 2:], second[..., 2:])
     return (lower_right - upper_left).clamp(min=0)
+
+
+def _distance_penalty(boxes1: Tensor, boxes2: Tensor, eps: float) -> Tensor:
+    """Squared distance of the centres of each pair over the squared diagonal of the box around it, `[..., N, M]`."""
+    squared_diagonal = (_enclosing_sides(boxes1, boxes2) ** 2).sum(-1) + eps
+    centres1, centres2 = ((upcast(boxes)[..., :2] + upcast(boxes)[..., 2:]) / 2 for boxes in (boxes1, boxes2))
+    squared_distance = ((centres1[..., :, None, :] - centres2[..., None, :, :]) ** 2).sum(-1)
+    return squared_distance / squared_diagonal
 
 
 def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
@@ -114,10 +127,7 @@ def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
         tensor([[ 1.0000, -0.2000]])
     """
     _check_sets("distance_box_iou", boxes1, boxes2)
-    squared_diagonal = (_enclosing_sides(boxes1, boxes2) ** 2).sum(-1) + eps  # [..., N, M]
-    centres1, centres2 = ((upcast(boxes)[..., :2] + upcast(boxes)[..., 2:]) / 2 for boxes in (boxes1, boxes2))
-    squared_distance = ((centres1[..., :, None, :] - centres2[..., None, :, :]) ** 2).sum(-1)
-    return box_iou(boxes1, boxes2) - squared_distance / squared_diagonal
+    return box_iou(boxes1, boxes2) - _distance_penalty(boxes1, boxes2, eps)
 
 
 def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
@@ -143,9 +153,10 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     _check_sets("complete_box_iou", boxes1, boxes2)
     angle1, angle2 = (torch.atan(_width_over_height(boxes)) for boxes in (boxes1, boxes2))
     difference = 4 / math.pi**2 * (angle1[..., :, None] - angle2[..., None, :]) ** 2  # [..., N, M]
+    iou = box_iou(boxes1, boxes2)
     with torch.no_grad():
-        weight = difference / (1 - box_iou(boxes1, boxes2) + difference + eps)
-    return distance_box_iou(boxes1, boxes2, eps) - weight * difference
+        weight = difference / (1 - iou + difference + eps)
+    return iou - _distance_penalty(boxes1, boxes2, eps) - weight * difference
 
 
 def _width_over_height(boxes: Tensor) -> Tensor:
