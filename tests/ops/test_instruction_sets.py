@@ -1,10 +1,11 @@
-"""Every instruction set gives the same bits: pixels and kept boxes may not depend on the machine."""
+"""Every instruction set passes the operators' tests and gives the same bits: results may not depend on the machine."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from fastmrcnn import _C
 
 LEVELS = ["baseline", "avx2", "avx512"]
+BEST = LEVELS.index(_C.isa())
+ROOT = Path(__file__).parents[2]
 DIGEST = """
 import hashlib
 import torch
@@ -54,9 +57,8 @@ print(_C.isa(), digest.hexdigest())
 
 def digest_at(level: str) -> str:
     environment = {**os.environ, "FASTMRCNN_ISA": level}
-    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", DIGEST]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=root, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT, timeout=300)
     isa, digest = run.stdout.split()
     assert isa == level
     return digest
@@ -64,5 +66,29 @@ def digest_at(level: str) -> str:
 
 @pytest.mark.skipif(_C.isa() == "baseline", reason="this machine has one instruction set only")
 def test_all_levels_agree() -> None:
-    available = LEVELS[: LEVELS.index(_C.isa()) + 1]
-    assert len({digest_at(level) for level in available}) == 1
+    assert len({digest_at(level) for level in LEVELS[: BEST + 1]}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", LEVELS[:BEST])
+def test_the_operators_tests_pass_at_every_level(level: str, tmp_path: Path) -> None:
+    """All of them, in a process of its own for each level below that of the run at hand: a minute or two each."""
+    files = sorted(set(Path(__file__).parent.glob("test_*.py")) - {Path(__file__)})
+    report = tmp_path / "report.xml"
+    options = ["-m", "not slow", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+    command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
+    environment = {**os.environ, "FASTMRCNN_ISA": level}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=1200)
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert f"instruction set: {level}" in run.stdout  # the report's header
+    passed = [case.get("classname", "") for case in ElementTree.parse(report).iter("testcase") if not len(case)]
+    without_a_pass = {file.stem for file in files} - {name.rpartition(".")[2] for name in passed}
+    assert without_a_pass <= {"test_call_overhead", "test_torchvision_signatures"}  # slow; needs torchvision
+
+
+@pytest.mark.skipif(_C.isa() == LEVELS[-1], reason="this machine has every level")
+@pytest.mark.parametrize("level", LEVELS[BEST + 1 :] or LEVELS[-1:])
+def test_a_level_above_the_machine_is_refused(level: str) -> None:
+    command = [sys.executable, "-c", "from fastmrcnn import _C; _C.isa()"]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "FASTMRCNN_ISA": level})
+    assert f"FASTMRCNN_ISA={level} is not available; this build and machine have {_C.isa()} at most" in run.stderr

@@ -16,6 +16,8 @@ _HALF = (torch.float16, torch.bfloat16)
 
 def as_pair(op: str, output_size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of the pooled grid, given as one number or as two."""
+    if type(output_size) is int and output_size > 0:  # the rest takes as long as pooling a small RoI
+        return output_size, output_size
     pair = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
     if len(pair) != 2:
         raise ValueError(f"{op}: output_size must be one number or (height, width); got {output_size!r}")
