@@ -137,7 +137,7 @@ py::object pool_backward(const DirectCall& call, const TensorView& grad_output, 
 
 py::object roi_pool(const DirectCall& call, const TensorView& input, const TensorView& rois, double spatial_scale,
                     std::int64_t height, std::int64_t width) {
-  const std::optional<bool> channels_last = channels_last_of(input, rois, false);
+  const std::optional<bool> channels_last = channels_last_of(input, rois, true);
   if (!channels_last) return py::none();
   NewTensor output = call.empty(input.dtype, {rois.shape[0], input.shape[1], height, width}, *channels_last);
   NewTensor argmax = call.empty(DType::i32, {rois.shape[0], input.shape[1], height, width}, *channels_last);
@@ -148,7 +148,7 @@ py::object roi_pool(const DirectCall& call, const TensorView& input, const Tenso
 py::object roi_pool_backward(const DirectCall& call, const TensorView& grad_output, const TensorView& rois,
                              const TensorView& argmax, const std::array<std::int64_t, 4>& input_shape,
                              bool channels_last) {
-  const bool ready = channels_last_of(grad_output, rois, false) && has_order(grad_output, channels_last) &&
+  const bool ready = channels_last_of(grad_output, rois, true) && has_order(grad_output, channels_last) &&
                      argmax.dtype == DType::i32 && has_order(argmax, channels_last);
   if (!ready) return py::none();
   const auto [images, channels, height, width] = input_shape;

@@ -56,6 +56,7 @@ def direct_cases(layout: torch.memory_format = torch.contiguous_format) -> dict[
         ("ps_roi_align", (0.5,), (2,)),
         ("ps_roi_pool", (0.5,), ()),
         ("roi_pool", (argmax,), ()),
+        ("roi_pool half", (argmax,), ()),
     ):
         name, _, half = name.partition(" ")
         input = features.half() if half else features
