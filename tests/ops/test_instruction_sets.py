@@ -22,6 +22,7 @@ from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle, soft_nms
 from tests.ops.box_cases import clustered_boxes, random_boxes
 from tests.ops.proposal_cases import random_heads
+from tests.ops.multiscale_cases import pool, pyramid, rois_of_all_levels
 from tests.ops.roi_cases import pooled_everywhere
 
 torch.manual_seed(0)
@@ -49,7 +50,13 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
     for memory in (torch.contiguous_format, torch.channels_last):
         for result in heads.to(memory_format=memory).propose(pre_nms=700):
             digest.update(result.numpy().tobytes())
-for pooled in pooled_everywhere():
+results = list(pooled_everywhere())
+for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for layout in ("contiguous", "channels_last"):
+        features = [feature.requires_grad_() for feature in pyramid(2, 35, dtype, layout)]
+        pooled = pool(features, rois_of_all_levels(60))
+        results += [pooled.detach(), *torch.autograd.grad(pooled.square().sum(), features)]
+for pooled in results:
     digest.update(pooled.contiguous().view(torch.uint8).numpy().tobytes())
 print(_C.isa(), digest.hexdigest())
 """
