@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import socket
 import threading
@@ -11,10 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.weights import download
+from fastmrcnn.models import MaskRCNN, torchvision_resnet50_fpn
+from fastmrcnn.weights import download, load_model, to_torchvision
 from fastmrcnn.weights.download import cache_directory, fetch
+from fastmrcnn.weights.published import PUBLISHED, PublishedFile
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -110,6 +114,20 @@ def test_a_file_is_fetched_once(server: Server, cache: Path) -> None:
     assert fetch(f"{server.url}/model.pth", sha256_prefix=DIGEST[:8]) == path
     assert server.ranges == [None]
     assert files_in(cache) == {"model.pth"}
+
+
+def test_a_published_model_is_loaded_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = MaskRCNN(torchvision_resnet50_fpn(["cat", "dog"], depth=18)).eval()
+    file = io.BytesIO()
+    torch.save(to_torchvision(model), file)
+    server.content = file.getvalue()
+    published = PublishedFile(f"{server.url}/model.pth", hashlib.sha256(server.content).hexdigest()[:8])
+    monkeypatch.setitem(PUBLISHED, "torchvision/small", published)
+    for _ in range(2):
+        loaded = load_model("torchvision/small").state_dict()
+        assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
+    assert server.ranges == [None]
 
 
 def test_redirects_are_followed(server: Server) -> None:

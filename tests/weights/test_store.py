@@ -135,7 +135,7 @@ def test_broken_files_are_refused_in_one_line(saved: Path, damage: Callable[[Pat
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"nosuch: expected a weights file or the name of a shipped model \(.*\); found"
+        UserError, match=r"nosuch: expected a weights file or the name of a model \(tiny, torchvision/.*\); found"
     ):
         load_model("nosuch")
     with pytest.raises(UserError, match="expected a weights file; this is a folder"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from torch import Tensor
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import as_names
+from fastmrcnn.weights.download import sha256_of
+from fastmrcnn.weights.published import PUBLISHED
 from fastmrcnn.weights.store import read_model
 from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state
 
@@ -35,15 +36,16 @@ def load_model(path_or_name: str | os.PathLike[str], *, device: torch.device | s
 
     Args:
         path_or_name: a file of :func:`save_model`, a ``.pth`` state_dict of torchvision's ``maskrcnn_resnet50_fpn``, or
-            the name of a model that is shipped with the package ("tiny").
+            the name of a model that is shipped with the package ("tiny") or published by others
+            ("torchvision/maskrcnn_resnet50_fpn", fetched into a cache the first time).
         device: where to put it; the CPU when left out.
 
     Returns:
         The model in evaluation mode.
 
     Raises:
-        UserError: no such file or name; the file is of another kind, damaged, or does not hold what its configuration
-            says. The message names the file, the tensor, what was expected and what was found.
+        UserError: no such file or name; the file cannot be fetched, is of another kind, damaged, or does not hold what
+            its configuration says. The message names the file, the tensor, what was expected and what was found.
 
     >>> import fastmrcnn
     >>> model = fastmrcnn.load_model("tiny")  # doctest: +SKIP
@@ -119,8 +121,10 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
         return Path(str(resources.files("fastmrcnn") / "assets" / f"{path_or_name}.safetensors"))
     if path.is_dir():
         raise UserError(f"{path}: expected a weights file; this is a folder")
-    names = ", ".join(shipped) or "none"
-    raise UserError(f"{path}: expected a weights file or the name of a shipped model ({names}); found neither")
+    if published := PUBLISHED.get(str(path_or_name)):
+        return published.fetch()
+    names = ", ".join([*shipped, *PUBLISHED])
+    raise UserError(f"{path}: expected a weights file or the name of a model ({names}); found neither")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -152,13 +156,5 @@ def _read_torch_file(path: Path) -> MaskRCNN:
         raise UserError(
             f"{path}: expected a state_dict of torchvision's maskrcnn_resnet50_fpn; it holds something else"
         )
-    eps = 0.0 if _sha256(path)[:8] in _EPSILON_FREE else 1e-5
+    eps = 0.0 if sha256_of(path)[:8] in _EPSILON_FREE else 1e-5
     return from_torchvision(state, norm_eps=eps, source=str(path))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
