@@ -160,6 +160,7 @@ py::object roi_pool_backward(const DirectCall& call, const TensorView& grad_outp
 }  // namespace
 
 void register_direct(py::module_& module) {
+  module.def("allow_direct_calls", [](bool allowed) { direct_calls_allowed = allowed; });
   // The kernels' own types of sampling_ratio and aligned follow the pooled size.
   using Ratio = std::int64_t;
   using Aligned = bool;

@@ -21,35 +21,14 @@
 #include "fastmrcnn/ops/roi_pool.h"
 #include "fastmrcnn/ops/soft_nms.h"
 #include "fastmrcnn/parallel.h"
-#include "tensor_caster.h"
+#include "op.h"
 #include "torch_state.h"
 
 namespace py = pybind11;
 using namespace fastmrcnn;
+using bindings::def_op;
 
 namespace {
-
-void require_cpu(const char* name, const TensorView& tensor) {
-  check(!tensor.defined() || tensor.device.type == DeviceType::cpu, name,
-        ": no CUDA kernel in this build; move the tensors to the CPU");
-}
-
-void require_cpu(const char* name, const std::vector<TensorView>& tensors) {
-  for (const TensorView& tensor : tensors) require_cpu(name, tensor);
-}
-
-template <class Argument>
-void require_cpu(const char*, const Argument&) {}
-
-// Binds an operator; its arguments after the context are tensors and plain values, in the order of its declaration.
-template <class... Arguments>
-void bind(py::module_& module, const char* name, void (*kernel)(const Context&, Arguments...)) {
-  module.def(name, [name, kernel](const Context& context, std::decay_t<Arguments>... arguments) {
-    (require_cpu(name, arguments), ...);
-    py::gil_scoped_release unlocked;
-    kernel(context, arguments...);
-  });
-}
 
 py::dict cuda_info() {
   const cuda::RuntimeInfo info = cuda::runtime_info();
@@ -66,31 +45,32 @@ PYBIND11_MODULE(_C, module) {
   module.def("isa", [] { return name_of(active_isa()); });
   module.def("thread_backend", &thread_backend);
   module.def("cuda_info", &cuda_info);
+  module.attr("cuda_kernels") = py::list();
 
-  bind(module, "assign_levels", &cpu::assign_levels);
-  bind(module, "crop_bitmaps", &cpu::crop_bitmaps);
-  bind(module, "crop_encoded_masks", &cpu::crop_encoded_masks);
-  bind(module, "decode_boxes", &cpu::decode_boxes);
-  bind(module, "format_rle", &cpu::format_rle);
-  bind(module, "generate_anchors", &cpu::generate_anchors);
-  bind(module, "generate_proposals", &cpu::generate_proposals);
-  bind(module, "mask_transitions", &cpu::mask_transitions);
-  bind(module, "match_boxes", &cpu::match_boxes);
-  bind(module, "multiscale_roi_align", &cpu::multiscale_roi_align);
-  bind(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward);
-  bind(module, "nms", &cpu::nms);
-  bind(module, "paste_masks", &cpu::paste_masks);
-  bind(module, "paste_masks_rle", &cpu::paste_masks_rle);
-  bind(module, "parse_rle", &cpu::parse_rle);
-  bind(module, "ps_roi_align", &cpu::ps_roi_align);
-  bind(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward);
-  bind(module, "ps_roi_pool", &cpu::ps_roi_pool);
-  bind(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward);
-  bind(module, "roi_align", &cpu::roi_align);
-  bind(module, "roi_align_backward", &cpu::roi_align_backward);
-  bind(module, "roi_pool", &cpu::roi_pool);
-  bind(module, "roi_pool_backward", &cpu::roi_pool_backward);
-  bind(module, "soft_nms", &cpu::soft_nms);
+  def_op(module, "assign_levels", &cpu::assign_levels, nullptr);
+  def_op(module, "crop_bitmaps", &cpu::crop_bitmaps, nullptr);
+  def_op(module, "crop_encoded_masks", &cpu::crop_encoded_masks, nullptr);
+  def_op(module, "decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
+  def_op(module, "format_rle", &cpu::format_rle, nullptr);
+  def_op(module, "generate_anchors", &cpu::generate_anchors, nullptr);
+  def_op(module, "generate_proposals", &cpu::generate_proposals, nullptr);
+  def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
+  def_op(module, "match_boxes", &cpu::match_boxes, nullptr);
+  def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, nullptr);
+  def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
+  def_op(module, "nms", &cpu::nms, nullptr);
+  def_op(module, "paste_masks", &cpu::paste_masks, nullptr);
+  def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, nullptr);
+  def_op(module, "parse_rle", &cpu::parse_rle, nullptr);
+  def_op(module, "ps_roi_align", &cpu::ps_roi_align, nullptr);
+  def_op(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward, nullptr);
+  def_op(module, "ps_roi_pool", &cpu::ps_roi_pool, nullptr);
+  def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, nullptr);
+  def_op(module, "roi_align", &cpu::roi_align, nullptr);
+  def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
+  def_op(module, "roi_pool", &cpu::roi_pool, nullptr);
+  def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, nullptr);
+  def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
 
   bindings::register_torch_state(module);
   bindings::register_direct(module);

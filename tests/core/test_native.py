@@ -144,7 +144,9 @@ def test_torch_threads_are_joined() -> None:
 
 def test_the_stub_names_what_the_module_has() -> None:
     stub = (Path(fastmrcnn.__file__).parent / "_C.pyi").read_text(encoding="utf-8")
-    declared = set(re.findall(r"^def (\w+)", stub, re.MULTILINE))
+    declared = set(re.findall(r"^(?:def )?([a-z]\w+)[(:]", stub, re.MULTILINE))
+    if not _C.cuda_info()["built"]:
+        declared = {name for name in declared if not name.endswith("_workspace")}
     assert declared == {name for name in dir(_C) if not name.startswith("_")}
 
 
@@ -174,3 +176,33 @@ def test_native_sources_include_no_framework() -> None:
     assert sources
     for path in sources:
         assert not re.search(r"#include [<\"](torch|ATen|c10)/", path.read_text(encoding="utf-8")), path
+
+
+class Elsewhere:
+    """A tensor as torch before 2.10 shows it, said to be on a GPU."""
+
+    def __init__(self, tensor: torch.Tensor, index: int = 0) -> None:
+        self.shape, self.dtype, self.stride = tensor.shape, tensor.dtype, tensor.stride
+        self.device = torch.device("cuda", index)
+
+    def data_ptr(self) -> int:
+        return 4096
+
+
+def test_tensors_on_two_devices_are_refused() -> None:
+    deltas, boxes = torch.zeros(1, 4), torch.zeros(1, 4)
+    decode = ((1.0, 1.0, 1.0, 1.0), 4.0, None)
+    for mixed, found in (
+        ((Elsewhere(deltas), boxes, *decode, torch.empty(1, 1, 4)), "cuda:0 and cpu"),
+        ((Elsewhere(deltas), Elsewhere(boxes, 1), *decode, Elsewhere(torch.empty(1, 1, 4))), "cuda:0 and cuda:1"),
+    ):
+        with pytest.raises(ValueError, match=f"^decode_boxes: all tensors must be on one device; got {found}$"):
+            _C.decode_boxes((1, 0), *mixed)
+
+
+@pytest.mark.skipif(_C.cuda_info()["built"], reason="a build with CUDA kernels")
+def test_a_build_without_cuda_kernels_names_the_fix() -> None:
+    tensors = Elsewhere(torch.zeros(1, 4)), Elsewhere(torch.zeros(1))
+    keep, count = Elsewhere(torch.zeros(1, dtype=torch.int64)), Elsewhere(torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"nms: this build of fastmrcnn has no CUDA kernels; reinstall it from source"):
+        _C.nms((1, 0), *tensors, None, 0.5, keep, count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -14,7 +16,17 @@ except ImportError as error:  # pragma: no cover - depends on a broken installat
         f"({error}); reinstall with `pip install --force-reinstall fastmrcnn`, or from a checkout `pip install .`"
     ) from error
 
-__all__ = ["LIBRARY", "as_native_float", "context", "is_plain_eager", "native", "refuse_tangent", "register_kernel"]
+__all__ = [
+    "LIBRARY",
+    "as_native_float",
+    "context",
+    "is_plain_eager",
+    "native",
+    "on_cuda",
+    "refuse_tangent",
+    "register_kernel",
+    "workspace",
+]
 
 LIBRARY = torch.library.Library("fastmrcnn", "DEF")
 
@@ -39,6 +51,23 @@ def context(tensor: Tensor) -> tuple[int, int]:
     if tensor.is_cuda:
         return 1, torch.cuda.current_stream(tensor.device).cuda_stream
     return torch.get_num_threads(), 0
+
+
+CUDA_TYPES: tuple[str, ...] = ("cuda",)  # the tests' interpreter takes the CPU's tensors too
+
+
+def on_cuda(tensor: Tensor) -> bool:
+    """Whether an operator on `tensor` runs its CUDA kernel."""
+    return tensor.device.type in CUDA_TYPES
+
+
+def workspace(op: str, like: Tensor, *sizes: int) -> Tensor | None:
+    """The memory that the CUDA kernel of `op` needs besides its outputs, `[bytes]` uint8; the CPU's needs none."""
+    if not on_cuda(like):
+        return None
+    size: Callable[..., int] | None = getattr(native, f"{op}_workspace", None)
+    # Without one the build has no CUDA kernels, which the call that follows says better.
+    return None if size is None else torch.empty(size(*sizes), dtype=torch.uint8, device=like.device)
 
 
 def is_plain_eager(*tensors: Tensor) -> bool:

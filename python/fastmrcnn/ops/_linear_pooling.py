@@ -40,7 +40,6 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         f"{name}_backward(Tensor grad_output, Tensor rois, float spatial_scale, SymInt[] input_shape, "
         f"bool channels_last{tail}) -> Tensor"
     )
-    forward_kernel, backward_kernel = getattr(native, name), getattr(native, f"{name}_backward")
     half = not position_sensitive
     direct_forward, direct_adjoint = getattr(native, f"direct_{name}"), getattr(native, f"direct_{name}_backward")
     no_gradients = (None,) * (4 + (options.count(",") + 1 if options else 0))
@@ -55,7 +54,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
         channels_last = is_channels_last(input)
         features, rois = prepare(name, input, rois, channels_last, half=half)
         output = empty(features, pooled_shape(features, rois, height, width), channels_last)
-        forward_kernel(context(features), features, rois, spatial_scale, *options, output)
+        getattr(native, name)(context(features), features, rois, spatial_scale, *options, output)
         return output if output.dtype == input.dtype else output.to(input.dtype)
 
     def adjoint(
@@ -68,7 +67,7 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
     ) -> Tensor:
         grad, rois = prepare(f"{name}_backward", grad_output, rois, channels_last, half=half)
         grad_input = empty(grad, input_shape, channels_last)
-        backward_kernel(context(grad), grad, rois, spatial_scale, *options, grad_input)
+        getattr(native, f"{name}_backward")(context(grad), grad, rois, spatial_scale, *options, grad_input)
         return grad_input if grad_input.dtype == grad_output.dtype else grad_input.to(grad_output.dtype)
 
     @register_fake(f"fastmrcnn::{name}", lib=LIBRARY)

@@ -98,7 +98,7 @@ def decode_boxes(
     deltas = as_native_float(deltas)
     boxes = boxes.to(deltas.dtype)
     with_gradient = torch.is_grad_enabled() and (deltas.requires_grad or boxes.requires_grad)
-    if with_gradient or deltas.is_cuda or not is_plain_eager(deltas, boxes):
+    if with_gradient or not is_plain_eager(deltas, boxes):
         decoded = _decode_formula(deltas, boxes, weights, clip, image_size)
     else:
         decoded = _decode_kernel(deltas.detach(), boxes.detach(), weights, clip, image_size)

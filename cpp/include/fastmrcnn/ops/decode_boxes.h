@@ -35,4 +35,8 @@ void decode_boxes(const Context& context, const TensorView& deltas, const Tensor
                   const std::optional<std::array<double, 2>>& image_size, const TensorView& decoded);
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::decode_boxes) decode_boxes;
+}  // namespace cuda
+
 }  // namespace fastmrcnn

@@ -1,0 +1,149 @@
+"""Runs the public operators on a device: a real GPU, or the interpreter behind the functions of the native module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any, Protocol
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from fastmrcnn import _C
+from fastmrcnn.ops import _library
+
+# How many of the tensors that end the signature of a native function it writes, workspace included. Their memory is
+# handed over uninitialised. A function that is absent has one.
+OUTPUTS = {
+    "nms": 2,
+}
+
+# What reads bit patterns: numpy has no bfloat16.
+BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
+
+
+class TestDevice(Protocol):
+    """Where a test runs an operator. Tensors go in and come out on the CPU."""
+
+    name: str
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls a public function with its tensors on the device and brings its result back."""
+
+    def native(self, name: str, *arguments: Any) -> None:
+        """Calls a native function; what it writes is in its arguments afterwards."""
+
+
+class Gpu:
+    """The first CUDA device of torch."""
+
+    name = "gpu"
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        arguments, options = tree_map_only(Tensor, lambda tensor: tensor.cuda(), (arguments, options))
+        result = function(*arguments, **options)
+        torch.cuda.synchronize()
+        return tree_map_only(Tensor, lambda tensor: tensor.cpu(), result)
+
+    def native(self, name: str, *arguments: Any) -> None:
+        moved = tree_map_only(Tensor, lambda tensor: tensor.cuda(), arguments)
+        getattr(_C, name)((1, torch.cuda.current_stream().cuda_stream), *moved)
+        torch.cuda.synchronize()
+        for before, after in zip(arguments, moved, strict=True):
+            if isinstance(before, Tensor):
+                before.copy_(after)
+
+
+class Interpreted:
+    """The interpreter. In `run`, the operators believe that tensors of the CPU are on a CUDA device."""
+
+    name = "interpreted"
+
+    def __init__(self, module: ModuleType, device: Any) -> None:
+        self.module = module
+        self.device = device
+        self.kernels = [name for name in module.cuda_kernels if hasattr(_C, name)]
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        with self._substituted():
+            return function(*arguments, **options)
+
+    def native(self, name: str, *arguments: Any) -> None:
+        writes = OUTPUTS.get(name, 1)
+        tensors = [k for k, argument in enumerate(arguments) if isinstance(argument, Tensor | np.ndarray)]
+        written = set(tensors[-writes:])
+        moved = [self._move(argument, fresh=k in written) for k, argument in enumerate(arguments)]
+        try:
+            getattr(self.module, name)((1, 0), *moved)
+            self.device.check()
+            for k in written:
+                moved[k].copy_to(arguments[k])
+            if arguments and isinstance(arguments[-1], list):  # gradients of several maps
+                for after, before in zip(moved[-1], arguments[-1], strict=True):
+                    if isinstance(before, Tensor):
+                        after.copy_to(before)
+        finally:
+            for tensor in moved:
+                for one in tensor if isinstance(tensor, list) else [tensor]:
+                    if isinstance(one, OnDevice):
+                        one.storage.free()
+
+    def _move(self, argument: Any, *, fresh: bool) -> Any:
+        if isinstance(argument, np.ndarray):
+            argument = torch.from_numpy(argument)
+        if isinstance(argument, Tensor):
+            return OnDevice(self.device, argument, fresh=fresh)
+        if isinstance(argument, list | tuple):
+            return [self._move(item, fresh=False) for item in argument]
+        return argument
+
+    @contextmanager
+    def _substituted(self) -> Iterator[None]:
+        own = {name: self._caller(name) for name in self.kernels}
+        # Sizes of workspaces, which a build without CUDA lacks.
+        own |= {name: getattr(self.module, name) for name in vars(self.module) if name.endswith("_workspace")}
+        with ExitStack() as stack:
+            for name, function in own.items():
+                stack.enter_context(mock.patch.object(_C, name, function, create=True))
+            stack.enter_context(mock.patch.object(_library, "CUDA_TYPES", ("cuda", "cpu")))
+            _C.allow_direct_calls(False)  # which the interpreter does not replace
+            stack.callback(_C.allow_direct_calls, True)
+            yield
+
+    def _caller(self, name: str) -> Callable[..., None]:
+        return lambda context, *arguments: self.native(name, *arguments)
+
+
+class OnDevice:
+    """A tensor's copy in the interpreter's memory, with what the native module reads of a tensor."""
+
+    device = SimpleNamespace(type="cuda", index=0)
+
+    def __init__(self, device: Any, tensor: Tensor, *, fresh: bool) -> None:
+        self.shape, self.dtype = tuple(tensor.shape), tensor.dtype
+        self._strides = tuple(tensor.stride())
+        extent = (
+            0 if tensor.numel() == 0 else 1 + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
+        )
+        values = _bits(tensor.detach()).as_strided((extent,), (1,)).numpy()
+        self.storage = device.empty(values.shape, values.dtype) if fresh else device.array(values)
+
+    def stride(self) -> tuple[int, ...]:
+        return self._strides
+
+    def data_ptr(self) -> int:
+        return self.storage.data_ptr()
+
+    def copy_to(self, tensor: Tensor | np.ndarray) -> None:
+        """Writes what is here to a tensor of the same shape and strides."""
+        tensor = torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor
+        values = torch.from_numpy(self.storage.numpy())
+        _bits(tensor.detach()).as_strided(values.shape, (1,)).copy_(values)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.view(BITS[tensor.dtype]) if tensor.dtype in BITS else tensor
