@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
@@ -16,13 +15,16 @@ from benchmarks.workloads import LEVELS
 from fastmrcnn import ops
 
 
-def pool_level_by_level(maps: Sequence[Tensor], boxes: Tensor, bins: int, sampling: int, *, aligned: bool) -> Tensor:
-    """torchvision's RoIAlign on the boxes of each level, put back in order."""
-    level_of = ops.assign_levels(boxes, LEVELS[0], LEVELS[-1])
-    pooled = maps[0].new_empty(len(boxes), maps[0].shape[1], bins, bins)
+def pool_level_by_level(
+    maps: Sequence[Tensor], boxes: Sequence[Tensor], bins: int, sampling: int, *, aligned: bool
+) -> Tensor:
+    """torchvision's RoIAlign on the boxes of each level, put back in order; `boxes` holds those of each image."""
+    rois = torch.cat([F.pad(one, (1, 0), value=image) for image, one in enumerate(boxes)])  # [K, 5]
+    level_of = ops.assign_levels(rois[:, 1:].contiguous(), LEVELS[0], LEVELS[-1])
+    pooled = maps[0].new_empty(len(rois), maps[0].shape[1], bins, bins)
     for level, feature in zip(LEVELS, maps, strict=True):
         chosen = torch.where(level_of == level)[0]
-        pooled[chosen] = torchvision.ops.roi_align(feature, [boxes[chosen]], bins, 2.0**-level, sampling, aligned)
+        pooled[chosen] = torchvision.ops.roi_align(feature, rois[chosen], bins, 2.0**-level, sampling, aligned)
     return pooled
 
 
@@ -33,12 +35,16 @@ def paste_to_bool(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
 def encode_bitmaps(bitmaps: Tensor) -> list[str]:
     """pycocotools' run-length encodings of bool [N, H, W]."""
-    columns_first = np.asfortranarray(bitmaps.to(torch.uint8).permute(1, 2, 0).numpy())
+    from pycocotools import mask as coco_mask
+
+    columns_first = np.asfortranarray(bitmaps.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
     return [entry["counts"].decode() for entry in coco_mask.encode(columns_first)]
 
 
 def draw(polygons: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
     """pycocotools' bitmaps, uint8 [N, height, width], of objects in COCO's polygon form."""
+    from pycocotools import mask as coco_mask
+
     encoded = [coco_mask.merge(coco_mask.frPyObjects(list(shapes), *size)) for shapes in polygons]
     return torch.from_numpy(coco_mask.decode(encoded)).permute(2, 0, 1)
 
@@ -46,8 +52,8 @@ def draw(polygons: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -
 def sample_on_grid(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
     """The values of one mask, stretched over its box without rounding, at the centres of all pixels of an image."""
     x1, y1, x2, y2 = box.tolist()
-    x = (torch.arange(size[1]) + 0.5 - x1) / (x2 - x1) * 2 - 1
-    y = (torch.arange(size[0]) + 0.5 - y1) / (y2 - y1) * 2 - 1
+    x = (torch.arange(size[1], device=mask.device) + 0.5 - x1) / (x2 - x1) * 2 - 1
+    y = (torch.arange(size[0], device=mask.device) + 0.5 - y1) / (y2 - y1) * 2 - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)[None]  # [1, H, W, 2]
     return F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0]
 

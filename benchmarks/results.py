@@ -117,7 +117,7 @@ def make_results(command: str, limits: Sequence[Limits], rows: list[Row]) -> Res
     return Results(
         date=datetime.date.today().isoformat(),
         command=command,
-        commit=_commit(),
+        commit=commit(),
         versions={**{name: facts[name] for name in kept}, "torchvision": torchvision.__version__},
         machine=_machine(),
         limits=[limit.to_json() for limit in limits],
@@ -156,7 +156,7 @@ def _significant(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, marked when files that git knows were changed; "unknown" outside a checkout."""
     root = Path(__file__).parent.parent
     try:

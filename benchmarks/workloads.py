@@ -38,17 +38,20 @@ class Workload:
     positives: int = 128  # RoIs of one image that get a mask target
     instances: int = 100  # detections of one image: masks that are pasted
     samples: int = 512  # RoIs of one training image
+    images: int = 1  # that the operators over a pyramid see at once
     device: str = "cpu"
 
-    def feature_map(self, stride: int, dtype: torch.dtype = torch.float32, layout: str = "NCHW") -> Tensor:
-        """[1, channels, height / stride, width / stride], normally distributed."""
+    def feature_map(
+        self, stride: int, dtype: torch.dtype = torch.float32, layout: str = "NCHW", images: int = 1
+    ) -> Tensor:
+        """[images, channels, height / stride, width / stride], normally distributed."""
         height, width = self.image[0] // stride, self.image[1] // stride
-        values = torch.randn(1, self.channels, height, width, generator=generator(stride))
+        values = torch.randn(images, self.channels, height, width, generator=generator(stride))
         return values.to(self.device, dtype, memory_format=LAYOUTS[layout])
 
     def pyramid(self, dtype: torch.dtype = torch.float32, layout: str = "NCHW") -> list[Tensor]:
-        """P2..P5."""
-        return [self.feature_map(stride, dtype, layout) for stride in STRIDES]
+        """P2..P5 of all images."""
+        return [self.feature_map(stride, dtype, layout, self.images) for stride in STRIDES]
 
     def log_uniform_boxes(self, count: int, *, low: float = 16, high: float = 500, seed: int = SEED) -> Tensor:
         """[count, 4]: sides log-uniform in low..high px, centres uniform over the image, corners clipped to it."""

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.models.detection.roi_heads import project_masks_on_boxes
 
@@ -59,7 +58,7 @@ def make_objects(workload: Workload) -> Objects:
 
 def _from_bitmaps(workload: Workload) -> Contest:
     objects = make_objects(workload)
-    bitmaps = peers.draw(objects.polygons, workload.photograph).contiguous()
+    bitmaps = peers.draw(objects.polygons, workload.photograph).contiguous().to(objects.boxes.device)
     touched = sampled_pixels(objects.boxes, 1.0, CELLS, 0, False, workload.photograph)
     # A byte for each pixel under a RoI; what the encodings of the other cases take is next to nothing.
     work = Work(reads=touched.union, gathers=touched.distinct, writes=len(objects.boxes) * CELLS**2 * 4)
@@ -68,12 +67,15 @@ def _from_bitmaps(workload: Workload) -> Contest:
 
 def _from_rle(workload: Workload) -> Contest:
     """From the annotations as they are read from JSON, on either side."""
+    from pycocotools import mask as coco_mask
+
     objects, size = make_objects(workload), workload.photograph
+    device = objects.boxes.device
     encoded = ops.InstanceMasks.from_coco(objects.polygons, *size).to_rle()
     return _contest(
         "pycocotools + torchvision",
         objects,
-        lambda: torch.from_numpy(coco_mask.decode(encoded)).permute(2, 0, 1),
+        lambda: torch.from_numpy(coco_mask.decode(encoded)).to(device).permute(2, 0, 1),
         lambda: ops.InstanceMasks.from_coco(encoded, *size),
     )
 
@@ -84,7 +86,7 @@ def _from_polygons(workload: Workload) -> Contest:
     return _contest(
         "pycocotools + torchvision",
         objects,
-        lambda: peers.draw(objects.polygons, size),
+        lambda: peers.draw(objects.polygons, size).to(objects.boxes.device),
         lambda: ops.InstanceMasks.from_coco(objects.polygons, *size),
     )
 

@@ -23,7 +23,7 @@ from benchmarks.cases.roi_align import (
 from benchmarks.compare import close
 from benchmarks.peers import pool_level_by_level
 from benchmarks.pixels import Touched, sampled_pixels
-from benchmarks.workloads import DTYPES, LAYOUTS, LEVELS, Workload
+from benchmarks.workloads import DTYPES, LAYOUTS, LEVELS, SEED, Workload
 from fastmrcnn import ops
 
 NAMES = [f"p{level}" for level in LEVELS]
@@ -60,8 +60,8 @@ def _forward(workload: Workload, setting: Setting, dtype: str, layout: str) -> C
     boxes = _boxes(workload, setting)
     maps = workload.pyramid(DTYPES[dtype], layout)
     [name, *_], theirs = zip(*map(peer_of, maps), strict=True)
-    boxes = boxes.to(theirs[0].dtype)
-    outputs = len(boxes) * workload.channels * setting.bins**2
+    boxes = [one.to(theirs[0].dtype) for one in boxes]
+    outputs = sum(map(len, boxes)) * workload.channels * setting.bins**2
     return Contest(
         "torchvision level by level" if setting.aligned else name,
         partial(_theirs, workload, theirs, boxes, setting),
@@ -75,8 +75,8 @@ def _backward(workload: Workload, setting: Setting, dtype: str, layout: str) -> 
     boxes = _boxes(workload, setting)
     maps = workload.pyramid(DTYPES[dtype], layout)
     [name, *_], theirs = zip(*map(peer_of, maps), strict=True)
-    outputs = len(boxes) * workload.channels * setting.bins**2
-    cells = sum(feature.shape[2] * feature.shape[3] for feature in maps)
+    outputs = sum(map(len, boxes)) * workload.channels * setting.bins**2
+    cells = sum(feature.shape[0] * feature.shape[2] * feature.shape[3] for feature in maps)
 
     def all_close(own: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> str:
         return {close(mine, expected) for mine, expected in zip(own, other, strict=True)}.pop()
@@ -90,23 +90,29 @@ def _backward(workload: Workload, setting: Setting, dtype: str, layout: str) -> 
     )
 
 
-def _boxes(workload: Workload, setting: Setting) -> Tensor:
-    return workload.log_uniform_boxes(workload.mask_rois if setting is MASK_HEAD else workload.box_rois)
+def _boxes(workload: Workload, setting: Setting) -> list[Tensor]:
+    """Those of each image."""
+    count = workload.mask_rois if setting is MASK_HEAD else workload.box_rois
+    return [workload.log_uniform_boxes(count, seed=SEED + image) for image in range(workload.images)]
 
 
-def _ours(workload: Workload, maps: Sequence[Tensor], boxes: Tensor, setting: Setting) -> Tensor:
+def _ours(workload: Workload, maps: Sequence[Tensor], boxes: list[Tensor], setting: Setting) -> Tensor:
     pool = ops.MultiScaleRoIAlign(NAMES, setting.bins, setting.sampling, aligned=setting.aligned)
-    return pool(dict(zip(NAMES, maps, strict=True)), [boxes], [workload.image])
+    return pool(dict(zip(NAMES, maps, strict=True)), boxes, [workload.image] * workload.images)
 
 
-def _theirs(workload: Workload, maps: Sequence[Tensor], boxes: Tensor, setting: Setting) -> Tensor:
+def _theirs(workload: Workload, maps: Sequence[Tensor], boxes: list[Tensor], setting: Setting) -> Tensor:
     if setting.aligned:  # which torchvision's own pooler never is
         return pool_level_by_level(maps, boxes, setting.bins, setting.sampling, aligned=True)
     pool = torchvision.ops.MultiScaleRoIAlign(NAMES, setting.bins, setting.sampling)
-    return pool(dict(zip(NAMES, maps, strict=True)), [boxes], [workload.image])
+    return pool(dict(zip(NAMES, maps, strict=True)), boxes, [workload.image] * workload.images)
 
 
-def _touched(boxes: Tensor, maps: list[Tensor], setting: Setting) -> list[Touched]:
+def _touched(boxes: list[Tensor], maps: list[Tensor], setting: Setting) -> list[Touched]:
+    return [level for one in boxes for level in _touched_in_image(one, maps, setting)]
+
+
+def _touched_in_image(boxes: Tensor, maps: list[Tensor], setting: Setting) -> list[Touched]:
     level_of = ops.assign_levels(boxes, LEVELS[0], LEVELS[-1])
     return [
         sampled_pixels(

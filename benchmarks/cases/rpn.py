@@ -27,10 +27,10 @@ ANCHOR_BYTES = 16 + 16  # deltas and anchor
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """Of one image, P2..P6."""
+    """Of B images, P2..P6."""
 
-    logits: list[Tensor]  # [1, 3, H_i, W_i]
-    deltas: list[Tensor]  # [1, 12, H_i, W_i]
+    logits: list[Tensor]  # [B, 3, H_i, W_i]
+    deltas: list[Tensor]  # [B, 12, H_i, W_i]
     anchors: list[Tensor]  # [H_i * W_i * 3, 4]
 
 
@@ -61,10 +61,10 @@ def head_output(workload: Workload, layout: str) -> HeadOutput:
     logits, deltas = [], []
     for index, size in enumerate(level_sizes(workload)):
         g = generator(index)
-        hills = torch.randn(1, PER_CELL, *(max(side // 4, 2) for side in size), generator=g)
+        hills = torch.randn(workload.images, PER_CELL, *(max(side // 4, 2) for side in size), generator=g)
         smooth = F.interpolate(hills, size=size, mode="bilinear") * 2
         logits.append(smooth + 0.5 * torch.randn(smooth.shape, generator=g))
-        deltas.append(torch.randn(1, PER_CELL * 4, *size, generator=g) * 0.2)
+        deltas.append(torch.randn(workload.images, PER_CELL * 4, *size, generator=g) * 0.2)
     placed = [
         [level.to(workload.device, memory_format=LAYOUTS[layout]) for level in levels] for levels in (logits, deltas)
     ]
@@ -79,31 +79,33 @@ def _contest(workload: Workload, layout: str) -> Contest:
     anchors = torch.cat(output.anchors)
     per_level = [len(level) for level in output.anchors]
 
-    def peer() -> tuple[Tensor, Tensor]:
+    def peer() -> list[tuple[Tensor, Tensor]]:
         logits, deltas = concat_box_prediction_layers(output.logits, output.deltas)
-        boxes = network.box_coder.decode(deltas, [anchors]).view(1, -1, 4)
-        [kept], [scores] = network.filter_proposals(boxes, logits, [size], per_level)
-        return kept, scores
+        boxes = network.box_coder.decode(deltas, [anchors] * workload.images).view(workload.images, -1, 4)
+        kept, scores = network.filter_proposals(boxes, logits, [size] * workload.images, per_level)
+        return list(zip(kept, scores, strict=True))
 
-    def ours() -> tuple[Tensor, Tensor]:
+    def ours() -> list[tuple[Tensor, Tensor]]:
         found = ops.generate_proposals(
             output.logits,
             output.deltas,
             output.anchors,
-            [size],
+            [size] * workload.images,
             pre_nms=workload.candidates,
             post_nms=workload.candidates,
             nms_iou=NMS_IOU,
         )
-        return found.per_image()[0]
+        return found.per_image()
 
     return Contest("torchvision", peer, ours, _check, _work(output, workload))
 
 
-def _check(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> str:
-    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=BOX_TOLERANCE)
-    torch.testing.assert_close(ours[1], theirs[1], rtol=0, atol=1e-6)
-    return f"{len(ours[0])} proposals in the same order, within {BOX_TOLERANCE:g} px"
+def _check(ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]]) -> str:
+    for (boxes, scores), (expected_boxes, expected_scores) in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(boxes, expected_boxes, rtol=0, atol=BOX_TOLERANCE)
+        torch.testing.assert_close(scores, expected_scores, rtol=0, atol=1e-6)
+    counts = " + ".join(str(len(boxes)) for boxes, _ in ours)
+    return f"{counts} proposals in the same order, within {BOX_TOLERANCE:g} px"
 
 
 def _work(output: HeadOutput, workload: Workload) -> Work:
@@ -111,12 +113,12 @@ def _work(output: HeadOutput, workload: Workload) -> Work:
     them, with what survives on each level."""
     reads, pairs = 0, 0
     for logits, deltas, anchors in zip(output.logits, output.deltas, output.anchors, strict=True):
-        in_order = logits.permute(0, 2, 3, 1).flatten()
-        best = in_order.topk(min(workload.candidates, len(in_order)))
-        chosen = deltas.permute(0, 2, 3, 1).reshape(-1, 4)[best.indices]
-        boxes = ops.decode_boxes(chosen, anchors[best.indices], (1.0, 1.0, 1.0, 1.0))
-        boxes = torchvision.ops.clip_boxes_to_image(boxes, workload.photograph)
-        kept = len(torchvision.ops.nms(boxes, best.values, NMS_IOU))
-        pairs += kept * (kept - 1) // 2 + len(boxes) - kept
-        reads += logits.numel() * logits.itemsize + len(boxes) * ANCHOR_BYTES
-    return Work(reads=reads, writes=workload.candidates * 20, flops=pairs * PAIR_FLOPS)
+        for scores, offsets in zip(logits.permute(0, 2, 3, 1), deltas.permute(0, 2, 3, 1), strict=True):
+            best = scores.flatten().topk(min(workload.candidates, scores.numel()))
+            chosen = offsets.reshape(-1, 4)[best.indices]
+            boxes = ops.decode_boxes(chosen, anchors[best.indices], (1.0, 1.0, 1.0, 1.0))
+            boxes = torchvision.ops.clip_boxes_to_image(boxes, workload.photograph)
+            kept = len(torchvision.ops.nms(boxes, best.values, NMS_IOU))
+            pairs += kept * (kept - 1) // 2 + len(boxes) - kept
+            reads += scores.numel() * scores.itemsize + len(boxes) * ANCHOR_BYTES
+    return Work(reads=reads, writes=workload.images * workload.candidates * 20, flops=pairs * PAIR_FLOPS)

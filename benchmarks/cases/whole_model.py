@@ -87,10 +87,10 @@ def _inference(workload: Workload, layout: str) -> Contest:
 
     peer, ours = WithShare(THEIR_OPERATORS, detect_theirs), WithShare(OUR_OPERATORS, detect_ours)
     work = Work(flops=count_flops(detect_ours))
-    return Contest("torchvision", peer, ours, _same_detections, work, lambda: (peer.share, ours.share))
+    return Contest("torchvision", peer, ours, same_detections, work, lambda: (peer.share, ours.share))
 
 
-def _same_detections(ours: tuple[Detections, Tensor], theirs: dict[str, Tensor]) -> str:
+def same_detections(ours: tuple[Detections, Tensor], theirs: dict[str, Tensor]) -> str:
     """Convolutions round in another order in another layout, so a score at the edge of the list, or an IoU at the
     threshold of NMS, may fall on the other side: a detection in fifty may have no twin."""
     found, masks = ours
@@ -119,7 +119,7 @@ def _training(workload: Workload, layout: str) -> Contest:
         "torchvision",
         partial(training_step, theirs, images, targets),
         partial(training_step, model, images, targets),
-        _same_losses,
+        same_losses,
     )
 
 
@@ -137,7 +137,7 @@ def training_step(model: Any, images: list[Tensor], targets: list[dict[str, Tens
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def _same_losses(ours: dict[str, float], theirs: dict[str, float]) -> str:
+def same_losses(ours: dict[str, float], theirs: dict[str, float]) -> str:
     """Proposals of equal score come in any order in torchvision, so the samples differ by a few RoIs."""
     assert set(ours) == set(theirs)
     worst = max(abs(ours[name] - loss) / abs(loss) for name, loss in theirs.items())

@@ -1,0 +1,1 @@
+"""The operators and the whole model on a GPU against torchvision: `python -m benchmarks.gpu`."""
