@@ -19,6 +19,7 @@
 #include "fastmrcnn/ops/position_sensitive.h"
 #include "fastmrcnn/ops/roi_align.h"
 #include "fastmrcnn/ops/roi_pool.h"
+#include "fastmrcnn/ops/select_detections.h"
 #include "fastmrcnn/ops/soft_nms.h"
 #include "fastmrcnn/parallel.h"
 #include "op.h"
@@ -70,6 +71,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
   def_op(module, "roi_pool", &cpu::roi_pool, nullptr);
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, nullptr);
+  def_op(module, "select_detections", &cpu::select_detections, nullptr);
   def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
 
   bindings::register_torch_state(module);

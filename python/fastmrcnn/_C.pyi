@@ -229,6 +229,24 @@ def roi_pool_backward(
     argmax: Tensor,
     grad_input: Tensor,
 ) -> None: ...
+def select_detections(
+    context: Context,
+    logits: Tensor,
+    deltas: Tensor,
+    proposals: Tensor,
+    counts: Tensor | None,
+    image_sizes: Tensor,
+    score_threshold: float,
+    nms_iou: float,
+    min_size: float,
+    weights: Sequence[float],
+    max_log_size: float,
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    found: Tensor,
+) -> None: ...
 def soft_nms(
     context: Context,
     boxes: Tensor,

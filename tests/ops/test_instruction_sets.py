@@ -21,6 +21,7 @@ import torch
 from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle, soft_nms
 from tests.ops.box_cases import clustered_boxes, random_boxes
+from tests.ops.detection_cases import random_head
 from tests.ops.proposal_cases import random_heads
 from tests.ops.multiscale_cases import pool, pyramid, rois_of_all_levels
 from tests.ops.roi_cases import pooled_everywhere
@@ -49,6 +50,9 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
     heads = random_heads(2, ((70, 90), (12, 17)), dtype=dtype)
     for memory in (torch.contiguous_format, torch.channels_last):
         for result in heads.to(memory_format=memory).propose(pre_nms=700):
+            digest.update(result.numpy().tobytes())
+    for classes in (4, 90):
+        for result in random_head(2, 300, classes, dtype=dtype).select(score_threshold=0.01):
             digest.update(result.numpy().tobytes())
 results = list(pooled_everywhere())
 for dtype in (torch.float32, torch.float64, torch.bfloat16):

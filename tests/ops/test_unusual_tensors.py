@@ -23,9 +23,11 @@ from fastmrcnn.ops import (
     ps_roi_pool,
     roi_align,
     roi_pool,
+    select_detections,
     soft_nms,
 )
 from tests.ops.box_cases import clustered_boxes
+from tests.ops.detection_cases import random_head
 from tests.ops.proposal_cases import random_heads
 from tests.ops.roi_cases import random_features, random_rois
 
@@ -40,7 +42,7 @@ def cases() -> dict[str, Case]:
     torch.manual_seed(0)
     boxes, scores, masks = clustered_boxes(20, 4), torch.rand(20), torch.rand(20, 7, 7)
     pooled = random_features(2, 8, 9, 9), random_rois(5, 2, 9.0)
-    heads = random_heads(1, ((12, 17),))
+    heads, head = random_heads(1, ((12, 17),)), random_head(1)
     return {
         "nms": (lambda b, s: nms(b, s, 0.5), (boxes, scores)),
         "match_boxes": (lambda m, b: match_boxes(m, b, foreground=0.5, background=0.5), (boxes[:3] + 1, boxes)),
@@ -55,6 +57,10 @@ def cases() -> dict[str, Case]:
         "generate_proposals": (
             lambda x, y, anchors: generate_proposals([x], [y], [anchors], heads.sizes).boxes,
             (heads.logits[0], heads.deltas[0], heads.anchors[0]),
+        ),
+        "select_detections": (
+            lambda x, y, proposals: select_detections(x, y, proposals, None, head.sizes).boxes,
+            (head.logits, head.deltas, head.proposals),
         ),
         "paste_masks": (lambda m, b: paste_masks(m, b, (30, 40)), (masks, boxes)),
         "paste_masks_rle": (lambda m, b: paste_masks_rle(m, b, (30, 40)), (masks, boxes)),

@@ -14,7 +14,7 @@ from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import Instances, SampledRoIs, Size
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss
 from fastmrcnn.models.pooling import pool_pyramid
-from fastmrcnn.ops import batched_nms, decode_boxes, remove_small_boxes
+from fastmrcnn.ops import select_detections
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,23 @@ class BoxHead(nn.Module):
     def detect(self, prediction: BoxPrediction, boxes: Sequence[Tensor], sizes: Sequence[Size]) -> list[Instances]:
         """Turn the prediction into the detections of each image: threshold, decode, clip, NMS within each class."""
         counts = [box.shape[0] for box in boxes]
-        scores = prediction.logits.softmax(dim=1).split(counts)
-        deltas = prediction.deltas.split(counts)
-        return [self._detect_one(*image) for image in zip(scores, deltas, boxes, sizes, strict=True)]
+        images = zip(prediction.logits.split(counts), prediction.deltas.split(counts), boxes, sizes, strict=True)
+        return [self._detect_one(*image) for image in images]
 
-    def _detect_one(self, scores: Tensor, deltas: Tensor, boxes: Tensor, size: Size) -> Instances:
+    def _detect_one(self, logits: Tensor, deltas: Tensor, boxes: Tensor, size: Size) -> Instances:
         config = self.config
-        # Every foreground class of every RoI above the threshold is a candidate; only these are decoded.
-        roi, label = torch.where(scores[:, 1:] > config.score_threshold)
-        label = label + 1
-        score = scores[roi, label]  # [K]
-        offsets = deltas.unflatten(1, (-1, 4))[roi, label]  # [K, 4]
-        refined = decode_boxes(offsets, boxes[roi], config.box_weights, config.delta_clip, image_size=size)  # [K, 4]
-        large = remove_small_boxes(refined, config.min_box_size)
-        refined, score, label = refined[large], score[large], label[large]
-        keep = batched_nms(refined, score, label, config.nms_iou)[: config.detections]
-        return Instances(refined[keep], score[keep], label[keep])
+        found = select_detections(
+            logits,
+            deltas,
+            boxes[None],
+            None,
+            [size],
+            score_threshold=config.score_threshold,
+            nms_iou=config.nms_iou,
+            detections=config.detections,
+            min_size=config.min_box_size,
+            weights=config.box_weights,
+            clip=config.delta_clip,
+        )
+        [(refined, scores, labels, _)] = found.per_image()
+        return Instances(refined, scores, labels)

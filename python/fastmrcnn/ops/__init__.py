@@ -9,6 +9,7 @@ from fastmrcnn.ops.assign_levels import LevelRule, assign_levels
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
 from fastmrcnn.ops.crop_masks import crop_masks
+from fastmrcnn.ops.detections import PaddedDetections, select_detections
 from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
@@ -38,6 +39,7 @@ __all__ = [
     "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
+    "PaddedDetections",
     "PaddedProposals",
     "RoIAlign",
     "RoIPool",
@@ -66,5 +68,6 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_pool",
+    "select_detections",
     "soft_nms",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel
+from fastmrcnn.ops._sizes import sizes_tensor
 from fastmrcnn.ops.box_coding import LARGEST_LOG_SIZE, Weights
 
 __all__ = ["PaddedProposals", "generate_proposals"]
@@ -161,7 +162,7 @@ def generate_proposals(
     # Before the dispatcher sees them: it would take its outputs for differentiable, as they are of floating point.
     logits, deltas, anchors = _detached(logits), _detached(deltas), _detached(anchors)
     if not isinstance(image_sizes, Tensor):
-        image_sizes = _sizes_tensor(image_sizes, logits[0].device)
+        image_sizes = sizes_tensor(image_sizes, logits[0].device)
     plain = is_plain_eager(*logits, *deltas, *anchors, image_sizes)
     kernel = _generate_proposals if plain else torch.ops.fastmrcnn.generate_proposals.default
     found = kernel(
@@ -178,14 +179,6 @@ def generate_proposals(
         clip,
     )
     return PaddedProposals(*found)
-
-
-def _sizes_tensor(image_sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """In the shape that they have, and fractions as such, so that the kernel's checks see what is wrong with them."""
-    if len(image_sizes) == 0:
-        return torch.empty((0, 2), dtype=torch.int64, device=device)
-    sizes = torch.tensor(image_sizes, device=device)
-    return sizes if sizes.is_floating_point() else sizes.to(torch.int64)
 
 
 def _check_options(
