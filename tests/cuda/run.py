@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from fastmrcnn import _C
 from fastmrcnn.ops import _library
@@ -29,6 +29,7 @@ BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
 class TestDevice(Protocol):
     """Where a test runs an operator. Tensors go in and come out on the CPU."""
 
+    __test__ = False  # no class of tests, whatever its name
     name: str
 
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -147,3 +148,16 @@ class OnDevice:
 
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.view(BITS[tensor.dtype]) if tensor.dtype in BITS else tensor
+
+
+def assert_alike(ours: Any, expected: Any) -> None:
+    """Nested results of an operator: indices, flags and texts equal, numbers within the rounding of their dtype."""
+    tolerance = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+    flat, expected_flat = tree_leaves(ours), tree_leaves(expected)
+    assert len(flat) == len(expected_flat)
+    for one, other in zip(flat, expected_flat, strict=True):
+        if not isinstance(one, Tensor):
+            assert one == other
+        else:
+            bound = tolerance.get(one.dtype, 0.0)
+            torch.testing.assert_close(one, other, rtol=bound, atol=bound, equal_nan=True)
