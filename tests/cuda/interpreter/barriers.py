@@ -94,7 +94,6 @@ class Barriers:
     def _go(self, number: int, arrivals: list[Arrival], complete: np.ndarray, count: int | None) -> None:
         executor, chunk = self.executor, self.executor.chunk
         executor.pass_block_barrier(np.concatenate([a.lanes for a in arrivals]), complete, count)
-        results = self._reduce(arrivals, complete)
         self._arrivals[number] = []
         for arrival in arrivals:
             goes = complete[chunk.block[arrival.lanes]]
@@ -103,20 +102,18 @@ class Barriers:
                 predicate = arrival.predicate[stays] if arrival.predicate is not None else None
                 self._arrivals[number].append(arrival._replace(lanes=arrival.lanes[stays], predicate=predicate))
             lanes = arrival.lanes[goes]
-            if results is not None:
+            if arrival.barrier.reduction:
+                results = self._reduce(arrival.barrier, arrivals)
                 executor.registers.write(arrival.barrier.instruction.operands[0], lanes, results[chunk.block[lanes]])
             if arrival.barrier.waits and len(lanes):
                 executor.park(lanes, arrival.barrier.following)
 
-    def _reduce(self, arrivals: list[Arrival], complete: np.ndarray) -> Value | None:
-        """The result of bar.red, one per block."""
-        reduction = arrivals[0].barrier.reduction
-        if reduction is None:
-            return None
+    def _reduce(self, barrier: Barrier, arrivals: list[Arrival]) -> Value:
+        """The result of a bar.red, one per block. Other blocks may wait elsewhere."""
         chunk = self.executor.chunk
-        blocks = np.concatenate([chunk.block[a.lanes] for a in arrivals])
-        predicates = np.concatenate([a.predicate for a in arrivals])
-        holds = np.bincount(blocks[predicates], minlength=chunk.blocks)
-        if reduction == "popc":
+        here = [a for a in arrivals if a.barrier is barrier]
+        blocks = np.concatenate([chunk.block[a.lanes] for a in here])
+        holds = np.bincount(blocks[np.concatenate([a.predicate for a in here])], minlength=chunk.blocks)
+        if barrier.reduction == "popc":
             return holds.astype(np.uint32)
-        return holds > 0 if reduction == "or" else holds == np.bincount(blocks, minlength=chunk.blocks)
+        return holds > 0 if barrier.reduction == "or" else holds == np.bincount(blocks, minlength=chunk.blocks)

@@ -85,6 +85,7 @@ class Executor:
     def _group(self, lanes: np.ndarray) -> Group:
         whole = len(lanes) == self.chunk.size
         if whole:
+            self.registers.disown()
             return Group(self, self.chunk.lanes, self.registers, True)
         return Group(self, lanes, Selection(self.registers, lanes), False)
 

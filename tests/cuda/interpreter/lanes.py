@@ -133,10 +133,13 @@ class RegisterFile(dict):
         self._size = size
         self._owned: set[str] = set()  # arrays that nothing else refers to, so that they may be changed in place
 
+    def disown(self) -> None:
+        """To be called before a group works on the registers directly: a move makes two of them the same array."""
+        self._owned.clear()
+
     def write_back(self, group: Group, written: set[str], needed: set[str]) -> None:
         """Takes over what a group has written, as far as somebody may still read it."""
         if group.is_whole:
-            self._owned -= written
             return
         for name in written & needed:
             value = group.registers.get(name)
