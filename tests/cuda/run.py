@@ -20,10 +20,11 @@ from fastmrcnn.ops import _library
 # handed over uninitialised. A function that is absent has one.
 OUTPUTS = {
     "nms": 2,
+    "select_detections": 6,
 }
 
-# What reads bit patterns: numpy has no bfloat16.
-BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
+# As what the interpreter's arrays hold a type that numpy lacks: nothing computes with it there.
+BITS = {torch.bfloat16: torch.float16}
 
 
 class TestDevice(Protocol):
@@ -87,6 +88,9 @@ class Interpreted:
                 for after, before in zip(moved[-1], arguments[-1], strict=True):
                     if isinstance(before, Tensor):
                         after.copy_to(before)
+        except RuntimeError:
+            self.device.check()  # knows better what failed
+            raise
         finally:
             for tensor in moved:
                 for one in tensor if isinstance(tensor, list) else [tensor]:
