@@ -71,8 +71,12 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
   def_op(module, "roi_pool", &cpu::roi_pool, nullptr);
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, nullptr);
-  def_op(module, "select_detections", &cpu::select_detections, nullptr);
+  def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
   def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
+
+#if defined(FASTMRCNN_WITH_CUDA)
+  module.def("select_detections_workspace", &cuda::select_detections_workspace);
+#endif
 
   bindings::register_torch_state(module);
   bindings::register_direct(module);

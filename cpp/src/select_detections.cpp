@@ -210,7 +210,7 @@ void select_detections(const Context& context, const TensorView& logits, const T
                        const TensorView& proposals, const TensorView& counts, const TensorView& image_sizes,
                        double score_threshold, double nms_iou, double min_size, const std::array<double, 4>& weights,
                        double max_log_size, const TensorView& boxes, const TensorView& scores, const TensorView& labels,
-                       const TensorView& rows, const TensorView& found) {
+                       const TensorView& rows, const TensorView& found, const TensorView&) {
   check_select_detections(logits, deltas, proposals, counts, image_sizes, nms_iou, boxes, scores, labels, rows, found);
   const std::int64_t images = logits.shape[0], regions = logits.shape[1], columns = logits.shape[2];
   const std::int64_t capacity = boxes.shape[1], width = deltas.shape[2];

@@ -246,7 +246,9 @@ def select_detections(
     labels: Tensor,
     rows: Tensor,
     found: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def select_detections_workspace(images: int, regions: int, columns: int, detections: int, score_bytes: int) -> int: ...
 def soft_nms(
     context: Context,
     boxes: Tensor,

@@ -123,7 +123,7 @@ def test_rows_behind_the_count_are_zero() -> None:
     labels, rows, counts = torch.full(**integers), torch.full(**integers), torch.full((2,), -1)
     _C.select_detections(
         (1, 0), head.logits, head.deltas, head.proposals, head.counts, torch.tensor(head.sizes),
-        0.05, 0.5, 1e-2, (10, 10, 5, 5), 4.0, boxes, scores, labels, rows, counts,
+        0.05, 0.5, 1e-2, (10, 10, 5, 5), 4.0, boxes, scores, labels, rows, counts, None,
     )  # fmt: skip
     for image, count in enumerate(counts):
         assert 0 < count < 700
@@ -258,7 +258,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
         )
         _C.select_detections(
             (threads, 0), head.logits, head.deltas, head.proposals, head.counts, torch.tensor(head.sizes),
-            0.02, 0.5, 1e-2, (10, 10, 5, 5), 4.0, *outputs,
+            0.02, 0.5, 1e-2, (10, 10, 5, 5), 4.0, *outputs, None,
         )  # fmt: skip
         results.append(outputs)
     assert results[0].counts.tolist() == [100] * 3

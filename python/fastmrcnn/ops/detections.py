@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel
+from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel, workspace
 from fastmrcnn.ops._sizes import sizes_tensor
 from fastmrcnn.ops.box_coding import LARGEST_LOG_SIZE, Weights
 
@@ -65,6 +65,7 @@ def _select_detections(
     clip: float,
 ) -> PaddedDetections:
     found = _allocate(logits, detections)
+    memory = workspace("select_detections", logits, *logits.shape, detections, found.scores.element_size())
     native.select_detections(
         context(logits),
         logits.contiguous(),
@@ -78,6 +79,7 @@ def _select_detections(
         weights,
         clip,
         *found,
+        memory,
     )
     return found
 

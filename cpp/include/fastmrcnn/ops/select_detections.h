@@ -75,12 +75,25 @@ inline void check_select_detections(const TensorView& logits, const TensorView& 
 }
 
 namespace cpu {
-// Refuses counts outside 0..P.
+// Refuses counts outside 0..P. Needs no workspace, and ignores one.
 void select_detections(const Context& context, const TensorView& logits, const TensorView& deltas,
                        const TensorView& proposals, const TensorView& counts, const TensorView& image_sizes,
                        double score_threshold, double nms_iou, double min_size, const std::array<double, 4>& weights,
                        double max_log_size, const TensorView& boxes, const TensorView& scores, const TensorView& labels,
-                       const TensorView& rows, const TensorView& found);
+                       const TensorView& rows, const TensorView& found, const TensorView& workspace);
 }  // namespace cpu
+
+namespace cuda {
+// Takes counts outside 0..P for the nearest of these.
+void select_detections(const Context& context, const TensorView& logits, const TensorView& deltas,
+                       const TensorView& proposals, const TensorView& counts, const TensorView& image_sizes,
+                       double score_threshold, double nms_iou, double min_size, const std::array<double, 4>& weights,
+                       double max_log_size, const TensorView& boxes, const TensorView& scores, const TensorView& labels,
+                       const TensorView& rows, const TensorView& found, const TensorView& workspace);
+
+// For B images, P regions, C + 1 columns of logits, D detections and scores of this many bytes each.
+std::size_t select_detections_workspace(std::int64_t images, std::int64_t regions, std::int64_t columns,
+                                        std::int64_t detections, std::int64_t score_bytes);
+}  // namespace cuda
 
 }  // namespace fastmrcnn
