@@ -93,6 +93,11 @@ class DeviceArray:
         written = self._region.written.reshape(-1, itemsize).all(axis=1)
         return self._strided(written).copy()
 
+    @property
+    def bytes(self) -> np.ndarray:
+        """The memory itself, for tests that write into a part of a large array."""
+        return self._region.data
+
     def free(self) -> None:
         self._memory.free(self._region)
 

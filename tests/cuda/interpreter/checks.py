@@ -36,7 +36,9 @@ class Order:
         self.block_barrier = np.full(chunk.blocks, first_access - 1)
         self.warp_barrier = np.full(chunk.size, first_access - 1)
         self._known: np.ndarray | None = None  # [lanes, 32]: of barriers of a part of a warp
-        self._part = np.full(chunk.size, -1)  # number of the last barrier of a part of the block that a lane passed
+        self._part_barrier = np.full(chunk.size, first_access - 1)  # the last one of a part of the block
+        self._part = np.arange(-chunk.size, 0)  # equal in lanes whose last such barrier is the same one
+        self._parts = 0
         self.all_blocks = first_access - 1  # accesses up to this one are ordered before everything in their block
 
     def pass_block_barrier(self, blocks: np.ndarray, live: np.ndarray, now: int) -> None:
@@ -44,7 +46,9 @@ class Order:
         self.all_blocks = int(self.block_barrier[live].min()) if live.any() else now
 
     def pass_part_barrier(self, lanes: np.ndarray, now: int) -> None:
-        self._part[lanes] = now
+        self._part_barrier[lanes] = now
+        self._part[lanes] = self._parts
+        self._parts += 1
 
     def pass_warp_barrier(self, lanes: np.ndarray, masks: Value, live: np.ndarray, now: int) -> None:
         chunk = self.chunk
@@ -70,7 +74,7 @@ class Order:
         same_chunk = accesses >= self.first_access
         others = np.where(same_chunk, others[where], 0)
         ordered = accesses <= self.block_barrier[chunk.block[lanes]]
-        ordered |= (self._part[lanes] == self._part[others]) & (accesses <= self._part[lanes])
+        ordered |= (self._part[lanes] == self._part[others]) & (accesses <= self._part_barrier[lanes])
         ordered &= chunk.block[others] == chunk.block[lanes]
         same_warp = chunk.warp[others] == chunk.warp[lanes]
         ordered |= same_warp & (accesses <= self.warp_barrier[lanes])

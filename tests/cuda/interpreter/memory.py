@@ -112,9 +112,11 @@ class DeviceMemory:
         return region
 
     def free(self, region: Region) -> None:
-        self._bases.remove(region.base)
-        del self._regions[region.base], self._raw[region.base]
-        self._last = None
+        """From now on the buffer is out of bounds. Freeing it twice does no harm."""
+        if self._regions.get(region.base) is region:
+            self._bases.remove(region.base)
+            del self._regions[region.base], self._raw[region.base]
+            self._last = None
 
     def region_at(self, address: int) -> Region | None:
         """The buffer that begins at or before `address`, whether or not it reaches so far."""
