@@ -56,7 +56,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "generate_anchors", &cpu::generate_anchors, nullptr);
   def_op(module, "generate_proposals", &cpu::generate_proposals, nullptr);
   def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
-  def_op(module, "match_boxes", &cpu::match_boxes, nullptr);
+  def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
   def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, nullptr);
   def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
   def_op(module, "nms", &cpu::nms, nullptr);

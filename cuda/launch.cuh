@@ -48,6 +48,11 @@ void launch(const char* op, const Context& context, void (*kernel)(Parameters...
   check_cuda(op, what.str().c_str(), status);
 }
 
+// Zeros `bytes` of the device's memory, on the caller's stream.
+inline void clear(const char* op, const Context& context, void* memory, std::size_t bytes) {
+  if (bytes > 0) check_cuda(op, "clearing memory", cudaMemsetAsync(memory, 0, bytes, stream_of(context)));
+}
+
 // Blocks that cover `items` at `per_block` each. A grid has at most 2^31 - 1 of them in x; kernels over more items than
 // that loop (grid-stride).
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {

@@ -3,7 +3,6 @@
 #include "fastmrcnn/ops/match_boxes.h"
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <vector>
 
@@ -36,15 +35,6 @@ Kernels<double> kernels_for(TypeTag<double>) {
   static constexpr IsaTable<MatchKernel<double>> match = FASTMRCNN_ISA_TABLE(match_range_f64);
   static constexpr IsaTable<ClaimKernel<double>> claim = FASTMRCNN_ISA_TABLE(claim_best_f64);
   return {match.get(), claim.get()};
-}
-
-// Without objects everything is background, whatever the thresholds.
-template <class T>
-geometry::MatchRule<T> rule_of(const MatchThresholds& thresholds, std::int64_t objects) {
-  constexpr T inf = std::numeric_limits<T>::infinity();
-  const T ignore_overlap = static_cast<T>(thresholds.ignore_overlap);
-  if (objects == 0) return {inf, inf, ignore_overlap};
-  return {static_cast<T>(thresholds.foreground), static_cast<T>(thresholds.background), ignore_overlap};
 }
 
 constexpr std::int64_t kTasksPerThread = 4;
@@ -114,7 +104,7 @@ void match_boxes(const Context& context, const TensorView& objects, const Tensor
                                          regions = candidates_of<T>(ignore_regions);
     const auto object_count = static_cast<std::int64_t>(candidates.size());
     const MatchJob<T> job{candidates.data(), object_count, regions.data(), static_cast<std::int64_t>(regions.size()),
-                          rule_of<T>(thresholds, object_count)};
+                          match_rule<T>(thresholds, object_count)};
     run(context, job, kernels_for(tag), boxes, every_object, highest.as<T>(), matches.as<std::int64_t>());
   });
 }

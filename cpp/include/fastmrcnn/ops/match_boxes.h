@@ -1,7 +1,10 @@
 // Matching of boxes (anchors, proposals) to ground-truth objects.
 #pragma once
 
+#include <limits>
+
 #include "fastmrcnn/check.h"
+#include "fastmrcnn/geometry/matching.h"
 #include "fastmrcnn/tensor.h"
 
 namespace fastmrcnn {
@@ -10,6 +13,15 @@ struct MatchThresholds {
   double foreground, background;  // IoU
   double ignore_overlap;          // share of a box's area
 };
+
+// Without objects everything is background, whatever the thresholds.
+template <class T>
+geometry::MatchRule<T> match_rule(const MatchThresholds& thresholds, std::int64_t objects) {
+  constexpr T inf = std::numeric_limits<T>::infinity();
+  const T ignore_overlap = static_cast<T>(thresholds.ignore_overlap);
+  if (objects == 0) return {inf, inf, ignore_overlap};
+  return {static_cast<T>(thresholds.foreground), static_cast<T>(thresholds.background), ignore_overlap};
+}
 
 // objects [M, 4] and boxes [N, 4] x1, y1, x2, y2, ignore_regions [R, 4] or undefined; all float32 or all float64,
 // highest [M] out, of their dtype: the highest IoU of each object with any box,
@@ -57,5 +69,9 @@ void match_boxes(const Context& context, const TensorView& objects, const Tensor
                  const TensorView& ignore_regions, double foreground, double background, double ignore_overlap,
                  bool every_object, const TensorView& highest, const TensorView& matches);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::match_boxes) match_boxes;
+}  // namespace cuda
 
 }  // namespace fastmrcnn
