@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.case import Case
 from benchmarks.cases import (
+    detections,
     mask_targets,
     matching,
     multiscale,
@@ -27,6 +28,7 @@ OPERATORS: dict[str, Family] = {
     "roi_pool": roi_pool.cases,
     "nms": nms.cases,
     "rpn": rpn.cases,
+    "detections": detections.cases,
     "matching": matching.cases,
     "mask_targets": mask_targets.cases,
     "paste": paste.cases,
