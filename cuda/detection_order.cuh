@@ -42,7 +42,7 @@ __device__ std::uint32_t places_before(const Ranked<T>& candidate, const Ranked<
 constexpr int kRankingWarps = 8;
 
 // A warp for each place of an image: the k-th of the boxes that its classes may have kept, and the k-th output row,
-// which it clears if no detection goes there.
+// which it clears if no detection goes there. The first place is there whatever D is, and writes the count.
 template <class T>
 __global__ void __launch_bounds__(kRankingWarps* kWarp)
     rank_detections(Sizes sizes, std::int64_t places, Parts<T> parts, Detections<T> output) {
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kRankingWarps* kWarp)
   const std::uint32_t lane = threadIdx.x % kWarp;
   const std::uint32_t* counts = parts.counts + image * classes;
 
-  if (place <= sizes.detections) {
+  if (place == 0 || place < sizes.detections) {
     std::int64_t total = 0;
     for (std::int64_t k = lane; k < classes; k += kWarp) total += counts[k];
     total = sum_of_warp(total);

@@ -5,11 +5,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "decode_dispatch.h"
 #include "fastmrcnn/geometry/box_coding.h"
-#include "fastmrcnn/isa.h"
 #include "fastmrcnn/tensor.h"
 #include "float_format.h"
-#include "kernels/decode_kernel.h"
 #include "leading_logits.h"
 
 namespace fastmrcnn::cpu {
@@ -44,13 +43,7 @@ class AnchorDecoder {
 
   void decode(const geometry::Deltas<T>* deltas, const geometry::Box<T>* anchors, std::int64_t count,
               geometry::Box<T>* boxes) const {
-    if constexpr (std::is_same_v<T, float>) {
-      static constexpr IsaTable<decltype(&baseline::decode_boxes_f32)> table = FASTMRCNN_ISA_TABLE(decode_boxes_f32);
-      table.get()(deltas, anchors, count, 1, parameters_, boxes);
-    } else {
-      static constexpr IsaTable<decltype(&baseline::decode_boxes_f64)> table = FASTMRCNN_ISA_TABLE(decode_boxes_f64);
-      table.get()(deltas, anchors, count, 1, parameters_, boxes);
-    }
+    cpu::decode(deltas, anchors, count, 1, parameters_, boxes);
   }
 
  private:

@@ -2,23 +2,12 @@
 
 #include <algorithm>
 
+#include "decode_dispatch.h"
 #include "fastmrcnn/dtype.h"
-#include "fastmrcnn/isa.h"
 #include "fastmrcnn/parallel.h"
-#include "kernels/decode_kernel.h"
 
 namespace fastmrcnn::cpu {
 namespace {
-
-auto kernel_for(TypeTag<float>) {
-  static constexpr IsaTable<decltype(&baseline::decode_boxes_f32)> table = FASTMRCNN_ISA_TABLE(decode_boxes_f32);
-  return table.get();
-}
-
-auto kernel_for(TypeTag<double>) {
-  static constexpr IsaTable<decltype(&baseline::decode_boxes_f64)> table = FASTMRCNN_ISA_TABLE(decode_boxes_f64);
-  return table.get();
-}
 
 constexpr std::int64_t kDeltasPerTask = 8192;
 
@@ -44,7 +33,7 @@ void decode_boxes(const Context& context, const TensorView& deltas, const Tensor
     const std::int64_t step = std::max<std::int64_t>(kDeltasPerTask / classes, 1);
     parallel_for(context, (count + step - 1) / step, [&](std::int64_t task) {
       const std::int64_t begin = task * step, size = std::min(step, count - begin);
-      kernel_for(tag)(delta + begin * classes, box + begin, size, classes, parameters, out + begin * classes);
+      decode(delta + begin * classes, box + begin, size, classes, parameters, out + begin * classes);
     });
   });
 }
