@@ -21,15 +21,17 @@ void paste_rows(const PasteJob<double>& job, std::uint8_t* pixels, std::int64_t 
 template <class T, class BoxT>
 void paste_one(const T* mask, std::int64_t mask_size, const geometry::Box<BoxT>& box, const PasteOptions& options,
                std::uint8_t* image, std::int64_t height, std::int64_t width) {
-  Placement<T> placed = place<T>(box, mask_size, height, width, options);
+  const geometry::Placement<T> placed =
+      geometry::place_mask<T>(box, mask_size, height, width, options.method, options.fused_position);
   if (placed.empty()) return;
+  Axis<T> x(placed.rule, placed.x, mask_size), y(placed.rule, placed.y, mask_size);
   const std::vector<T> padded = padded_mask(mask, mask_size, /*transposed=*/false);
-  std::vector<T> workspace(4 * placed.x.span.size());
-  const PasteJob<T> job{placed.rule,     static_cast<T>(options.threshold),
-                        padded.data(),   mask_size + geometry::kMaskPadding,
-                        placed.x.taps(), placed.y.taps(),
-                        nullptr,         0};
-  paste_rows(job, image + placed.y.span.begin * width + placed.x.span.begin, width, workspace.data());
+  std::vector<T> workspace(4 * x.span.size());
+  const PasteJob<T> job{placed.rule,   static_cast<T>(options.threshold),
+                        padded.data(), mask_size + geometry::kMaskPadding,
+                        x.taps(),      y.taps(),
+                        nullptr,       0};
+  paste_rows(job, image + y.span.begin * width + x.span.begin, width, workspace.data());
 }
 
 }  // namespace

@@ -33,18 +33,20 @@ std::vector<RowSegment> segments_of(const PixelTaps<T>& y) {
 template <class T, class BoxT>
 void write_one(const T* mask, std::int64_t mask_size, const geometry::Box<BoxT>& box, const PasteOptions& options,
                std::int64_t height, std::int64_t width, RleWriter& writer) {
-  Placement<T> placed = place<T>(box, mask_size, height, width, options);
+  const geometry::Placement<T> placed =
+      geometry::place_mask<T>(box, mask_size, height, width, options.method, options.fused_position);
   if (placed.empty()) return;
+  Axis<T> x(placed.rule, placed.x, mask_size), y(placed.rule, placed.y, mask_size);
   const std::vector<T> padded = padded_mask(mask, mask_size, /*transposed=*/true);
   const std::int64_t side = mask_size + geometry::kMaskPadding;
-  const std::vector<RowSegment> segments = segments_of(placed.y.taps());
+  const std::vector<RowSegment> segments = segments_of(y.taps());
   std::vector<T> workspace(side);
-  std::vector<std::int32_t> rows(placed.y.span.size() + 1);
+  std::vector<std::int32_t> rows(y.span.size() + 1);
   const PasteJob<T> job{
-      placed.rule,     static_cast<T>(options.threshold),         padded.data(), side, placed.x.taps(), placed.y.taps(),
+      placed.rule,     static_cast<T>(options.threshold),         padded.data(), side, x.taps(), y.taps(),
       segments.data(), static_cast<std::int64_t>(segments.size())};
-  for (std::int64_t column = 0; column < placed.x.span.size(); ++column) {
-    const std::int64_t base = (placed.x.span.begin + column) * height + placed.y.span.begin;
+  for (std::int64_t column = 0; column < x.span.size(); ++column) {
+    const std::int64_t base = (x.span.begin + column) * height + y.span.begin;
     const std::int64_t count = column_transitions(job, column, rows.data(), workspace.data());
     for (std::int64_t k = 0; k < count; ++k) writer.toggle(base + rows[k]);
   }

@@ -11,6 +11,17 @@
 
 namespace fastmrcnn {
 
+// Calls put(character) for each character of a number.
+template <class Put>
+FM_HD void spell_number(std::int64_t number, const Put& put) {
+  for (bool more = true; more;) {
+    std::int64_t group = number & 0x1f;
+    number >>= 5;
+    more = group & 0x10 ? number != -1 : number != 0;
+    put(static_cast<std::uint8_t>((more ? group | 0x20 : group) + 48));
+  }
+}
+
 // Writes into a buffer and counts on past its end, so that the caller learns the length that it takes.
 class RleWriter {
  public:
@@ -42,20 +53,13 @@ class RleWriter {
   }
 
   FM_HD void put_count(std::int64_t count) {
-    put_number(runs_ > 2 ? count - before_previous_ : count);
+    spell_number(runs_ > 2 ? count - before_previous_ : count, [this](std::uint8_t character) {
+      if (length_ < capacity_) characters_[length_] = character;
+      ++length_;
+    });
     before_previous_ = previous_;
     previous_ = count;
     ++runs_;
-  }
-
-  FM_HD void put_number(std::int64_t number) {
-    for (bool more = true; more;) {
-      std::int64_t group = number & 0x1f;
-      number >>= 5;
-      more = group & 0x10 ? number != -1 : number != 0;
-      if (length_ < capacity_) characters_[length_] = static_cast<std::uint8_t>((more ? group | 0x20 : group) + 48);
-      ++length_;
-    }
   }
 
   std::uint8_t* characters_;

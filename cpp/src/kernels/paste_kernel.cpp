@@ -1,9 +1,12 @@
 // Paste to a bitmap: each mask row is brought to the pixels' columns once, into one of two buffers that stay in the
 // first-level cache; a pixel then costs a few operations along y, a comparison and one byte.
-#include "kernels/paste_rule.h"
+#include "kernels/paste_kernel.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
+
+using geometry::blend_resized;
+using geometry::Corners;
 
 // Calls row_of(k, upper, lower) for every pixel row with its two mask rows, each of which `prepare(row, buffer)` has
 // brought to `width` values.
@@ -42,7 +45,7 @@ void sample_row(const T* __restrict__ upper, const T* __restrict__ lower, const 
   const int64_t count = x.count;
   for (int64_t k = 0; k < count; ++k) {
     const Corners<T> corners{upper[k], upper[count + k], lower[k], lower[count + k]};
-    pixels[k] = is_inside_sampled(y, geometry::Tap<T>{0, near[k], far[k]}, corners, threshold);
+    pixels[k] = geometry::is_inside_sampled(y, geometry::Tap<T>{0, near[k], far[k]}, corners, threshold);
   }
 }
 
@@ -51,7 +54,7 @@ void paste_sampled(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* wo
   over_rows(
       job, 2 * job.x.count, workspace, [&](const T* row, T* picked) { pick_row(row, job.x, picked); },
       [&](int64_t k, const T* upper, const T* lower) {
-        sample_row(upper, lower, tap(job.y, k), job.x, job.threshold, pixels + k * pitch);
+        sample_row(upper, lower, job.y.at(k), job.x, job.threshold, pixels + k * pitch);
       });
 }
 
@@ -73,19 +76,19 @@ void paste_resized(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch, T* wo
   over_rows(
       job, job.x.count, workspace, [&](const T* row, T* blended) { blend_row(row, job.x, blended); },
       [&](int64_t k, const T* upper, const T* lower) {
-        threshold_row(upper, lower, tap(job.y, k), job.threshold, job.x.count, pixels + k * pitch);
+        threshold_row(upper, lower, job.y.at(k), job.threshold, job.x.count, pixels + k * pitch);
       });
 }
 
 template <class T>
 void paste_corners(const PasteJob<T>& job, uint8_t* pixels, int64_t pitch) {
   for (int64_t k = 0; k < job.y.count; ++k) {
-    const geometry::Tap<T> y = tap(job.y, k);
+    const geometry::Tap<T> y = job.y.at(k);
     const T *upper = job.mask + y.index * job.side, *lower = upper + job.side;
     for (int64_t j = 0; j < job.x.count; ++j) {
-      const geometry::Tap<T> x = tap(job.x, j);
+      const geometry::Tap<T> x = job.x.at(j);
       const Corners<T> corners{upper[x.index], upper[x.index + 1], lower[x.index], lower[x.index + 1]};
-      pixels[k * pitch + j] = is_inside_resized(y, x, corners, job.threshold);
+      pixels[k * pitch + j] = geometry::is_inside_resized(y, x, corners, job.threshold);
     }
   }
 }

@@ -1,16 +1,11 @@
 #pragma once
 
-#include "fastmrcnn/geometry/mask_paste.h"
+#include "fastmrcnn/geometry/paste_rule.h"
 #include "kernels/kernel.h"
 
 namespace fastmrcnn {
 
-// How a value is computed from its four neighbours, and when it belongs to the mask.
-enum class PasteRule {
-  exact,           // torch's grid sampling: a chain over the four corners; value >= threshold
-  resized,         // torch's resizing to a large output: rows, then columns; fma(a, wa, b * wb); value > threshold
-  resized_corners  // torch's resizing to a small output: a chain over the four corners; value > threshold
-};
+using geometry::PasteRule;
 
 // The taps of consecutive pixels of one axis.
 template <class T>
@@ -18,6 +13,8 @@ struct PixelTaps {
   int32_t* index;
   T *near, *far;
   int64_t count;
+
+  FM_HD geometry::Tap<T> at(int64_t k) const { return {index[k], near[k], far[k]}; }
 };
 
 // Pixel rows [begin, end) that lie between the same two rows of the mask.

@@ -1,9 +1,12 @@
 // Paste straight to runs, a column at a time: between two mask rows the value runs from one blended neighbour to the
 // other, so only where these lie on different sides of the threshold are pixels computed at all.
-#include "kernels/paste_rule.h"
+#include "kernels/paste_kernel.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
+
+using geometry::BlendedCorners;
+using geometry::Corners;
 
 class Transitions {
  public:
@@ -38,67 +41,53 @@ struct Column {
 
 template <class T>
 FM_HD Column<T> column_of(const PasteJob<T>& job, int64_t column) {
-  const geometry::Tap<T> x = tap(job.x, column);
+  const geometry::Tap<T> x = job.x.at(column);
   return {x, job.mask + x.index * job.side, job.mask + (x.index + 1) * job.side};
 }
 
-template <class T>
-FM_HD T magnitude(T value) {
-  return value < 0 ? -value : value;
-}
-
-// +1 or -1 when every blend of the corners with weights that sum to one lies inside or outside, whatever the order of
-// its operations; 0 when the pixels decide. `upper` and `lower` are the corners blended along x.
-template <class T>
-FM_HD int side_of(T upper, T lower, const Corners<T>& corners, T threshold) {
-  const T margin = T(1e-6) * (magnitude(corners.upper_left) + magnitude(corners.upper_right) +
-                              magnitude(corners.lower_left) + magnitude(corners.lower_right));
-  const T high = threshold + margin, low = threshold - margin;
-  if (upper > high && lower > high) return 1;
-  return upper < low && lower < low ? -1 : 0;
-}
-
-// `is_inside(k, upper, lower, corners)` decides pixel k.
+// `is_inside(k, blended, corners)` decides pixel k.
 template <class T, class IsInside>
 FM_HD int64_t decide_segments(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* __restrict__ blended,
                               const IsInside& is_inside) {
   for (int64_t k = 0; k < job.side; ++k) {
-    blended[k] = blend_resized(column.left[k], column.x.near, column.right[k], column.x.far);
+    blended[k] = geometry::blend_resized(column.left[k], column.x.near, column.right[k], column.x.far);
   }
   Transitions transitions(rows);
   for (int64_t s = 0; s < job.segment_count; ++s) {
     const RowSegment& segment = job.segments[s];
-    const T upper = blended[segment.index], lower = blended[segment.index + 1];
+    const BlendedCorners<T> beside{blended[segment.index], blended[segment.index + 1]};
     const Corners<T> corners = column.corners(segment.index);
-    if (const int side = side_of(upper, lower, corners, job.threshold)) {
+    if (const int side = geometry::side_of(beside, corners, job.threshold)) {
       transitions.set(side > 0, segment.begin);
       continue;
     }
-    for (int64_t k = segment.begin; k < segment.end; ++k) transitions.set(is_inside(k, upper, lower, corners), k);
+    for (int64_t k = segment.begin; k < segment.end; ++k) transitions.set(is_inside(k, beside, corners), k);
   }
   return transitions.finish(job.y.count);
 }
 
 template <class T>
 int64_t sampled_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* workspace) {
-  return decide_segments(job, column, rows, workspace, [&](int64_t k, T, T, const Corners<T>& corners) {
-    return is_inside_sampled(tap(job.y, k), column.x, corners, job.threshold);
-  });
+  return decide_segments(job, column, rows, workspace,
+                         [&](int64_t k, const BlendedCorners<T>&, const Corners<T>& corners) {
+                           return geometry::is_inside_sampled(job.y.at(k), column.x, corners, job.threshold);
+                         });
 }
 
 template <class T>
 int64_t resized_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows, T* workspace) {
-  return decide_segments(job, column, rows, workspace, [&](int64_t k, T upper, T lower, const Corners<T>&) {
-    return blend_resized(upper, job.y.near[k], lower, job.y.far[k]) > job.threshold;
-  });
+  return decide_segments(
+      job, column, rows, workspace, [&](int64_t k, const BlendedCorners<T>& blended, const Corners<T>&) {
+        return geometry::blend_resized(blended.upper, job.y.near[k], blended.lower, job.y.far[k]) > job.threshold;
+      });
 }
 
 template <class T>
 int64_t corners_column(const PasteJob<T>& job, const Column<T>& column, int32_t* rows) {
   Transitions transitions(rows);
   for (int64_t k = 0; k < job.y.count; ++k) {
-    const geometry::Tap<T> y = tap(job.y, k);
-    transitions.set(is_inside_resized(y, column.x, column.corners(y.index), job.threshold), k);
+    const geometry::Tap<T> y = job.y.at(k);
+    transitions.set(geometry::is_inside_resized(y, column.x, column.corners(y.index), job.threshold), k);
   }
   return transitions.finish(job.y.count);
 }

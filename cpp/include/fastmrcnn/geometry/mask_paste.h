@@ -59,14 +59,16 @@ FM_HD Tap<T> resized_tap(int64_t pixel, T scale) {
 
 // Exact paste, detectron2's rule: the mask's value at the pixel's centre, the mask stretched over [low, high] without
 // rounding and zeros beyond it (grid_sample with align_corners=False, in its arithmetic to the last bit on machines
-// with fused multiply-add). Weights of zero where no cell is in reach.
+// with fused multiply-add). Where no cell is in reach the weights are zero, and so are the rows that the tap reads, the
+// first or the last ones.
 template <class T>
 FM_HD Tap<T> sampled_tap(int64_t pixel, T low, T high, int64_t mask_size) {
   const T size = static_cast<T>(mask_size);
   const T normalized = (static_cast<T>(pixel) + T(0.5) - low) / (high - low) * T(2) - T(1);
   // In cells from the centre of the first one.
   const T position = fused(normalized + T(1), size / T(2), T(-0.5));
-  if (!(position > T(-1) && position < size)) return {0, T(0), T(0)};
+  if (!(position > T(-1))) return {0, T(0), T(0)};
+  if (!(position < size)) return {static_cast<int32_t>(mask_size) + 1, T(0), T(0)};
   auto cell = static_cast<int32_t>(position);
   if (position < static_cast<T>(cell)) --cell;
   const T far = position - static_cast<T>(cell);

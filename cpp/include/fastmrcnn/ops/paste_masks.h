@@ -4,12 +4,13 @@
 #include <string>
 
 #include "fastmrcnn/check.h"
+#include "fastmrcnn/geometry/mask_placement.h"
 #include "fastmrcnn/ops/mask_size.h"
 #include "fastmrcnn/tensor.h"
 
 namespace fastmrcnn {
 
-enum class PasteMethod { exact, torchvision };
+using geometry::PasteMethod;
 
 // `fused_position`: whether the torch at hand rounds a resized pixel's source position once (see
 // geometry::resized_tap).
@@ -45,9 +46,12 @@ inline void check_paste_inputs(const char* op, const TensorView& masks, const Te
   check_contiguous(op, "boxes", boxes);
 }
 
-// pasted [N, H, W] bool out, zero on entry: only pixels within reach of a box are written.
+// pasted [N, H, W] bool out. The CPU writes the pixels within reach of a box alone and takes it zero on entry; CUDA
+// writes every pixel.
 inline void check_paste_masks(const TensorView& masks, const TensorView& pasted) {
   check_shape("paste_masks", "pasted", pasted, {masks.shape[0], -1, -1}, "[N, H, W] with N that of masks");
+  check(pasted.shape[1] < 0x7fffffff && pasted.shape[2] < 0x7fffffff,
+        "paste_masks: pasted must have sides below 2^31 - 1 pixels; got ", shape_of(pasted));
   check_dtype("paste_masks", "pasted", pasted, DType::boolean);
   check_contiguous("paste_masks", "pasted", pasted);
   check_writable("paste_masks", "pasted", pasted);
@@ -75,5 +79,11 @@ void paste_masks_rle(const Context& context, const TensorView& masks, const Tens
                      std::int64_t width, const std::string& method, bool fused_position, double threshold,
                      const TensorView& strings, const TensorView& lengths);
 }  // namespace cpu
+
+// The same pixels and the same strings, to the last bit.
+namespace cuda {
+decltype(cpu::paste_masks) paste_masks;
+decltype(cpu::paste_masks_rle) paste_masks_rle;
+}  // namespace cuda
 
 }  // namespace fastmrcnn
