@@ -60,8 +60,8 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, nullptr);
   def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
   def_op(module, "nms", &cpu::nms, nullptr);
-  def_op(module, "paste_masks", &cpu::paste_masks, nullptr);
-  def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, nullptr);
+  def_op(module, "paste_masks", &cpu::paste_masks, CUDA_KERNEL(paste_masks));
+  def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, CUDA_KERNEL(paste_masks_rle));
   def_op(module, "parse_rle", &cpu::parse_rle, nullptr);
   def_op(module, "ps_roi_align", &cpu::ps_roi_align, nullptr);
   def_op(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward, nullptr);

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "fastmrcnn/check.h"
 #include "fastmrcnn/tensor.h"
 
 namespace fastmrcnn::cuda {
@@ -53,12 +54,18 @@ inline void clear(const char* op, const Context& context, void* memory, std::siz
   if (bytes > 0) check_cuda(op, "clearing memory", cudaMemsetAsync(memory, 0, bytes, stream_of(context)));
 }
 
-// Blocks that cover `items` at `per_block` each. A grid has at most 2^31 - 1 of them in x; kernels over more items than
-// that loop (grid-stride).
+constexpr std::int64_t kMostBlocks = (std::int64_t{1} << 31) - 1;  // of a grid, in x
+
+// A grid of so many blocks, for kernels whose blocks do not loop.
+inline unsigned all_blocks(const char* op, std::int64_t blocks) {
+  check(blocks <= kMostBlocks, op, ": takes ", blocks, " blocks; a launch has at most ", kMostBlocks);
+  return static_cast<unsigned>(blocks);
+}
+
+// Blocks that cover `items` at `per_block` each. Kernels over more items than a grid holds loop (grid-stride).
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
-  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 1;
   const std::int64_t blocks = (items + per_block - 1) / per_block;
-  return static_cast<unsigned>(blocks < kMost ? blocks : kMost);
+  return static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
 }  // namespace fastmrcnn::cuda

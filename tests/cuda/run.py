@@ -21,6 +21,7 @@ from fastmrcnn.ops import _library
 OUTPUTS = {
     "match_boxes": 2,
     "nms": 2,
+    "paste_masks_rle": 2,
     "select_detections": 6,
 }
 

@@ -7,9 +7,10 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, as_native_float, context, is_plain_eager, native, register_kernel
+from fastmrcnn.ops._library import LIBRARY, as_native_float, context, is_plain_eager, native, on_cuda, register_kernel
 
 __all__ = ["RLE", "paste_masks", "paste_masks_rle"]
 
@@ -29,8 +30,12 @@ LIBRARY.define(
 
 
 def _paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, method: str) -> Tensor:
-    # Fresh zeroed memory from the operating system: pages that no mask touches are never written.
-    pasted = torch.from_numpy(np.zeros((masks.shape[0], height, width), dtype=np.bool_)).to(masks.device)
+    shape = (masks.shape[0], height, width)
+    if on_cuda(masks):
+        pasted = torch.empty(shape, dtype=torch.bool, device=masks.device)
+    else:
+        # Fresh zeroed memory from the operating system: pages that no mask touches are never written.
+        pasted = torch.from_numpy(np.zeros(shape, dtype=np.bool_))
     masks, boxes = _native_inputs(masks, boxes)
     native.paste_masks(context(masks), masks, boxes, method, _fuses_position(masks.dtype), threshold, pasted)
     return pasted
@@ -148,6 +153,9 @@ def paste_masks_rle(
         For each mask `{"size": [height, width], "counts": str}`, string for string what pycocotools' `encode` makes of
         its bitmap (there as bytes); JSON-able, and read by pycocotools and faster-coco-eval.
 
+    Masks on a GPU are encoded there; the strings come to the host in one copy, which the call waits for (and once more
+    where they turn out longer than usual).
+
     Raises:
         ValueError: a shape, the threshold or the method is not as stated, or the image is too large.
 
@@ -157,13 +165,10 @@ def paste_masks_rle(
     """
     masks = _squares("paste_masks_rle", masks)
     height, width = _check_image("paste_masks_rle", image_size)
-    masks, boxes = (tensor.cpu() for tensor in _native_inputs(masks, boxes))
-    fused = _fuses_position(masks.dtype)
-    lengths = np.empty(masks.shape[0], dtype=np.int64)
+    masks, boxes = _native_inputs(masks, boxes)
     capacity = 64 + 8 * width  # an outline crosses most columns twice
     while True:
-        strings = np.empty((masks.shape[0], capacity), dtype=np.uint8)
-        native.paste_masks_rle(context(masks), masks, boxes, height, width, method, fused, threshold, strings, lengths)
+        lengths, strings = _encode(masks, boxes, height, width, threshold, method, capacity)
         longest = int(lengths.max(initial=0))
         if longest <= capacity:
             break
@@ -172,3 +177,16 @@ def paste_masks_rle(
         {"size": [height, width], "counts": string[:length].tobytes().decode("ascii")}
         for string, length in zip(strings, lengths, strict=True)
     ]
+
+
+def _encode(
+    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, method: str, capacity: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Lengths [N] and strings [N, capacity] on the host. Both lie in one tensor: one copy brings them there."""
+    count = masks.shape[0]
+    both = torch.empty(8 * count + capacity * count, dtype=torch.uint8, device=masks.device)
+    lengths, strings = both[: 8 * count].view(torch.int64), both[8 * count :].view(count, capacity)
+    fused = _fuses_position(masks.dtype)
+    native.paste_masks_rle(context(masks), masks, boxes, height, width, method, fused, threshold, strings, lengths)
+    host = both.cpu().numpy()
+    return host[: 8 * count].view(np.int64), host[8 * count :].reshape(count, capacity)
