@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from fastmrcnn.models.losses import (
     box_regression_loss,
@@ -12,6 +13,7 @@ from fastmrcnn.models.losses import (
     classification_loss,
     mask_loss,
     objectness_loss,
+    sampled,
 )
 
 
@@ -42,7 +44,9 @@ def test_box_regression_loss(beta: float) -> None:
     difference = np.abs((deltas - targets).double().numpy())
     quadratic = 0.5 * difference**2 / beta if beta else difference
     expected = np.where(difference < beta, quadratic, difference - 0.5 * beta).sum() / 64
-    assert box_regression_loss(deltas, targets, beta=beta, samples=64).item() == pytest.approx(expected, rel=1e-6)
+    every = torch.ones(30, dtype=torch.bool)
+    loss = box_regression_loss(deltas, targets, every, beta=beta, samples=torch.tensor(64))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_class_deltas_picks_the_four_of_each_label() -> None:
@@ -67,10 +71,43 @@ def test_without_samples_the_losses_are_zero_and_attached() -> None:
     losses = [
         objectness_loss(logits, none),
         classification_loss(scores, none),
-        box_regression_loss(deltas, torch.zeros(0, 4), beta=0.0, samples=0),
+        box_regression_loss(deltas, torch.zeros(0, 4), none > 0, beta=0.0, samples=sampled(none)),
         mask_loss(masks, none, torch.zeros(0, 5, 5)),
     ]
     assert [loss.item() for loss in losses] == [0, 0, 0, 0]
     torch.stack(losses).sum().backward()
     for leaf in (logits, scores, deltas, masks):
         assert leaf.grad is not None
+
+
+def test_empty_slots_count_for_nothing() -> None:
+    """Whatever stands in them, the losses and the gradients of the others are those without them."""
+    filled = torch.tensor([0, 1, 3])
+    labels = torch.tensor([2, 1, -1, 0, -1])
+    positive = labels > 0
+    inputs = [torch.randn(5), torch.randn(5, 3), torch.randn(5, 4), torch.randn(5, 3, 6, 6)]
+    wanted_boxes, wanted_masks = torch.randn(5, 4), torch.rand(5, 6, 6)
+    for values in (*inputs, wanted_boxes, wanted_masks):
+        values[labels < 0] = 1e6
+
+    def losses(rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        leaves = [values[rows].requires_grad_() for values in inputs]
+        objectness, scores, deltas, masks = leaves
+        own, samples = labels[rows], sampled(labels[rows])
+        found = torch.stack(
+            [
+                objectness_loss(objectness, own.clamp(max=1)),
+                classification_loss(scores, own),
+                box_regression_loss(deltas, wanted_boxes[rows], positive[rows], beta=0.0, samples=samples),
+                mask_loss(masks, own, wanted_masks[rows]),
+            ]
+        )
+        found.sum().backward()
+        return found.detach(), [leaf.grad for leaf in leaves]
+
+    expected, gradients = losses(filled)
+    found, padded = losses(torch.arange(5))
+    torch.testing.assert_close(found, expected)
+    for gradient, own in zip(padded, gradients, strict=True):
+        torch.testing.assert_close(gradient[filled], own)
+        assert (gradient[labels < 0] == 0).all()

@@ -12,7 +12,7 @@ from fastmrcnn.data import Sample as DataSample
 from fastmrcnn.data import collate
 from fastmrcnn.models import BoxHeadConfig, RPNConfig, torchvision_resnet50_fpn
 from fastmrcnn.models.instances import Targets
-from fastmrcnn.models.matching import gather_labels, match_target
+from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.roi_heads import sample_rois
 from fastmrcnn.models.sampling import Sample
 from fastmrcnn.ops import BACKGROUND, IGNORED
@@ -29,6 +29,15 @@ def test_labels_of_matches() -> None:
 def test_labels_without_objects() -> None:
     matches = torch.tensor([BACKGROUND, IGNORED])
     assert gather_labels(matches, torch.zeros(0, dtype=torch.int64)).tolist() == [0, -1]
+
+
+def test_boxes_without_an_object_have_no_offsets() -> None:
+    """Not even those without area, whose logarithms are not finite."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 0, 0], [3, 3, 3, 3], [20, 20, 30, 40]])
+    objects = torch.tensor([[5.0, 0, 15, 10], [20, 20, 30, 40]])
+    deltas = regression_targets(objects, torch.tensor([0, BACKGROUND, IGNORED, 1]), boxes, (10, 10, 5, 5))
+    assert deltas.tolist() == [[5, 0, 0, 0], [0] * 4, [0] * 4, [0] * 4]
+    assert regression_targets(objects[:0], torch.full((4,), BACKGROUND), boxes, (1, 1, 1, 1)).tolist() == [[0] * 4] * 4
 
 
 def crowded_sample() -> DataSample:
@@ -51,7 +60,7 @@ def test_no_anchor_inside_of_a_crowd_is_taught() -> None:
 
     def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
         labels.append(candidates)
-        return Sample(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0][:count])
+        return Sample.of(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0][:count])
 
     model.rpn.sampler = record
     losses = model(images, targets)
@@ -77,16 +86,17 @@ def test_no_proposal_inside_of_a_crowd_is_taught(objects: int) -> None:
         torch.zeros(objects, 64, 96, dtype=torch.uint8),
         torch.tensor([CROWD]),
     )
-    proposals = torch.tensor([[50.0, 10, 80, 50], [30, 10, 62, 50], [0, 0, 20, 18], [0, 40, 20, 60]])
+    proposals = torch.tensor([[50.0, 10, 80, 50], [30, 10, 62, 50], [0, 0, 20, 18], [0, 40, 20, 60], [0, 0, 0, 0]])
     drawn = []
 
     def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
         drawn.append(candidates.tolist())
-        return Sample(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0])
+        return Sample.of(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0])
 
-    rois = sample_rois(proposals, target, BoxHeadConfig(), record)
-    assert drawn == [[-1, 0, 2, 0, 2] if objects else [-1, 0, 0, 0]]  # the second lies inside by 22/32 of its area
-    assert rois.labels.tolist() == [label for label in drawn[0] if label >= 0]
+    rois = sample_rois(proposals, torch.tensor(4), target, BoxHeadConfig(), record)  # the fifth is padding
+    # The second lies inside by 22/32 of its area.
+    assert drawn == [[-1, 0, 2, 0, -1, 2] if objects else [-1, 0, 0, 0, -1]]
+    assert rois.labels.tolist() == sorted((label for label in drawn[0] if label >= 0), reverse=True)
 
 
 def test_crowds_are_background_where_nothing_is_ignored() -> None:

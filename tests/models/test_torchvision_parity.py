@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.models.instances import Proposals
 from fastmrcnn.models.sampling import Sample
+from fastmrcnn.ops import PaddedProposals
 from fastmrcnn.weights import from_torchvision
 from fastmrcnn.weights.torchvision import torchvision_name
 
@@ -168,10 +168,11 @@ def step_both(
 
     propose = ours.rpn.propose
 
-    def replayed(*arguments: Any) -> list[Proposals]:
-        for proposals, boxes in zip(propose(*arguments), theirs[0], strict=True):
-            torch.testing.assert_close(in_order(proposals.boxes), in_order(boxes), atol=BOX_TOLERANCE, rtol=0)
-        return [Proposals(boxes, boxes.new_ones(boxes.shape[0])) for boxes in theirs[0]]
+    def replayed(*arguments: Any) -> PaddedProposals:
+        for (found, _), boxes in zip(propose(*arguments).per_image(), theirs[0], strict=True):
+            torch.testing.assert_close(in_order(found), in_order(boxes), atol=BOX_TOLERANCE, rtol=0)
+        padded = torch.nn.utils.rnn.pad_sequence(theirs[0], batch_first=True)
+        return PaddedProposals(padded, padded[..., 0], torch.tensor([len(boxes) for boxes in theirs[0]]))
 
     monkeypatch.setattr(peer.rpn, "filter_proposals", recorded)
     monkeypatch.setattr(ours.rpn, "propose", replayed)
@@ -216,7 +217,7 @@ def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
 
 
 def every_third(labels: Tensor, count: int, positive_fraction: float) -> Sample:
-    return Sample(torch.where(labels >= 1)[0][::3], torch.where(labels == 0)[0][: 3 * count : 3])
+    return Sample.of(torch.where(labels >= 1)[0][::3], torch.where(labels == 0)[0][: 3 * count : 3])
 
 
 def masks_of_every_third(labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -225,7 +226,7 @@ def masks_of_every_third(labels: list[Tensor]) -> tuple[list[Tensor], list[Tenso
     for label in labels:
         count = 256 if label.is_floating_point() else SAMPLED_ROIS  # only the RPN's labels are floats
         sample = every_third(label, count, 0.5)
-        for masks, chosen in ((positives, sample.positive), (negatives, sample.negative)):
+        for masks, chosen in zip((positives, negatives), sample.chosen.tensor_split([sample.positives]), strict=True):
             mask = torch.zeros_like(label, dtype=torch.uint8)
             mask[chosen] = 1
             masks.append(mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from fastmrcnn.models.blocks import full_precision
 from fastmrcnn.models.config import BoxHeadConfig
-from fastmrcnn.models.instances import Instances, SampledRoIs, Size
-from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss
+from fastmrcnn.models.instances import SampledRoIs
+from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss, sampled
 from fastmrcnn.models.pooling import pool_pyramid
-from fastmrcnn.ops import select_detections
+from fastmrcnn.ops import PaddedDetections, PaddedProposals, select_detections
 
 
-@dataclass(frozen=True)
-class BoxPrediction:
+class BoxPrediction(NamedTuple):
     """Outputs of the head for K RoIs."""
 
     logits: Tensor  # [K, C + 1] float32; index 0 is the background
@@ -50,8 +49,8 @@ class BoxHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         nn.init.zeros_(self.deltas.bias)
 
-    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> BoxPrediction:
-        """P2..P6 and the RoIs of each image, [K_b, 4] -> the prediction for all of them, image after image."""
+    def forward(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor]) -> BoxPrediction:
+        """P2..P6 and RoIs as :func:`pool_pyramid` takes them -> the prediction for all of them, in their order."""
         x = pool_pyramid(features, boxes, self.config.roi_align).flatten(1)  # [K, channels * S * S]
         x = F.relu(self.fc1(x))
         x = F.relu(self.fc2(x))
@@ -60,31 +59,30 @@ class BoxHead(nn.Module):
     def losses(self, prediction: BoxPrediction, rois: Sequence[SampledRoIs]) -> dict[str, Tensor]:
         """``loss_classifier`` and ``loss_box_reg``, means over the sampled RoIs of the batch."""
         labels = torch.cat([roi.labels for roi in rois])  # [S]
-        positive = torch.where(labels > 0)[0]  # [P]
+        # Only the first slots of an image can hold positives.
+        deltas = prediction.deltas.split([roi.labels.shape[0] for roi in rois])
+        first_deltas = torch.cat([own[: roi.positives] for own, roi in zip(deltas, rois, strict=True)])
+        first_labels = torch.cat([roi.labels[: roi.positives] for roi in rois])  # [P]
         return {
             "loss_classifier": classification_loss(prediction.logits, labels),
             "loss_box_reg": box_regression_loss(
-                class_deltas(prediction.deltas[positive], labels[positive]),
-                torch.cat([roi.deltas for roi in rois])[positive],
+                class_deltas(first_deltas, first_labels),
+                torch.cat([roi.deltas[: roi.positives] for roi in rois]),
+                first_labels > 0,
                 beta=self.config.smooth_l1_beta,
-                samples=labels.shape[0],
+                samples=sampled(labels),
             ),
         }
 
-    def detect(self, prediction: BoxPrediction, boxes: Sequence[Tensor], sizes: Sequence[Size]) -> list[Instances]:
-        """Turn the prediction into the detections of each image: threshold, decode, clip, NMS within each class."""
-        counts = [box.shape[0] for box in boxes]
-        images = zip(prediction.logits.split(counts), prediction.deltas.split(counts), boxes, sizes, strict=True)
-        return [self._detect_one(*image) for image in images]
-
-    def _detect_one(self, logits: Tensor, deltas: Tensor, boxes: Tensor, size: Size) -> Instances:
+    def detect(self, prediction: BoxPrediction, proposals: PaddedProposals, image_sizes: Tensor) -> PaddedDetections:
+        """Turn the prediction for B x P slots into detections: threshold, decode, clip, NMS within each class."""
         config = self.config
-        found = select_detections(
-            logits,
-            deltas,
-            boxes[None],
-            None,
-            [size],
+        return select_detections(
+            prediction.logits,
+            prediction.deltas,
+            proposals.boxes,
+            proposals.counts,
+            image_sizes,
             score_threshold=config.score_threshold,
             nms_iou=config.nms_iou,
             detections=config.detections,
@@ -92,5 +90,3 @@ class BoxHead(nn.Module):
             weights=config.box_weights,
             clip=config.delta_clip,
         )
-        [(refined, scores, labels, _)] = found.per_image()
-        return Instances(refined, scores, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class ImageBatch:
     pixels: Tensor  # [B, 3, H, W] float32; each image lies at the top left, zeros follow
     sizes: list[Size]  # of the resized images, without the padding
     original_sizes: list[Size]
+    image_sizes: Tensor  # [B, 2] int64: ``sizes`` on the device of the pixels
 
 
 @dataclass(frozen=True)
@@ -30,28 +32,25 @@ class Targets:
     ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
 
 
-@dataclass(frozen=True)
-class Proposals:
-    """The regions of one image that the RPN takes for objects, by descending score."""
+class PaddedInstances(NamedTuple):
+    """Detected objects of a batch, whose shapes do not depend on how many there are.
 
-    boxes: Tensor  # [P, 4] float32: x1, y1, x2, y2, px of the network's input
-    scores: Tensor  # [P] float32, probability of being an object
+    The objects of an image are its first ``counts`` slots, by descending score; the other slots hold zeros.
+    """
 
-
-@dataclass(frozen=True)
-class Instances:
-    """Detected objects of one image, by descending score, still in pixels of the network's input."""
-
-    boxes: Tensor  # [N, 4] float32: x1, y1, x2, y2
-    scores: Tensor  # [N] float32
-    labels: Tensor  # [N] int64, >= 1
+    boxes: Tensor  # [B, D, 4] float32: x1, y1, x2, y2
+    scores: Tensor  # [B, D] float32
+    labels: Tensor  # [B, D] int64, >= 1
+    mask_probs: Tensor  # [B, D, M, M] float32, probabilities within the boxes
+    counts: Tensor  # [B] int64
 
 
 @dataclass(frozen=True)
 class SampledRoIs:
-    """The RoIs of one training image that take part in the losses of the heads."""
+    """The RoIs of one training image that take part in the losses of the heads: those with an object come first."""
 
     boxes: Tensor  # [S, 4] float32, px of the network's input
-    labels: Tensor  # [S] int64; 0 is background
+    labels: Tensor  # [S] int64; 0 is background, -1 an empty slot
     matched: Tensor  # [S] int64: the object of each RoI; 0 where it has none
-    deltas: Tensor  # [S, 4] float32: regression targets; of no meaning for background
+    deltas: Tensor  # [S, 4] float32: regression targets; zeros where there is no object
+    positives: int  # RoIs with an object stand in the first so many slots, and nowhere else

@@ -1,7 +1,8 @@
 """The five losses, as pure functions.
 
 Each is a mean over the sampled boxes of the batch; without any it is zero, still attached to the network's outputs, so
-that every parameter receives a gradient (data-parallel training needs one).
+that every parameter receives a gradient (data-parallel training needs one). Boxes come in slots, of which some may be
+empty: their labels say so, and they count for nothing.
 """
 
 from __future__ import annotations
@@ -15,34 +16,40 @@ def objectness_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy of the sampled anchors.
 
     Args:
-        logits: [S] float. labels: [S], 1 for object and 0 for background.
+        logits: [S] float. labels: [S], 1 for object, 0 for background and -1 for an empty slot.
     """
-    loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
-    return loss / max(logits.numel(), 1)
+    wanted = labels.clamp(min=0).to(logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return torch.where(labels >= 0, losses, 0).sum() / sampled(labels)
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the sampled RoIs. logits: [S, C + 1] float; labels: [S] int64, 0 for background."""
-    loss = F.cross_entropy(logits, labels, reduction="sum")
-    return loss / max(labels.numel(), 1)
+    """Cross-entropy of the sampled RoIs.
+
+    Args:
+        logits: [S, C + 1] float. labels: [S] int64, 0 for background and -1 for an empty slot.
+    """
+    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / sampled(labels)
 
 
-def box_regression_loss(deltas: Tensor, targets: Tensor, *, beta: float, samples: int) -> Tensor:
+def box_regression_loss(deltas: Tensor, targets: Tensor, positive: Tensor, *, beta: float, samples: Tensor) -> Tensor:
     """Smooth L1 (L1 where ``beta`` is 0) summed over the positive boxes and divided by all the sampled ones.
 
     The division by positives and negatives alike (Girshick 2015) gives every positive the same weight whatever their
     number.
 
     Args:
-        deltas, targets: [P, 4] float, of the positives. samples: how many boxes were sampled, negatives included.
+        deltas, targets: [P, 4] float. positive: [P] bool, the rows that count; the others need finite targets.
+        samples: how many boxes were sampled, negatives included, >= 1.
     """
-    return F.smooth_l1_loss(deltas, targets, beta=beta, reduction="sum") / max(samples, 1)
+    losses = F.smooth_l1_loss(deltas, targets, beta=beta, reduction="none")
+    return torch.where(positive[:, None], losses, 0).sum() / samples
 
 
 def class_deltas(deltas: Tensor, labels: Tensor) -> Tensor:
-    """The deltas of each box's own class: [P, (C + 1) * 4], [P] int64 -> [P, 4]."""
+    """The deltas of each box's own class: [P, (C + 1) * 4], [P] int64 -> [P, 4]; the first class's for -1."""
     by_class = deltas.unflatten(1, (-1, 4))  # [P, C + 1, 4]
-    own: Tensor = by_class[torch.arange(labels.shape[0], device=labels.device), labels]
+    own: Tensor = by_class[torch.arange(labels.shape[0], device=labels.device), labels.clamp(min=0)]
     return own
 
 
@@ -50,9 +57,15 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Per-pixel binary cross-entropy on the mask of the true class only (He et al. 2017, section 3).
 
     Args:
-        logits: [P, C + 1, M, M] float. labels: [P] int64, >= 1. targets: [P, M, M] float in 0..1.
+        logits: [P, C + 1, M, M] float. labels: [P] int64; RoIs below 1 have no object and do not count.
+        targets: [P, M, M] float in 0..1.
     """
-    if labels.numel() == 0:
-        return logits.sum() * 0
-    own = logits[torch.arange(labels.shape[0], device=labels.device), labels]  # [P, M, M]
-    return F.binary_cross_entropy_with_logits(own, targets)
+    own = logits[torch.arange(labels.shape[0], device=labels.device), labels.clamp(min=0)]  # [P, M, M]
+    losses = F.binary_cross_entropy_with_logits(own, targets, reduction="none").mean(dim=(1, 2))  # [P]
+    positive = labels > 0
+    return torch.where(positive, losses, 0).sum() / positive.sum().clamp(min=1)
+
+
+def sampled(labels: Tensor) -> Tensor:
+    """How many slots hold a box, background included; at least 1, to divide by."""
+    return (labels >= 0).sum().clamp(min=1)

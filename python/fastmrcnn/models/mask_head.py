@@ -42,8 +42,8 @@ class MaskHead(nn.Module):
         """The layer that depends on the classes: small weights, so that every pixel starts undecided."""
         init_conv(self.logits, partial(nn.init.normal_, std=0.001))
 
-    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """P2..P6 and the RoIs of each image, [K_b, 4] -> mask logits [K, C + 1, M, M], image after image."""
+    def forward(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor]) -> Tensor:
+        """P2..P6 and RoIs as :func:`pool_pyramid` takes them -> mask logits [K, C + 1, M, M], in their order."""
         x = pool_pyramid(features, boxes, self.config.roi_align)  # [K, channels, M / 2, M / 2]
         for conv in self.convs:
             x = F.relu(conv(x))
@@ -51,14 +51,16 @@ class MaskHead(nn.Module):
         return full_precision(self.logits(x))
 
     def losses(self, logits: Tensor, rois: Sequence[SampledRoIs], targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """``loss_mask``, a mean over the positive RoIs, which ``logits`` and ``rois`` must hold alone."""
+        """``loss_mask``, a mean over the positive ones among ``rois``, to which ``logits`` belong."""
         size = logits.shape[-1]
-        aligned = self.config.target_aligned
-        wanted = [
-            crop_masks(target.masks, roi.boxes, roi.matched, size, aligned=aligned)
-            for roi, target in zip(rois, targets, strict=True)
-        ]
+        wanted = [self._targets(roi, target, size) for roi, target in zip(rois, targets, strict=True)]
         return {"loss_mask": mask_loss(logits, torch.cat([roi.labels for roi in rois]), torch.cat(wanted))}
+
+    def _targets(self, rois: SampledRoIs, target: Targets, size: int) -> Tensor:
+        """What the head should draw in the RoIs of one image, [P, size, size]; of no meaning without an object."""
+        if target.labels.shape[0] == 0:
+            return rois.boxes.new_zeros((rois.boxes.shape[0], size, size))
+        return crop_masks(target.masks, rois.boxes, rois.matched, size, aligned=self.config.target_aligned)
 
 
 def select_masks(logits: Tensor, labels: Tensor) -> Tensor:

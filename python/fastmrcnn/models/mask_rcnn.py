@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
+from fastmrcnn.models.instances import PaddedInstances, Size
+from fastmrcnn.models.padding import reading_is_free, to_device
 from fastmrcnn.models.predict import detect_sources, is_single_image
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
 from fastmrcnn.models.rpn import RegionProposalNetwork
 from fastmrcnn.models.targets import check_images, check_targets
-from fastmrcnn.models.transform import InputTransform, scale_boxes
+from fastmrcnn.models.transform import InputTransform
 from fastmrcnn.structures import Detections, ImageSource
 
 
@@ -61,7 +63,8 @@ class MaskRCNN(nn.Module):
             ``loss_objectness``, ``loss_rpn_box_reg``. In evaluation mode a list of ``Detections``.
 
         Raises:
-            ValueError: targets missing in training mode, or shapes, dtypes or labels that do not fit.
+            ValueError: targets missing in training mode, or shapes, dtypes, boxes or labels that do not fit (of targets
+                on a GPU only shapes and dtypes are checked: the host waits for nothing).
         """
         check_images(images)
         if self.training:
@@ -75,32 +78,66 @@ class MaskRCNN(nn.Module):
         batch = self.transform(images)
         objects = self.transform.targets(targets, batch)
         features = self.fpn(self.backbone(batch.pixels))
-        prediction, proposals = self.rpn(batch, features)
+        padded_size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
+        prediction, proposals = self.rpn(features, padded_size, batch.image_sizes)
         first_stage = self.rpn.losses(prediction, objects)
         return self.roi_heads.losses(features, proposals, objects) | first_stage
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        """The detections of a batch, in pixels of the original images."""
-        batch = self.transform(images)
-        features = self.fpn(self.backbone(batch.pixels))
-        _, proposals = self.rpn(batch, features)
-        instances, masks = self.roi_heads.detect(features, proposals, batch.sizes)
+        """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
+        found, originals = self._detect_images(images, packed=reading_is_free(self.transform.mean))
         return [
             Detections(
-                boxes=scale_boxes(found.boxes, size, original),
-                scores=found.scores,
-                labels=found.labels - 1,
-                mask_probs=mask,
+                boxes=boxes[:count],
+                scores=scores[:count],
+                labels=labels[:count] - 1,
+                mask_probs=masks[:count],
                 image_size=original,
                 class_names=self.config.class_names,
                 category_ids=self.config.category_ids,
                 paste_method=self.config.mask_head.paste,
                 source=image,
             )
-            for found, mask, size, original, image in zip(
-                instances, masks, batch.sizes, batch.original_sizes, images, strict=True
+            for boxes, scores, labels, masks, count, original, image in zip(
+                *found[:-1], found.counts.tolist(), originals, images, strict=True
             )
         ]
+
+    def detect_padded(self, images: Sequence[Tensor]) -> PaddedInstances:
+        """:meth:`detect` without waiting for a GPU: as many slots as there may be detections, and their number.
+
+        Boxes are in pixels of the original images; labels count from 1.
+        """
+        return self._detect_images(images, packed=False)[0]
+
+    def detect_batch(self, pixels: Tensor, image_sizes: Tensor, *, packed: bool = False) -> PaddedInstances:
+        """Detect in images that are normalised, resized and padded already, as ``self.transform`` makes them.
+
+        All shapes follow from those of the arguments, so this is what ``torch.compile``, ``torch.export`` and CUDA
+        graphs take (:mod:`fastmrcnn.models.fixed_capacity`). The model must be in evaluation mode.
+
+        Args:
+            pixels: [B, 3, H, W] float, H and W multiples of ``config.input.size_divisor``.
+            image_sizes: [B, 2] int64 on the device of the pixels, (height, width) of each image in its frame.
+            packed: leave empty slots out of the heads' work; gives the same, is faster on a CPU and waits for a GPU.
+
+        Returns:
+            Boxes in pixels of the frame; labels count from 1.
+        """
+        features = self.fpn(self.backbone(pixels))
+        _, proposals = self.rpn(features, (pixels.shape[-2], pixels.shape[-1]), image_sizes)
+        return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
+
+    def _detect_images(self, images: Sequence[Tensor], *, packed: bool) -> tuple[PaddedInstances, list[Size]]:
+        """Detections in pixels of the original images, and the sizes of these."""
+        batch = self.transform(images)
+        found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
+        scales = [
+            (original[1] / size[1], original[0] / size[0]) * 2
+            for size, original in zip(batch.sizes, batch.original_sizes, strict=True)
+        ]
+        scale = to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)  # [B, 4]
+        return PaddedInstances(found.boxes * scale[:, None], *found[1:]), batch.original_sizes
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastmrcnn.models.config import BoxHeadConfig, RPNConfig
 from fastmrcnn.models.instances import Targets
-from fastmrcnn.ops import BACKGROUND, IGNORED, match_boxes
+from fastmrcnn.ops import BACKGROUND, IGNORED, encode_boxes, match_boxes
 
 
 def match_target(
@@ -35,3 +35,14 @@ def gather_labels(matches: Tensor, labels: Tensor) -> Tensor:
         labels = labels.new_zeros(1)  # nothing is matched, but there must be something to index
     matched = torch.where(matches == BACKGROUND, 0, labels[matches.clamp(min=0)])
     return torch.where(matches == IGNORED, -1, matched)
+
+
+def regression_targets(
+    objects: Tensor, matches: Tensor, boxes: Tensor, weights: tuple[float, float, float, float]
+) -> Tensor:
+    """The offsets from each box to its object: [M, 4], [S] int64, [S, 4] -> [S, 4]; zeros where it has none."""
+    if objects.shape[0] == 0:
+        return torch.zeros_like(boxes)
+    deltas = encode_boxes(objects[matches.clamp(min=0)], boxes, weights)
+    # Empty slots have no sides, whose logarithms must stay out of the losses.
+    return torch.where((matches >= 0)[:, None], deltas, 0)

@@ -12,15 +12,15 @@ from fastmrcnn.ops import multiscale_roi_align
 LEVELS = (2, 3, 4, 5)  # RoIs are pooled from P2..P5; P6 serves the RPN only
 
 
-def pool_pyramid(features: Sequence[Tensor], boxes: Sequence[Tensor], config: RoIAlignConfig) -> Tensor:
+def pool_pyramid(features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor], config: RoIAlignConfig) -> Tensor:
     """Pool each box from its level; boxes keep their precision under autocast.
 
     Args:
         features: P2.. (further levels are ignored), each [B, C, H_i, W_i].
-        boxes: for each image [K_b, 4] float32, px of the network's input.
+        boxes: for each image [K_b, 4] float32, px of the network's input; or [K, 5] with the image's index in front.
 
     Returns:
-        [K, C, S, S] in the features' dtype, image after image, K = sum of K_b. Differentiable in ``features``.
+        [K, C, S, S] in the features' dtype, in the order of the boxes. Differentiable in ``features``.
     """
     return multiscale_roi_align(
         features[: len(LEVELS)],

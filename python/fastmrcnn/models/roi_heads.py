@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fastmrcnn.models.box_head import BoxHead
+from fastmrcnn.models import padding
+from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig
-from fastmrcnn.models.instances import Instances, Proposals, SampledRoIs, Size, Targets
+from fastmrcnn.models.instances import PaddedInstances, SampledRoIs, Targets
 from fastmrcnn.models.mask_head import MaskHead, select_masks
-from fastmrcnn.models.matching import gather_labels, match_target
+from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import encode_boxes
+from fastmrcnn.ops import IGNORED, PaddedProposals
 
 
 class RoIHeads(nn.Module):
@@ -29,48 +30,78 @@ class RoIHeads(nn.Module):
         self.sampler: Sampler = sample_balanced
 
     def losses(
-        self, features: Sequence[Tensor], proposals: Sequence[Proposals], targets: Sequence[Targets]
+        self, features: Sequence[Tensor], proposals: PaddedProposals, targets: Sequence[Targets]
     ) -> dict[str, Tensor]:
         """``loss_classifier``, ``loss_box_reg`` and ``loss_mask``."""
         rois = [
-            sample_rois(proposal.boxes, target, self.box_head.config, self.sampler)
-            for proposal, target in zip(proposals, targets, strict=True)
+            sample_rois(boxes, count, target, self.box_head.config, self.sampler)
+            for boxes, count, target in zip(proposals.boxes, proposals.counts, targets, strict=True)
         ]
+        if padding.reading_is_free(proposals.counts):
+            rois = [drop_empty(roi) for roi in rois]
         prediction = self.box_head(features, [roi.boxes for roi in rois])
-        positive = [keep_positive(roi) for roi in rois]
+        positive = [first_rois(roi, roi.positives) for roi in rois]
         logits = self.mask_head(features, [roi.boxes for roi in positive])
         return self.box_head.losses(prediction, rois) | self.mask_head.losses(logits, positive, targets)
 
     def detect(
-        self, features: Sequence[Tensor], proposals: Sequence[Proposals], sizes: Sequence[Size]
-    ) -> tuple[list[Instances], list[Tensor]]:
-        """The instances of each image and their mask probabilities, [N, M, M]."""
-        boxes = [proposal.boxes for proposal in proposals]
-        instances = self.box_head.detect(self.box_head(features, boxes), boxes, sizes)
-        logits = self.mask_head(features, [found.boxes for found in instances])
-        probabilities = select_masks(logits, torch.cat([found.labels for found in instances]))
-        return instances, list(probabilities.split([found.boxes.shape[0] for found in instances]))
+        self, features: Sequence[Tensor], proposals: PaddedProposals, image_sizes: Tensor, *, packed: bool
+    ) -> PaddedInstances:
+        """The instances of each image, px of the network's input. image_sizes: [B, 2] int64, px.
+
+        packed: the heads compute the filled slots alone, which takes the counts to the host.
+        """
+        batch, capacity = proposals.boxes.shape[:2]
+        rows = padding.filled_rows(proposals.counts, capacity) if packed else None
+        prediction = self.box_head(features, padding.pack(padding.as_rois(proposals.boxes), rows))
+        prediction = BoxPrediction(*(padding.unpack(part, rows, batch * capacity) for part in prediction))
+        found = self.box_head.detect(prediction, proposals, image_sizes)
+
+        batch, capacity = found.labels.shape
+        rows = padding.filled_rows(found.counts, capacity) if packed else None
+        logits = self.mask_head(features, padding.pack(padding.as_rois(found.boxes), rows))
+        probabilities = select_masks(logits, padding.pack(found.labels.flatten(), rows))  # [K, M, M]
+        probabilities = padding.unpack(probabilities, rows, batch * capacity).unflatten(0, (batch, capacity))
+        filled = padding.is_filled(found.counts, capacity)[..., None, None]
+        return PaddedInstances(
+            found.boxes, found.scores, found.labels, torch.where(filled, probabilities, 0), found.counts
+        )
 
 
 @torch.no_grad()
-def sample_rois(proposals: Tensor, target: Targets, config: BoxHeadConfig, sampler: Sampler) -> SampledRoIs:
+def sample_rois(
+    proposals: Tensor, count: Tensor, target: Targets, config: BoxHeadConfig, sampler: Sampler
+) -> SampledRoIs:
     """Match the proposals of one image to its objects and draw those that take part in the losses.
 
-    The objects' own boxes join the proposals, so that there are positives from the first step on. proposals: [P, 4].
+    The objects' own boxes join the proposals, so that there are positives from the first step on.
+
+    proposals: [P, 4]; count: scalar int64, how many of them there are, the other rows are padding.
     """
     boxes = torch.cat((proposals, target.boxes))  # [P + M, 4]
-    matches = match_target(target, boxes, config)
-    labels = gather_labels(matches, target.labels)
-    chosen = sampler(labels, config.samples, config.positive_fraction).both
-    boxes, labels, matched = boxes[chosen], labels[chosen], matches[chosen].clamp(min=0)
-    own_boxes = target.boxes[matched] if len(target.boxes) else torch.zeros_like(boxes)
-    positive = (labels > 0)[:, None]
-    # Background has no object: it is encoded as its own box, to keep logarithms of zero out of the tensors.
-    deltas = encode_boxes(torch.where(positive, own_boxes, boxes), boxes, config.box_weights)
-    return SampledRoIs(boxes, labels, matched, deltas)
+    row = torch.arange(boxes.shape[0], device=boxes.device)
+    is_padding = (row >= count) & (row < proposals.shape[0])
+    matches = torch.where(is_padding, IGNORED, match_target(target, boxes, config))
+    sample = sampler(gather_labels(matches, target.labels), config.samples, config.positive_fraction)
+    matches = sample.gather(matches, empty=IGNORED)  # [S]
+    boxes = boxes[sample.indices]
+    return SampledRoIs(
+        boxes=boxes,
+        labels=gather_labels(matches, target.labels),
+        matched=matches.clamp(min=0),
+        deltas=regression_targets(target.boxes, matches, boxes, config.box_weights),
+        positives=sample.positives,
+    )
 
 
-def keep_positive(rois: SampledRoIs) -> SampledRoIs:
-    """The RoIs that have an object."""
-    positive = torch.where(rois.labels > 0)[0]
-    return SampledRoIs(rois.boxes[positive], rois.labels[positive], rois.matched[positive], rois.deltas[positive])
+def drop_empty(rois: SampledRoIs) -> SampledRoIs:
+    """The filled slots alone; reads how many there are."""
+    filled = torch.where(rois.labels >= 0)[0]
+    return SampledRoIs(
+        rois.boxes[filled], rois.labels[filled], rois.matched[filled], rois.deltas[filled], int((rois.labels > 0).sum())
+    )
+
+
+def first_rois(rois: SampledRoIs, count: int) -> SampledRoIs:
+    """The first ``count`` slots."""
+    return SampledRoIs(rois.boxes[:count], rois.labels[:count], rois.matched[:count], rois.deltas[:count], count)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from fastmrcnn.models.anchors import make_anchors
 from fastmrcnn.models.blocks import full_precision, init_conv
 from fastmrcnn.models.config import RPNConfig
-from fastmrcnn.models.instances import ImageBatch, Proposals, Size, Targets
-from fastmrcnn.models.losses import box_regression_loss, objectness_loss
-from fastmrcnn.models.matching import gather_labels, match_target
+from fastmrcnn.models.instances import Size, Targets
+from fastmrcnn.models.losses import box_regression_loss, objectness_loss, sampled
+from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.sampling import Sampler, sample_balanced
-from fastmrcnn.ops import encode_boxes, generate_proposals
+from fastmrcnn.ops import PaddedProposals, generate_proposals
 
 
-@dataclass(frozen=True)
-class RPNPrediction:
+class RPNPrediction(NamedTuple):
     """Outputs of the head and the anchors they belong to, level by level, A to a cell."""
 
     logits: list[Tensor]  # [B, A, H_i, W_i]: objectness
@@ -64,26 +63,30 @@ class RegionProposalNetwork(nn.Module):
         self.head = RPNHead(channels, config.anchors.per_location)
         self.sampler: Sampler = sample_balanced
 
-    def forward(self, images: ImageBatch, features: Sequence[Tensor]) -> tuple[RPNPrediction, list[Proposals]]:
-        """P2..P6 -> the raw prediction, for the loss, and the proposals of each image, without gradient."""
+    def forward(
+        self, features: Sequence[Tensor], padded_size: Size, image_sizes: Tensor
+    ) -> tuple[RPNPrediction, PaddedProposals]:
+        """P2..P6 -> the raw prediction, for the loss, and the proposals of each image, without gradient.
+
+        padded_size: (height, width) of the padded batch, px. image_sizes: [B, 2] int64, of each image in it.
+        """
         outputs = [self.head(feature) for feature in features]
-        height, width = images.pixels.shape[-2:]
         prediction = RPNPrediction(
             logits=[logits for logits, _ in outputs],
             deltas=[deltas for _, deltas in outputs],
-            anchors=make_anchors(features, (height, width), self.config.anchors),
+            anchors=make_anchors(features, padded_size, self.config.anchors),
         )
-        return prediction, self.propose(prediction, images.sizes)
+        return prediction, self.propose(prediction, image_sizes)
 
     @torch.no_grad()
-    def propose(self, prediction: RPNPrediction, sizes: Sequence[Size]) -> list[Proposals]:
+    def propose(self, prediction: RPNPrediction, image_sizes: Tensor) -> PaddedProposals:
         """The best anchors of each level, decoded, clipped and thinned by NMS within their level."""
         config = self.config
-        found = generate_proposals(
+        return generate_proposals(
             prediction.logits,
             prediction.deltas,
             prediction.anchors,
-            sizes,
+            image_sizes,
             pre_nms=config.pre_nms_train if self.training else config.pre_nms_test,
             post_nms=config.post_nms_train if self.training else config.post_nms_test,
             nms_iou=config.nms_iou,
@@ -92,7 +95,6 @@ class RegionProposalNetwork(nn.Module):
             weights=config.box_weights,
             clip=config.delta_clip,
         )
-        return [Proposals(boxes, scores) for boxes, scores in found.per_image()]
 
     def losses(self, prediction: RPNPrediction, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """``loss_objectness`` and ``loss_rpn_box_reg``, means over the sampled anchors of the batch."""
@@ -100,20 +102,26 @@ class RegionProposalNetwork(nn.Module):
         anchors = torch.cat(prediction.anchors)  # [N, 4], of all levels
         all_logits = in_anchor_order(prediction.logits, 1)[..., 0]  # [B, N]
         all_deltas = in_anchor_order(prediction.deltas, 4)  # [B, N, 4]
-        logits, labels, deltas, wanted = [], [], [], []
+        logits, labels, deltas, wanted, is_positive = [], [], [], [], []
         for index, target in enumerate(targets):
             matches = match_target(target, anchors, config, every_object=True)  # [N]
             is_object = gather_labels(matches, torch.ones_like(target.labels))  # [N]: 1, 0 or -1
             sample = self.sampler(is_object, config.samples, config.positive_fraction)
-            chosen, positive = sample.both, sample.positive
-            logits.append(all_logits[index, chosen])
-            labels.append(is_object[chosen])
+            drawn = sample.gather(is_object, empty=-1)  # [S]
+            logits.append(all_logits[index, sample.indices])
+            labels.append(drawn)
+            positive = sample.indices[: sample.positives]  # [P]
             deltas.append(all_deltas[index, positive])
-            wanted.append(encode_boxes(target.boxes[matches[positive]], anchors[positive], config.box_weights))
-        sampled = torch.cat(labels)  # [S]
+            wanted.append(regression_targets(target.boxes, matches[positive], anchors[positive], config.box_weights))
+            is_positive.append(drawn[: sample.positives] > 0)
+        every_label = torch.cat(labels)
         return {
-            "loss_objectness": objectness_loss(torch.cat(logits), sampled),
+            "loss_objectness": objectness_loss(torch.cat(logits), every_label),
             "loss_rpn_box_reg": box_regression_loss(
-                torch.cat(deltas), torch.cat(wanted), beta=config.smooth_l1_beta, samples=sampled.shape[0]
+                torch.cat(deltas),
+                torch.cat(wanted),
+                torch.cat(is_positive),
+                beta=config.smooth_l1_beta,
+                samples=sampled(every_label),
             ),
         }

@@ -6,20 +6,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from fastmrcnn.models import padding
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Indices of the boxes of one image that take part in a loss, both int64, in rising order."""
+    """The boxes of one image that take part in a loss, in slots whose number does not depend on how many there are."""
 
-    positive: Tensor  # [P]
-    negative: Tensor  # [Q]
+    chosen: Tensor  # [S] int64: indices of positives, then of negatives, then -1 for slots that stay empty
+    positives: int  # positives stand in the first so many slots, and nowhere else
+
+    @staticmethod
+    def of(positive: Tensor, negative: Tensor) -> Sample:
+        """A sample without empty slots, of indices [P] and [Q]."""
+        return Sample(torch.cat((positive, negative)), positive.shape[0])
+
+    def gather(self, values: Tensor, empty: int) -> Tensor:
+        """The values, [N], of the chosen boxes, and ``empty`` for empty slots: [S]."""
+        return torch.where(self.chosen >= 0, values[self.indices], empty)
 
     @property
-    def both(self) -> Tensor:
-        """[P + Q], in rising order."""
-        return torch.cat((self.positive, self.negative)).sort().values
+    def indices(self) -> Tensor:
+        """[S] int64 to index with: ``chosen``, with 0 in empty slots."""
+        return self.chosen.clamp(min=0)
 
 
 # (labels [N], how many, share of positives) -> Sample; replace a model's sampler to fix the sample.
@@ -31,16 +43,33 @@ def sample_balanced(labels: Tensor, count: int, positive_fraction: float) -> Sam
 
     Args:
         labels: [N]; >= 1 positive, 0 negative, -1 never drawn.
-        count: how many to draw; fewer come back where there are too few candidates.
+        count: how many to draw, and the slots of the sample; some stay empty where there are too few candidates.
         positive_fraction: in 0..1. Where positives are missing, negatives take their place.
 
-    The two calls of ``torch.randperm`` (positives, then negatives) draw from torch's default generator of the device,
-    in torchvision's order: the same seed gives the same sample.
+    Draws from torch's default generator of the device, positives before negatives. On the CPU the same seed gives
+    torchvision's sample.
     """
-    positive = torch.where(labels >= 1)[0]
-    negative = torch.where(labels == 0)[0]
-    positives = min(positive.numel(), int(count * positive_fraction))
-    negatives = min(negative.numel(), count - positives)
-    drawn_positive = torch.randperm(positive.numel(), device=labels.device)[:positives]
-    drawn_negative = torch.randperm(negative.numel(), device=labels.device)[:negatives]
-    return Sample(positive[drawn_positive].sort().values, negative[drawn_negative].sort().values)
+    positive = draw(labels >= 1, int(count * positive_fraction))  # [P]
+    negative = draw(labels == 0, count)  # [S]
+    positives = (positive >= 0).sum()
+    slot = torch.arange(count, device=labels.device)
+    following = negative[(slot - positives).clamp(min=0)]
+    chosen = torch.where(slot < positives, F.pad(positive, (0, count - positive.shape[0])), following)
+    return Sample(chosen, positive.shape[0])
+
+
+def draw(candidates: Tensor, count: int) -> Tensor:
+    """``count`` different candidates at random, in random order: [N] bool -> [count] int64, -1 behind the last.
+
+    A permutation of the candidates, as torchvision draws it, takes their number to the host. Where this would wait for
+    a device, every box gets a random key, and the candidates of greatest key are drawn.
+    """
+    if padding.reading_is_free(candidates):
+        found = torch.where(candidates)[0]
+        drawn = found[torch.randperm(found.shape[0])[:count]]
+    else:
+        # In float64 no two keys are the same, so that the seed alone decides.
+        keys = torch.rand(candidates.shape, dtype=torch.float64, device=candidates.device)
+        greatest = torch.where(candidates, keys, -1).topk(min(count, candidates.shape[0]))
+        drawn = torch.where(greatest.values >= 0, greatest.indices, -1)
+    return F.pad(drawn, (0, count - drawn.shape[0]), value=-1)

@@ -1,4 +1,7 @@
-"""Checks of what the caller hands to the model: one clear line instead of an index error deep in a kernel."""
+"""Checks of what the caller hands to the model: one clear line instead of an index error deep in a kernel.
+
+Shapes and dtypes are always checked; values only where they lie on the host, for a look at a GPU's would wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastmrcnn.models.padding import reading_is_free
 from fastmrcnn.ops import InstanceMasks
 
 
@@ -25,7 +29,7 @@ def check_images(images: Sequence[Tensor]) -> None:
 def check_targets(targets: Sequence[Mapping[str, Any]] | None, images: Sequence[Tensor], num_classes: int) -> None:
     """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes.
 
-    ``ignore`` may be left out.
+    ``ignore`` may be left out. Of targets on a GPU only shapes and dtypes are checked.
     """
     if targets is None:
         raise ValueError("MaskRCNN: targets are needed in training mode (call .eval() to detect); got None")
@@ -50,7 +54,7 @@ def _check_target(where: str, target: Mapping[str, Any], size: tuple[int, int], 
     if masks.shape != (count, *size) or not (encoded or masks.dtype in (torch.uint8, torch.bool)):
         expected, found = [count, *size], "" if encoded else f" {masks.dtype}"
         raise ValueError(f"{where}: masks must be {expected} uint8 or bool; got {list(masks.shape)}{found}")
-    if count == 0:
+    if count == 0 or not reading_is_free(labels):
         return
     low, high = labels.aminmax()
     if low < 1 or high > num_classes:
@@ -60,6 +64,8 @@ def _check_target(where: str, target: Mapping[str, Any], size: tuple[int, int], 
 def _check_boxes(where: str, key: str, shape: str, boxes: Tensor) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
         raise ValueError(f"{where}: {key} must be {shape} float; got {list(boxes.shape)} {boxes.dtype}")
+    if not reading_is_free(boxes):
+        return
     usable = (boxes[:, 2:] >= boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
     if not usable.all():
         first = boxes[~usable][0].tolist()

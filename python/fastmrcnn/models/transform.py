@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
+from fastmrcnn.models.padding import to_device
 from fastmrcnn.ops import InstanceMasks
 
 
@@ -32,7 +33,8 @@ class InputTransform(nn.Module):
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
         resized = [self._resize(self._normalise(image), self.target_size(*image.shape[-2:])) for image in images]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
-        return ImageBatch(self._pad(resized), sizes, originals)
+        image_sizes = to_device(torch.tensor(sizes), self.mean.device)
+        return ImageBatch(self._pad(resized), sizes, originals, image_sizes)
 
     def target_size(self, height: int, width: int) -> Size:
         """(height, width) after resizing: the shorter side at min_size, or what max_size allows for the longer one.
@@ -51,7 +53,7 @@ class InputTransform(nn.Module):
         return max(int(height * scale), 1), max(int(width * scale), 1)
 
     def _normalise(self, image: Tensor) -> Tensor:
-        image = image.to(self.mean.device)
+        image = to_device(image, self.mean.device)
         pixels = image.to(self.mean.dtype) / (255 if image.dtype == torch.uint8 else 1)
         return (pixels - self.mean) / self.std
 
@@ -80,13 +82,15 @@ class InputTransform(nn.Module):
 
     def _resize_target(self, target: Mapping[str, Any], original: Size, size: Size) -> Targets:
         device = self.mean.device
-        boxes = grow_empty_boxes(target["boxes"].to(self.mean))
-        ignore = target["ignore"].to(boxes) if "ignore" in target else boxes.new_zeros((0, 4))
-        masks = target["masks"].to(device)
+        boxes = grow_empty_boxes(to_device(target["boxes"], device).to(self.mean.dtype))
+        ignore = to_device(target["ignore"], device).to(boxes.dtype) if "ignore" in target else boxes.new_zeros((0, 4))
+        masks = target["masks"]
+        if isinstance(masks, Tensor):  # InstanceMasks are resized where they are: on the host, if all is well
+            masks = to_device(masks, device)
         if original != size:
             boxes, ignore = scale_boxes(boxes, original, size), scale_boxes(ignore, original, size)
             masks = resize_masks(masks, size)
-        return Targets(boxes, target["labels"].to(device), masks, ignore)
+        return Targets(boxes, to_device(target["labels"], device), masks.to(device), ignore)
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:
@@ -97,7 +101,9 @@ def ceil_to_multiple(value: int, divisor: int) -> int:
 def scale_boxes(boxes: Tensor, source: Size, target: Size) -> Tensor:
     """Boxes [N, 4] of an image of size ``source``, (height, width), in the same image resized to ``target``."""
     vertical, horizontal = target[0] / source[0], target[1] / source[1]
-    return boxes * boxes.new_tensor([horizontal, vertical, horizontal, vertical])
+    # Plain numbers: a tensor of them would have to be copied to the device of the boxes.
+    x, y = boxes[..., 0::2] * horizontal, boxes[..., 1::2] * vertical
+    return torch.stack((x, y), dim=-1).flatten(-2)
 
 
 def resize_masks(masks: Tensor | InstanceMasks, size: Size) -> Tensor | InstanceMasks:

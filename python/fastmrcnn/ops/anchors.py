@@ -101,7 +101,7 @@ def _level_formula(
     """What the kernel computes, for compilers and other devices."""
     half = _rounded_half_sides(sizes, ratios) if rounded else _exact_half_sides(sizes, ratios)  # [ratios, sizes, 2]
     half = (half.transpose(0, 1) if sizes_first else half).reshape(-1, 2)
-    cell = torch.cat((-half, half), dim=1).to(device, dtype)  # [A, 4]
+    cell = torch.cat((-half, half), dim=1).to(device, dtype, non_blocking=device.type == "cuda")  # [A, 4]
     y, x = (torch.arange(cells, device=device) * step for cells, step in zip(feature_size, stride, strict=True))
     centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [height, width, 2]
     return (centres.repeat(1, 1, 2)[:, :, None] + cell).view(-1, 4)

@@ -49,9 +49,8 @@ def encode_boxes(reference: Tensor, proposals: Tensor, weights: Weights = (1.0, 
             raise ValueError(f"encode_boxes: {argument} must be [N, 4]; got {list(boxes.shape)}")
     centres, sides = _centres_and_sides(as_native_float(reference))
     own_centres, own_sides = _centres_and_sides(as_native_float(proposals))
-    weight = centres.new_tensor(weights)
-    shifts = weight[:2] * (centres - own_centres) / own_sides  # [N, 2]
-    return torch.cat((shifts, weight[2:] * torch.log(sides / own_sides)), dim=1)
+    shifts = _weighted(centres - own_centres, *weights[:2]) / own_sides  # [N, 2]
+    return torch.cat((shifts, _weighted(torch.log(sides / own_sides), *weights[2:])), dim=1)
 
 
 def decode_boxes(
@@ -128,6 +127,11 @@ def _decode_formula(
 def _check_weights(op: str, weights: Weights) -> None:
     if len(weights) != 4:
         raise ValueError(f"{op}: weights must be four numbers; got {weights!r}")
+
+
+def _weighted(pairs: Tensor, first: float, second: float) -> Tensor:
+    """[N, 2] times a weight a column: plain numbers, for a tensor of them would be copied to the device."""
+    return torch.stack((first * pairs[:, 0], second * pairs[:, 1]), dim=1)
 
 
 def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:

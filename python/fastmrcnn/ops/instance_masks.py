@@ -112,7 +112,9 @@ class InstanceMasks:
 
     def to(self, device: torch.device | str) -> InstanceMasks:
         """The same on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
+        # A copy to a GPU is not waited for; one from it is, or its values would be read too early.
+        to_gpu = torch.device(device).type == "cuda"
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=to_gpu) for name in _TENSORS})
 
     def flip(self, *, horizontal: bool = False, vertical: bool = False) -> InstanceMasks:
         """Mirrored left and right, or top and bottom, or both."""

@@ -171,11 +171,9 @@ class Trainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images = [image.to(self.device, non_blocking=True) for image in images]
-        targets = [{key: value.to(self.device, non_blocking=True) for key, value in t.items()} for t in targets]
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            losses = self.model(images, targets)
+            losses = self.model(images, targets)  # checks both where they are, then brings them to its device
         loss = torch.stack([value.float() for value in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
