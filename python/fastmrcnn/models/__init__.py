@@ -11,6 +11,8 @@ from fastmrcnn.models.config import (
     RoIAlignConfig,
     RPNConfig,
 )
+from fastmrcnn.models.fixed_capacity import FixedCapacityDetector, GraphedDetector
+from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.models.mask_rcnn import MaskRCNN
 from fastmrcnn.models.presets import (
     maskrcnn_resnet18_fpn,
@@ -26,10 +28,13 @@ __all__ = [
     "BackboneConfig",
     "BoxHeadConfig",
     "FPNConfig",
+    "FixedCapacityDetector",
+    "GraphedDetector",
     "InputConfig",
     "MaskHeadConfig",
     "MaskRCNN",
     "MaskRCNNConfig",
+    "PaddedInstances",
     "RPNConfig",
     "RoIAlignConfig",
     "maskrcnn_resnet18_fpn",
