@@ -32,7 +32,7 @@ class _Operators(TorchDispatchMode):
             waits = _copies_between_devices(args[0].device, kwargs) and not kwargs.get("non_blocking")
         if name.startswith("fastmrcnn::"):  # torch checks this for its own operators only
             devices = {leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-            assert len(devices) == 1, f"{name}: tensors on {devices}"
+            assert len(devices) <= 1, f"{name}: tensors on {devices}"
         if waits:
             raise AssertionError(f"{name} makes the host wait")
         return func(*args, **kwargs)
