@@ -10,7 +10,7 @@ import torch
 
 from fastmrcnn.ops import select_detections
 from fastmrcnn.ops.detections import PaddedDetections
-from tests.cuda.run import TestDevice
+from tests.cuda.run import Interpreted, TestDevice
 from tests.ops.box_cases import INF, NAN
 from tests.ops.detection_cases import Head, looped, random_head
 
@@ -148,3 +148,12 @@ def test_a_workspace_that_is_too_small_is_refused(device: TestDevice) -> None:
             "select_detections", head.logits, head.deltas, head.proposals, None, torch.tensor(head.sizes),
             0.05, 0.5, 1e-2, (10, 10, 5, 5), 4.0, *outputs,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("score_threshold", [0.0, 0.05, 1.0])
+def test_three_launches_whatever_is_found(score_threshold: float, interpreted: Interpreted) -> None:
+    before = len(interpreted.device.launches)
+    on(interpreted, random_head(2, 40, 2), score_threshold=score_threshold)
+    kernels = ("score_regions", "keep_in_class", "rank_detections")
+    for launched, kernel in zip(interpreted.device.launches[before:], kernels, strict=True):
+        assert f"::{kernel}<" in launched
