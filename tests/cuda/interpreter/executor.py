@@ -16,9 +16,8 @@ from .ptx import Instruction
 from .values import Value
 
 CHUNK_LANES = 16 * 1024  # the fastest: enough to hide numpy's cost per call, and the registers stay in the cache
-_OTHER_CHOICE = (
-    64  # every so many turns another group than the lowest goes on, or loops that wait for one would starve it
-)
+_PATIENCE = 512  # basic blocks, after which another group goes on: the lowest may loop until that has done something
+_ENDLESS = 3_000_000  # basic blocks of one chunk: a minute or so
 
 
 def execute(program: Program, launch: Launch, memory: DeviceMemory, race_check: RaceCheck | None) -> int:
@@ -58,26 +57,28 @@ class Executor:
         self._runnable: dict[int, list[np.ndarray]] = defaultdict(list)  # by block
         self._incomplete: dict[int, list[np.ndarray]] = {}  # lanes that wait for others at a warp collective
         self._exits_seen = 0
+        self._blocks_until_other, self._rounds = _PATIENCE, 0
         self._random = np.random.default_rng(0)
 
     def run(self) -> None:
         self.park(self.chunk.lanes, 0)
-        turn = 0
         while True:
-            turn += 1
             if not self._runnable:
                 if self.barriers.release() or self._retry_collectives():
                     continue
                 if self.live_threads.any():
                     raise self._deadlock()
                 return
-            lowest = turn % _OTHER_CHOICE != 0
-            if not lowest:
+            lowest = self._blocks_until_other > 0
+            if lowest:
+                index = min(self._runnable)
+            else:
+                self._lose_patience()
                 self.barriers.release()
                 self._retry_collectives()
-            index = min(self._runnable) if lowest else int(self._random.choice(list(self._runnable)))
+                index = int(self._random.choice(list(self._runnable)))
             pieces = self._runnable.pop(index)
-            self._advance(index, pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+            self._advance(index, pieces[0] if len(pieces) == 1 else np.concatenate(pieces), lowest)
 
     def park(self, lanes: np.ndarray, index: int) -> None:
         self._runnable[index].append(lanes)
@@ -89,8 +90,8 @@ class Executor:
             return Group(self, self.chunk.lanes, self.registers, True)
         return Group(self, lanes, Selection(self.registers, lanes), False)
 
-    def _advance(self, index: int, lanes: np.ndarray) -> None:
-        """Runs a group until it splits, waits, ends, or comes to where others stand."""
+    def _advance(self, index: int, lanes: np.ndarray, lowest: bool) -> None:
+        """Runs a group until it splits, waits, ends, comes to where others stand or is no longer the lowest."""
         group, dirty = self._group(lanes), set()
         blocks = self.program.blocks
         while index < len(blocks):
@@ -108,10 +109,10 @@ class Executor:
                     instruction = block.instructions[block.steps.index(step)]
                     raise InterpreterError(f"the interpreter failed: {error!r}; {instruction}") from error
             self.executed += group.size * (len(block.steps) + 1)
+            self._blocks_until_other -= 1
             dirty |= block.writes
             destinations = block.control.leave(group)
-            goes_on = len(destinations) == 1 and destinations[0][0] is None
-            if goes_on and (not self._runnable or destinations[0][1] < min(self._runnable)):
+            if len(destinations) == 1 and destinations[0][0] is None and self._may_go_on(destinations[0][1], lowest):
                 index = destinations[0][1]
                 continue
             self.registers.write_back(group, dirty, block.live_out)
@@ -119,6 +120,20 @@ class Executor:
                 self.park(group.lanes if some is None else some, target)
             return
         self.exit(group.lanes)
+
+    def _may_go_on(self, index: int, lowest: bool) -> bool:
+        if self._blocks_until_other <= 0:
+            return False
+        return not self._runnable or (index < min(self._runnable) if lowest else index not in self._runnable)
+
+    def _lose_patience(self) -> None:
+        self._blocks_until_other = _PATIENCE
+        self._rounds += 1
+        if self._rounds * _PATIENCE > _ENDLESS:
+            index, pieces = next(iter(self._runnable.items()))
+            block = self.program.blocks[index]
+            where = [*block.instructions, block.control.instruction][0]
+            raise KernelError(f"the kernel does not end: {self.chunk.describe(int(pieces[0][0]))} still runs; {where}")
 
     def exit(self, lanes: np.ndarray) -> None:
         self.live_masks &= ~self.chunk.warp_masks(lanes)

@@ -110,7 +110,7 @@ def reduce(operands: Operands, instruction: Instruction) -> Step:
         _, which, counts = np.unique(_sets(group, read_mask(group)), return_inverse=True, return_counts=True)
         members = np.argsort(which, kind="stable")  # set after set
         starts = np.append(0, np.cumsum(counts)[:-1])
-        write(group, combine.reduceat(group.spread(read(group))[members], starts)[which])
+        write(group, combine.reduceat(group.spread(read(group))[members], starts, dtype=type.dtype)[which])
 
     return run
 
