@@ -10,7 +10,7 @@ from .barriers import Barriers
 from .checks import RaceCheck
 from .errors import InterpreterError, KernelError
 from .lanes import Chunk, Group, Launch, RegisterFile, Selection
-from .memory import Access, DeviceMemory, GenericSpace, LaneSpace, describe
+from .memory import Access, DeviceMemory, GenericSpace, LaneSpace, ParameterSpace, describe
 from .program import Block, Program
 from .ptx import Instruction
 from .values import Value
@@ -47,6 +47,7 @@ class Executor:
             "global": memory,
             "shared": self.shared,
             "local": self.local,
+            "param": ParameterSpace(launch.parameters),
             "generic": GenericSpace(memory, self.shared, self.local),
         }
         self.barriers = Barriers(self)

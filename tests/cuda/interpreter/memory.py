@@ -188,6 +188,24 @@ class LaneSpace:
         return [Access(self.region, None, self.owners[group.lanes] * self.stride + addresses)]
 
 
+class ParameterSpace:
+    """The parameters of a launch, which kernels may index and only read."""
+
+    def __init__(self, parameters: np.ndarray) -> None:
+        self.region = Region(parameters, "the parameters", is_initialised=True)
+
+    def resolve(self, group: Group, addresses: Value, size: int, instruction: Instruction) -> list[Access]:
+        outside = (addresses < 0) | (addresses + size > self.region.size)
+        if outside.any():
+            lane = int(np.argmax(outside))
+            raise KernelError(
+                f"memcheck: {_noun(instruction)} of {size} bytes by {describe(group, lane)} outside of "
+                f"{self.region.size} bytes of parameters; {instruction}"
+            )
+        _check_alignment(group, addresses, size, instruction)
+        return [Access(self.region, None, addresses)]
+
+
 class GenericSpace:
     """Addresses tell which space is meant."""
 

@@ -29,7 +29,8 @@ class Operands:
     def __init__(self, kernel: Kernel, symbols: dict[str, int], memory: DeviceMemory) -> None:
         self.kernel = kernel
         self.memory = memory
-        self.symbols = {**symbols, **kernel.shared, **kernel.local}
+        parameters = {name: offset for name, (offset, _) in kernel.parameters.items()}
+        self.symbols = {**symbols, **kernel.shared, **kernel.local, **parameters}
         self.registers = kernel.registers
 
     def is_register(self, operand: str) -> bool:

@@ -305,7 +305,7 @@ class _KernelParser:
             return [instruction]
         memory, values = instruction.operands if is_store else instruction.operands[::-1]
         name, _, displacement = memory.strip("[] ").partition("+")
-        if name in self.kernel.parameters:
+        if name in self.kernel.parameters or name in self.kernel.registers:  # of the kernel itself
             return [instruction]
         bits = ptx_type(instruction.type).bits
         moves = []

@@ -77,14 +77,14 @@ def load(operands: Operands, instruction: Instruction) -> Step:
 
 
 def _load_parameter(operands: Operands, instruction: Instruction, writes: list[Callable], raw: Type) -> Step:
-    name, _, displacement = instruction.operands[1].strip("[] ").partition("+")
-    start = operands.kernel.parameters[name][0] + int(displacement or 0)
-    width = raw.dtype.itemsize
+    address, width = operands.address(instruction.operands[1]), raw.dtype.itemsize
 
     def run(group: Group) -> None:
-        parameters = group.executor.chunk.launch.parameters
+        [(region, _, offsets)] = _spaces(group, "param").resolve(
+            group, address(group), width * len(writes), instruction
+        )
         for i, write in enumerate(writes):
-            write(group, parameters[start + i * width : start + (i + 1) * width].view(raw.dtype)[0])
+            write(group, region.view(raw.dtype).take(offsets // width + i))
 
     return run
 
