@@ -1,4 +1,4 @@
-"""generate_anchors: order, rounding, strides, the kernel against the formula, torchvision and detectron2's rule."""
+"""generate_anchors: order, rounding, strides, compilation, torchvision and detectron2's rule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import opcheck
 
 from fastmrcnn import _C
 from fastmrcnn.ops import generate_anchors
@@ -71,17 +73,31 @@ def test_strides_default_to_the_ratio_of_the_sizes() -> None:
 @pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("sizes_first", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_formula_equals_the_kernel(
-    pyramid: dict[str, Any], rounded: bool, sizes_first: bool, dtype: torch.dtype
-) -> None:
+def test_compiles(pyramid: dict[str, Any], rounded: bool, sizes_first: bool, dtype: torch.dtype) -> None:
     def generate() -> list[torch.Tensor]:
         return generate_anchors(**pyramid, rounded=rounded, sizes_first=sizes_first, dtype=dtype)
 
     torch._dynamo.reset()
-    compiled = torch.compile(generate, fullgraph=True, backend="eager")
-    for formula, kernel in zip(compiled(), generate(), strict=True):
-        assert kernel.dtype == dtype
-        assert torch.equal(formula, kernel)
+    compiled = torch.compile(generate, fullgraph=True, backend="aot_eager")
+    for traced, eager in zip(compiled(), generate(), strict=True):
+        assert eager.dtype == dtype
+        assert torch.equal(traced, eager)
+
+
+def test_traces() -> None:
+    def of_map(features: torch.Tensor) -> torch.Tensor:
+        [anchors] = generate_anchors((64, 64), [features.shape[2:]], None, [(32,)], [(1.0, 2.0)])
+        return anchors
+
+    compiled = torch.compile(of_map, fullgraph=True, backend="aot_eager", dynamic=True)
+    for features in (torch.empty(1, 1, 5, 7), torch.empty(1, 1, 6, 4)):
+        assert torch.equal(compiled(features), of_map(features))
+    level = ((3, 5), (8, 16), [32.0], [0.5, 1.0], True, False, torch.float32, torch.device("cpu"))
+    opcheck(torch.ops.fastmrcnn.generate_anchors.default, level)
+    with FakeTensorMode():
+        fake = generate_anchors(**UNEVEN, device="cuda")[0]
+        assert (fake.shape, fake.device.type) == ((5 * 7 * 6, 4), "cuda")
+    assert generate_anchors(**UNEVEN, device="meta")[1].shape == (1 * 3 * 3, 4)
 
 
 def test_empty_maps_and_threads() -> None:

@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import is_plain_eager, native
+from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native
 
 __all__ = ["generate_anchors"]
+
+LIBRARY.define(
+    "generate_anchors(SymInt[] feature_size, SymInt[] stride, float[] sizes, float[] aspect_ratios, bool rounded, "
+    "bool sizes_first, ScalarType dtype, Device device) -> Tensor"
+)
+
+
+def _generate_anchors(
+    feature_size: Sequence[int],
+    stride: Sequence[int],
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    rounded: bool,
+    sizes_first: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    anchors = torch.empty((*feature_size, len(sizes) * len(aspect_ratios), 4), dtype=dtype, device=device)
+    if not anchors.is_meta:
+        native.generate_anchors(context(anchors), stride, sizes, aspect_ratios, rounded, sizes_first, anchors)
+    return anchors.view(-1, 4)
+
+
+LIBRARY.impl("generate_anchors", _generate_anchors, "CompositeExplicitAutograd")  # no tensor tells the device
+
+
+@torch.library.register_fake("fastmrcnn::generate_anchors", lib=LIBRARY)
+def _generate_anchors_fake(
+    feature_size: Sequence[int],
+    stride: Sequence[int],
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    rounded: bool,
+    sizes_first: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    rows, columns = feature_size
+    return torch.empty((rows * columns * len(sizes) * len(aspect_ratios), 4), dtype=dtype, device=device)
 
 
 def generate_anchors(
@@ -65,55 +103,9 @@ def generate_anchors(
             raise ValueError(f"generate_anchors: {argument} must have {levels} levels; got {len(values)}")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"generate_anchors: dtype must be float32 or float64; got {dtype}")
-    device = torch.device(device)
-    level = _level_kernel if device.type == "cpu" and is_plain_eager() else _level_formula
-    return [
-        level(*geometry, rounded, sizes_first, dtype, device)
-        for geometry in zip(feature_sizes, strides, sizes, aspect_ratios, strict=True)
-    ]
-
-
-def _level_kernel(
-    feature_size: tuple[int, int],
-    stride: tuple[int, int],
-    sizes: Sequence[float],
-    ratios: Sequence[float],
-    rounded: bool,
-    sizes_first: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    anchors = torch.empty((*feature_size, len(sizes) * len(ratios), 4), dtype=dtype, device=device)
-    native.generate_anchors((torch.get_num_threads(), 0), stride, sizes, ratios, rounded, sizes_first, anchors)
-    return anchors.view(-1, 4)
-
-
-def _level_formula(
-    feature_size: tuple[int, int],
-    stride: tuple[int, int],
-    sizes: Sequence[float],
-    ratios: Sequence[float],
-    rounded: bool,
-    sizes_first: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """What the kernel computes, for compilers and other devices."""
-    half = _rounded_half_sides(sizes, ratios) if rounded else _exact_half_sides(sizes, ratios)  # [ratios, sizes, 2]
-    half = (half.transpose(0, 1) if sizes_first else half).reshape(-1, 2)
-    cell = torch.cat((-half, half), dim=1).to(device, dtype, non_blocking=device.type == "cuda")  # [A, 4]
-    y, x = (torch.arange(cells, device=device) * step for cells, step in zip(feature_size, stride, strict=True))
-    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [height, width, 2]
-    return (centres.repeat(1, 1, 2)[:, :, None] + cell).view(-1, 4)
-
-
-def _rounded_half_sides(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    size, height_factor = torch.tensor(sizes, dtype=torch.float32), torch.tensor(ratios, dtype=torch.float32).sqrt()
-    factors = torch.stack((1 / height_factor, height_factor), dim=-1)  # [ratios, 2]
-    return (factors[:, None] * size[:, None] / 2).round()
-
-
-def _exact_half_sides(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    widths = [[math.sqrt(size * size / ratio) for size in sizes] for ratio in ratios]
-    half = [[(width / 2, ratio * width / 2) for width in row] for row, ratio in zip(widths, ratios, strict=True)]
-    return torch.tensor(half, dtype=torch.float32)
+    generate = _generate_anchors if is_plain_eager() else torch.ops.fastmrcnn.generate_anchors.default
+    anchors = []
+    for feature_size, stride, level_sizes, ratios in zip(feature_sizes, strides, sizes, aspect_ratios, strict=True):
+        level = (list(map(float, level_sizes)), list(map(float, ratios)))
+        anchors.append(generate(feature_size, stride, *level, rounded, sizes_first, dtype, torch.device(device)))
+    return anchors

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <vector>
 
 #include "fastmrcnn/geometry/box.h"
 
@@ -20,6 +21,10 @@ FM_HD Box<float> exact_anchor(double size, double ratio) {
   const double width = ::sqrt(size * size / ratio), height = ratio * width;
   return {float(-width / 2.0), float(-height / 2.0), float(width / 2.0), float(height / 2.0)};
 }
+
+// All of one cell, in their order: sizes run inside ratios, or outside with `sizes_first`. On the host, once a call.
+std::vector<Box<float>> cell_anchors(const std::vector<double>& sizes, const std::vector<double>& aspect_ratios,
+                                     bool rounded, bool sizes_first);
 
 template <class T>
 FM_HD Box<T> shifted(const Box<float>& box, T x, T y) {

@@ -46,4 +46,8 @@ void assign_levels(const Context& context, const TensorView& boxes, std::int64_t
                    const std::string& level_rule, const TensorView& levels);
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::assign_levels) assign_levels;
+}  // namespace cuda
+
 }  // namespace fastmrcnn

@@ -28,4 +28,8 @@ void generate_anchors(const Context& context, const std::array<std::int64_t, 2>&
                       bool sizes_first, const TensorView& anchors);
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::generate_anchors) generate_anchors;
+}  // namespace cuda
+
 }  // namespace fastmrcnn
