@@ -146,14 +146,14 @@ py::object roi_pool(const DirectCall& call, const TensorView& input, const Tenso
 }
 
 py::object roi_pool_backward(const DirectCall& call, const TensorView& grad_output, const TensorView& rois,
-                             const TensorView& argmax, const std::array<std::int64_t, 4>& input_shape,
-                             bool channels_last) {
+                             const TensorView& argmax, double spatial_scale,
+                             const std::array<std::int64_t, 4>& input_shape, bool channels_last) {
   const bool ready = channels_last_of(grad_output, rois, true) && has_order(grad_output, channels_last) &&
                      argmax.dtype == DType::i32 && has_order(argmax, channels_last);
   if (!ready) return py::none();
   const auto [images, channels, height, width] = input_shape;
   NewTensor grad_input = call.empty(grad_output.dtype, {images, channels, height, width}, channels_last);
-  call.run(cpu::roi_pool_backward, grad_output, rois, argmax, grad_input.view());
+  call.run(cpu::roi_pool_backward, grad_output, rois, argmax, spatial_scale, grad_input.view());
   return std::move(grad_input).hand_over();
 }
 

@@ -48,12 +48,12 @@ PYBIND11_MODULE(_C, module) {
   module.def("cuda_info", &cuda_info);
   module.attr("cuda_kernels") = py::list();
 
-  def_op(module, "assign_levels", &cpu::assign_levels, nullptr);
+  def_op(module, "assign_levels", &cpu::assign_levels, CUDA_KERNEL(assign_levels));
   def_op(module, "crop_bitmaps", &cpu::crop_bitmaps, nullptr);
   def_op(module, "crop_encoded_masks", &cpu::crop_encoded_masks, nullptr);
   def_op(module, "decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
   def_op(module, "format_rle", &cpu::format_rle, nullptr);
-  def_op(module, "generate_anchors", &cpu::generate_anchors, nullptr);
+  def_op(module, "generate_anchors", &cpu::generate_anchors, CUDA_KERNEL(generate_anchors));
   def_op(module, "generate_proposals", &cpu::generate_proposals, nullptr);
   def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
   def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
@@ -69,8 +69,8 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, nullptr);
   def_op(module, "roi_align", &cpu::roi_align, nullptr);
   def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
-  def_op(module, "roi_pool", &cpu::roi_pool, nullptr);
-  def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, nullptr);
+  def_op(module, "roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
+  def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
   def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
 

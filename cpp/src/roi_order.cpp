@@ -36,12 +36,13 @@ RoiOrder order_rois(const char* op, const geometry::Roi<T>* rois, std::int64_t c
   std::vector<Place> places(count);
   for (std::int64_t k = 0; k < count; ++k) {
     const geometry::Roi<T>& roi = rois[k];
-    check(roi.batch >= T(0) && roi.batch < static_cast<T>(images), op, ": rois[", k, "] has batch index ", roi.batch,
-          "; expected at least 0 and below ", images, ", the number of images");
+    const std::int64_t image = geometry::image_of(roi, images);
+    check(image >= 0, op, ": rois[", k, "] has batch index ", roi.batch, "; expected at least 0 and below ", images,
+          ", the number of images");
     const std::int64_t level = geometry::level_of(borders, {roi.x1, roi.y1, roi.x2, roi.y2});
     const double y = (double{roi.y1} + double{roi.y2}) / 2 * scales[level];
     const double x = (double{roi.x1} + double{roi.x2}) / 2 * scales[level];
-    places[k] = {{level, static_cast<std::int64_t>(roi.batch)}, sort_key(y / kBand), sort_key(x), k};
+    places[k] = {{level, image}, sort_key(y / kBand), sort_key(x), k};
   }
   std::sort(places.begin(), places.end());
 

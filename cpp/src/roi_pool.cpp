@@ -154,14 +154,14 @@ void roi_pool(const Context& context, const TensorView& input, const TensorView&
 }
 
 void roi_pool_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
-                       const TensorView& argmax, const TensorView& grad_input) {
+                       const TensorView& argmax, double spatial_scale, const TensorView& grad_input) {
   constexpr const char* op = "roi_pool_backward";
   check_roi_pooling(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
   check_writable(op, "grad_input", grad_input);
   check_argmax(op, {"grad_input", grad_input}, {"grad_output", grad_output}, argmax);
   dispatch_storage(op, "grad_input", grad_input.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    const Call<S> call{op, context, grad_input, rois, grad_output, argmax, 1};
+    const Call<S> call{op, context, grad_input, rois, grad_output, argmax, static_cast<Accumulator<S>>(spatial_scale)};
     return call.contiguous ? spread_planes(call) : spread_pixels(call);
   });
 }

@@ -227,6 +227,7 @@ def roi_pool_backward(
     grad_output: Tensor,
     rois: Tensor,
     argmax: Tensor,
+    spatial_scale: float,
     grad_input: Tensor,
 ) -> None: ...
 def select_detections(
@@ -305,5 +306,10 @@ def direct_roi_align_backward(
 ) -> Any: ...
 def direct_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int) -> Any: ...
 def direct_roi_pool_backward(
-    grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    spatial_scale: float,
+    input_shape: Sequence[int],
+    channels_last: bool,
 ) -> Any: ...

@@ -217,14 +217,14 @@ gradient, argmax = np.ones((200, 16, 7, 7), np.float32), np.zeros((200, 16, 7, 7
 argmax[:, 4:] = 10_000 + np.arange(4, 16).reshape(-1, 1, 1)
 for threads in (1, 2, 4) * 10:
     try:
-        _C.roi_pool_backward((threads, 0), gradient, rois, argmax, np.empty((1, 16, 30, 30), np.float32))
+        _C.roi_pool_backward((threads, 0), gradient, rois, argmax, 1.0, np.empty((1, 16, 30, 30), np.float32))
     except ValueError as error:
         assert "argmax holds pixel 10004," in str(error), (threads, error)
     else:
         raise AssertionError("no error")
     argmax_of_pixel_one = np.ones_like(argmax)
     image = np.empty((1, 16, 30, 30), np.float32)
-    _C.roi_pool_backward((threads, 0), gradient, rois, argmax_of_pixel_one, image)
+    _C.roi_pool_backward((threads, 0), gradient, rois, argmax_of_pixel_one, 1.0, image)
     assert (image[0, :, 0, 1] == 200 * 49).all() and image.sum() == gradient.sum()
 print(_C.thread_backend())
 """

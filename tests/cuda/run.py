@@ -22,6 +22,7 @@ OUTPUTS = {
     "match_boxes": 2,
     "nms": 2,
     "paste_masks_rle": 2,
+    "roi_pool": 2,
     "select_detections": 6,
 }
 

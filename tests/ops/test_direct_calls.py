@@ -55,8 +55,8 @@ def direct_cases(layout: torch.memory_format = torch.contiguous_format) -> dict[
         ("roi_align half", (0.5,), (2, True)),
         ("ps_roi_align", (0.5,), (2,)),
         ("ps_roi_pool", (0.5,), ()),
-        ("roi_pool", (argmax,), ()),
-        ("roi_pool half", (argmax,), ()),
+        ("roi_pool", (argmax, 0.5), ()),
+        ("roi_pool half", (argmax, 0.5), ()),
     ):
         name, _, half = name.partition(" ")
         input = features.half() if half else features

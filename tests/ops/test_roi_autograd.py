@@ -111,7 +111,7 @@ def test_opcheck(layout: str, dtype: torch.dtype) -> None:
         (operators.ps_roi_pool, (features, rois, 1.0, 2, 2)),
         (operators.ps_roi_pool_backward, (ps_grad, rois, 1.0, shape, channels_last)),
         (operators.roi_pool, (features, rois, 1.0, 2, 2)),
-        (operators.roi_pool_backward, (grad, rois, argmax, shape, channels_last)),
+        (operators.roi_pool_backward, (grad, rois, argmax, 1.0, shape, channels_last)),
     ):
         opcheck(operator.default, arguments)
 

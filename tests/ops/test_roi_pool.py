@@ -128,7 +128,7 @@ def test_roi_pool_backward_refuses_places_off_the_map() -> None:
         message = r"^roi_pool_backward: argmax holds pixel 20, which is not in grad_input of \[1, 2, 4, 5\]$"
         with pytest.raises(ValueError, match=message):
             torch.ops.fastmrcnn.roi_pool_backward(
-                grad, rois, torch.full((1, 2, 1, 1), 20, dtype=torch.int32), (1, 2, 4, 5), layout
+                grad, rois, torch.full((1, 2, 1, 1), 20, dtype=torch.int32), 1.0, (1, 2, 4, 5), layout
             )
 
 

@@ -44,6 +44,7 @@ def ps_roi_align(
 
     Raises:
         ValueError: a shape or sampling_ratio is not as stated, or a batch index is NaN or not in [0, N).
+            On CUDA nobody waits to look at it: such a region pools to NaN and passes no gradient.
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

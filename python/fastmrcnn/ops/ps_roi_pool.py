@@ -37,6 +37,7 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+            On CUDA nobody waits to look at it: such a region pools to NaN and passes no gradient.
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

@@ -19,8 +19,8 @@ LIBRARY.define(
     "-> (Tensor output, Tensor argmax)"
 )
 LIBRARY.define(
-    "roi_pool_backward(Tensor grad_output, Tensor rois, Tensor argmax, SymInt[] input_shape, bool channels_last) "
-    "-> Tensor"
+    "roi_pool_backward(Tensor grad_output, Tensor rois, Tensor argmax, float spatial_scale, SymInt[] input_shape, "
+    "bool channels_last) -> Tensor"
 )
 
 
@@ -33,12 +33,18 @@ def _roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, height: int, wi
 
 
 def _roi_pool_backward(
-    grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    spatial_scale: float,
+    input_shape: Sequence[int],
+    channels_last: bool,
 ) -> Tensor:
     grad, rois = prepare("roi_pool_backward", grad_output, rois, channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     grad_input = empty(grad, input_shape, channels_last)
-    native.roi_pool_backward(context(grad), grad, rois, argmax.contiguous(memory_format=layout), grad_input)
+    argmax = argmax.contiguous(memory_format=layout)
+    native.roi_pool_backward(context(grad), grad, rois, argmax, spatial_scale, grad_input)
     return grad_input.to(grad_output.dtype)
 
 
@@ -56,16 +62,21 @@ def _roi_pool_fake(input: Tensor, rois: Tensor, spatial_scale: float, height: in
 
 @torch.library.register_fake("fastmrcnn::roi_pool_backward", lib=LIBRARY)
 def _roi_pool_backward_fake(
-    grad_output: Tensor, rois: Tensor, argmax: Tensor, input_shape: Sequence[int], channels_last: bool
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    spatial_scale: float,
+    input_shape: Sequence[int],
+    channels_last: bool,
 ) -> Tensor:
     return empty(grad_output, input_shape, channels_last)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    input, rois, *_ = inputs
+    input, rois, spatial_scale, *_ = inputs
     ctx.save_for_backward(rois, output[1])
     ctx.mark_non_differentiable(output[1])
-    ctx.arguments = (input.shape, is_channels_last(input))
+    ctx.arguments = (spatial_scale, input.shape, is_channels_last(input))
 
 
 def _gradient(ctx: Any, grad_output: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -81,9 +92,10 @@ def _gradient_of_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Each bin reads the pixel that was its maximum."""
     rois, argmax = ctx.saved_tensors
     channels, pixels = grad.shape[1], grad.shape[2] * grad.shape[3]
-    plane = rois[:, :1].long() * channels + torch.arange(channels, device=grad.device)  # [K, C]
+    image = rois[:, :1].nan_to_num().clamp(0, grad.shape[0] - 1).long()  # CUDA lets bad ones pass: their argmax is -1
+    plane = image * channels + torch.arange(channels, device=grad.device)  # [K, C]
     picked = grad.flatten()[plane[:, :, None, None] * pixels + argmax.clamp(min=0)]  # [K, C, height, width]
-    return picked.where(argmax >= 0, 0), None, None, None, None
+    return picked.where(argmax >= 0, 0), None, None, None, None, None
 
 
 _call = differentiable("roi_pool", _roi_pool, native.direct_roi_pool, _setup, _gradient)
@@ -115,6 +127,7 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
 
     Raises:
         ValueError: a shape is not as stated, or a batch index is NaN or not in [0, N).
+            On CUDA nobody waits to look at it: such a region pools to NaN and passes no gradient.
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

@@ -14,6 +14,12 @@ struct Roi {
   T batch, x1, y1, x2, y2;
 };
 
+// The image that a RoI lies in: its batch index, or -1 where that is NaN or not in [0, images).
+template <class T>
+FM_HD std::int64_t image_of(const Roi<T>& roi, std::int64_t images) {
+  return roi.batch >= T(0) && roi.batch < static_cast<T>(images) ? static_cast<std::int64_t>(roi.batch) : -1;
+}
+
 template <class T>
 FM_HD bool is_finite(T value) {
   return value - value == T(0);

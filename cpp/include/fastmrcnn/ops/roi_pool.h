@@ -23,9 +23,16 @@ namespace cpu {
 void roi_pool(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
               const TensorView& output, const TensorView& argmax);
 
-// grad_output [K, C, height, width] -> grad_input [N, C, H, W], overwritten.
+// grad_output [K, C, height, width] -> grad_input [N, C, H, W], overwritten; rois, argmax and spatial_scale are those
+// of roi_pool. A place beyond the map is an error. CUDA cannot look without waiting: there the gradient of a place that
+// is not among its bin's pixels may be lost.
 void roi_pool_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
-                       const TensorView& argmax, const TensorView& grad_input);
+                       const TensorView& argmax, double spatial_scale, const TensorView& grad_input);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::roi_pool) roi_pool;
+decltype(cpu::roi_pool_backward) roi_pool_backward;
+}  // namespace cuda
 
 }  // namespace fastmrcnn

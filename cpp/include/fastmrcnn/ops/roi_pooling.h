@@ -5,7 +5,8 @@
 // the features, or float32 for half features; pooled [K, channels, height, width], in the dtype of the features and
 // dense in their order: the output, or its gradient.
 //
-// A RoI with a NaN or an infinity pools to zeros and passes no gradient. A batch index outside [0, N) is an error.
+// A RoI with a NaN or an infinity pools to zeros and passes no gradient. A batch index that is NaN or outside [0, N)
+// is an error; on CUDA, which cannot look without waiting, such a RoI pools to NaN and passes no gradient.
 // Results are deterministic and independent of the number of threads and of the instruction set. Sums are in the dtype
 // of rois; those of half features are rounded once, to the nearest, ties to even.
 #pragma once
