@@ -100,27 +100,28 @@ class RegionProposalNetwork(nn.Module):
         """``loss_objectness`` and ``loss_rpn_box_reg``, means over the sampled anchors of the batch."""
         config = self.config
         anchors = torch.cat(prediction.anchors)  # [N, 4], of all levels
-        all_logits = in_anchor_order(prediction.logits, 1)[..., 0]  # [B, N]
-        all_deltas = in_anchor_order(prediction.deltas, 4)  # [B, N, 4]
-        logits, labels, deltas, wanted, is_positive = [], [], [], [], []
-        for index, target in enumerate(targets):
+        drawn, first_drawn, labels, first_labels, wanted = [], [], [], [], []
+        for image, target in enumerate(targets):
             matches = match_target(target, anchors, config, every_object=True)  # [N]
             is_object = gather_labels(matches, torch.ones_like(target.labels))  # [N]: 1, 0 or -1
             sample = self.sampler(is_object, config.samples, config.positive_fraction)
-            drawn = sample.gather(is_object, empty=-1)  # [S]
-            logits.append(all_logits[index, sample.indices])
-            labels.append(drawn)
-            positive = sample.indices[: sample.positives]  # [P]
-            deltas.append(all_deltas[index, positive])
-            wanted.append(regression_targets(target.boxes, matches[positive], anchors[positive], config.box_weights))
-            is_positive.append(drawn[: sample.positives] > 0)
+            indices, own_labels = sample.indices, sample.gather(is_object, empty=-1)  # [S]
+            first = indices[: sample.positives]  # [P]: only these can be objects
+            wanted.append(regression_targets(target.boxes, matches[first], anchors[first], config.box_weights))
+            drawn.append(indices + image * anchors.shape[0])
+            first_drawn.append(first + image * anchors.shape[0])
+            labels.append(own_labels)
+            first_labels.append(own_labels[: sample.positives])
         every_label = torch.cat(labels)
+        # One look-up for all images: the gradient of each is as large as the prediction.
+        logits = in_anchor_order(prediction.logits, 1).flatten()[torch.cat(drawn)]
+        deltas = in_anchor_order(prediction.deltas, 4).flatten(0, 1)[torch.cat(first_drawn)]
         return {
-            "loss_objectness": objectness_loss(torch.cat(logits), every_label),
+            "loss_objectness": objectness_loss(logits, every_label),
             "loss_rpn_box_reg": box_regression_loss(
-                torch.cat(deltas),
+                deltas,
                 torch.cat(wanted),
-                torch.cat(is_positive),
+                torch.cat(first_labels) > 0,
                 beta=config.smooth_l1_beta,
                 samples=sampled(every_label),
             ),
