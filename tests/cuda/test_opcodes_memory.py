@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cuda.evaluate import SIZE, evaluate, integers, run_ptx
+from tests.cuda.interpreter import KernelError
 
 LANE = np.arange(SIZE) % 32
 WARP_START = np.arange(SIZE) - LANE
@@ -52,6 +53,15 @@ def test_generic_addresses_reach_every_space() -> None:
         isspacep.shared %pred1, %g; @%pred1 add.s32 %d, %d, 1;
     """
     assert np.array_equal(evaluate(code, x, result=np.int32), x + (np.arange(SIZE) % 2 == 0))
+
+
+def test_parameters_have_addresses() -> None:
+    """%p1 is the address of an array, and the second parameter of 8 bytes."""
+    code = "mov.b64 %p2, p0; and.b32 %t, %t, 1; mul.wide.u32 %p3, %t, 8; add.s64 %p2, %p2, %p3; ld.param.u64 %d, [%p2];"
+    addresses = evaluate(code, np.zeros(SIZE, np.int32), result=np.uint64)
+    assert np.array_equal(addresses, np.where(np.arange(SIZE) % 2 == 0, addresses[0], addresses[1]))
+    with pytest.raises(KernelError, match=r"memcheck: load of 8 bytes .* outside of 16 bytes of parameters"):
+        evaluate("mov.b64 %p2, p0; ld.param.u64 %d, [%p2+16];", np.zeros(SIZE, np.int32), result=np.uint64)
 
 
 UPDATES = {

@@ -77,19 +77,25 @@ class Barriers:
                 f"synccheck: {chunk.threads - arrived[block]} of {chunk.threads} threads of block "
                 f"{chunk.first_block + block} never reach a __syncthreads(); {arrivals[0].barrier.instruction}"
             )
-        first = np.full(chunk.blocks, -1)
-        for i, arrival in enumerate(arrivals):
-            blocks = chunk.block[arrival.lanes]
-            blocks = blocks[complete[blocks]]
-            other = first[blocks]
-            differs = (other >= 0) & np.array([arrivals[o].barrier is not arrival.barrier for o in other], bool)
-            if count is None and differs.any():
-                there = arrivals[other[differs][0]].barrier.instruction
+        if count is None:
+            self._check_same_place(arrivals, complete)
+
+    def _check_same_place(self, arrivals: list[Arrival], complete: np.ndarray) -> None:
+        chunk = self.executor.chunk
+        barriers = list({id(a.barrier): a.barrier for a in arrivals}.values())
+        if len(barriers) == 1:
+            return
+        place = np.full(chunk.blocks, -1)  # of a block: at which of the barriers it waits
+        for i, barrier in enumerate(barriers):
+            lanes = np.concatenate([a.lanes for a in arrivals if a.barrier is barrier])
+            blocks = np.unique(chunk.block[lanes])
+            twice = blocks[complete[blocks] & (place[blocks] >= 0)]
+            if len(twice):
                 raise KernelError(
-                    f"synccheck: threads of block {chunk.first_block + blocks[differs][0]} wait at different barriers; "
-                    f"{arrival.barrier.instruction}; {there}"
+                    f"synccheck: threads of block {chunk.first_block + twice[0]} wait at different barriers; "
+                    f"{barrier.instruction}; {barriers[place[twice[0]]].instruction}"
                 )
-            first[blocks] = i
+            place[blocks] = i
 
     def _go(self, number: int, arrivals: list[Arrival], complete: np.ndarray, count: int | None) -> None:
         executor, chunk = self.executor, self.executor.chunk
