@@ -30,8 +30,8 @@
 #include "detection_parts.cuh"
 #include "detection_scores.cuh"
 #include "fastmrcnn/dtype.h"
+#include "fastmrcnn/round_down.h"
 #include "launch.cuh"
-#include "round_down.h"
 
 namespace fastmrcnn::cuda {
 
@@ -75,7 +75,7 @@ void select_detections(const Context& context, const TensorView& logits, const T
                                           T(max_log_size)};
       const Regions<S> regions{deltas.as<const S>(), proposals.as<const Box<T>>(), image_sizes.as<const std::int64_t>(),
                                deltas.shape[2] == 4, coding};
-      const DetectionRule<T> rule{cpu::round_down<T>(nms_iou), T(min_size)};
+      const DetectionRule<T> rule{round_down<T>(nms_iou), T(min_size)};
       launch(op, context, keep_in_class<S>, {blocks_for(segments, 1), kSuppressingWarps * kWarp}, regions, sizes, rule,
              parts);
     }

@@ -1,8 +1,8 @@
 #include "greedy_nms.h"
 
 #include "fastmrcnn/isa.h"
+#include "fastmrcnn/round_down.h"
 #include "kernels/nms_kernel.h"
-#include "round_down.h"
 #include "scratch.h"
 
 namespace fastmrcnn::cpu {

@@ -10,8 +10,8 @@
 #include "fastmrcnn/dtype.h"
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/parallel.h"
+#include "fastmrcnn/round_down.h"
 #include "kernels/soft_nms_kernel.h"
-#include "round_down.h"
 #include "score_order.h"
 #include "scratch.h"
 

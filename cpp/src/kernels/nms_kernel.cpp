@@ -1,9 +1,7 @@
 // Greedy NMS: each candidate against the boxes kept so far, a vector of them at a time, until one suppresses it.
-//
-// The IoU's division would cost more than all the rest. IoU > t is I / (A + B - I) > t, which for t >= 0 and areas
-// A, B > 0 needs I > r A + r B with r = t / (1 + t): a sum and a comparison, where only what passes is divided.
 #include "kernels/nms_kernel.h"
 
+#include "fastmrcnn/geometry/suppression.h"
 #include "kernels/any_greater.h"
 
 namespace fastmrcnn::FASTMRCNN_ISA {
@@ -12,43 +10,15 @@ namespace {
 using geometry::Box;
 using geometry::max_of;
 using geometry::min_of;
+using geometry::Suppression;
 
 template <class T>
-struct Limits;
-
-template <>
-struct Limits<float> {
-  static constexpr float slack = 2e-6f, tiny = 1e-37f, greatest = __FLT_MAX__;
-};
-
-template <>
-struct Limits<double> {
-  static constexpr double slack = 4e-15, tiny = 1e-307, greatest = __DBL_MAX__;
-};
+using Limits = geometry::SuppressionLimits<T>;
 
 // Boxes side by side in the lanes of packs. `share` is what the pre-test demands of an overlap on the box's behalf.
 template <class T>
 struct Lanes {
   T x1[kLanes<T>], y1[kLanes<T>], x2[kLanes<T>], y2[kLanes<T>], share[kLanes<T>];
-};
-
-// True where a box may suppress or be suppressed at a threshold >= 0. The others, of an area that is not positive, not
-// finite or NaN, have an IoU of zero or NaN with every box.
-template <class T>
-bool takes_part(const Box<T>& box, T area) {
-  return box.x2 > box.x1 && box.y2 > box.y1 && area > 0 && area <= Limits<T>::greatest;
-}
-
-// A threshold and the pre-test for it: an overlap I of areas A and B with IoU > threshold has I > share(A) + share(B).
-// `slack` is more than the roundings on both sides add up to; an area so small that its share would be subnormal, and
-// could round up by much, has none.
-template <class T>
-struct Suppression {
-  T threshold, ratio;
-
-  explicit Suppression(T t) : threshold(t), ratio(t >= Limits<T>::tiny ? t / (1 + t) * (1 - Limits<T>::slack) : T(0)) {}
-
-  T share(T area) const { return max_of(ratio * area - Limits<T>::tiny, T(0)); }
 };
 
 // One box in every lane.
@@ -130,7 +100,7 @@ int64_t greedy_by_definition(const Box<T>* boxes, int64_t n, T threshold, int64_
 template <class T>
 FM_KERNEL_INLINE bool keep_next(const Box<T>& box, const Suppression<T>& rule, Lanes<T>* lanes, int64_t* filled) {
   const T area = geometry::area(box);
-  if (!takes_part(box, area)) return true;
+  if (!geometry::takes_part(box, area)) return true;
   if (suppressed(lanes, (*filled + kLanes<T> - 1) / kLanes<T>, box, area, rule)) return false;
   Lanes<T>& last = lanes[*filled / kLanes<T>];
   if (*filled % kLanes<T> == 0) clear(last);
@@ -141,8 +111,8 @@ FM_KERNEL_INLINE bool keep_next(const Box<T>& box, const Suppression<T>& rule, L
 
 template <class T>
 int64_t greedy(const Box<T>* boxes, int64_t n, T threshold, int64_t limit, T* workspace, uint32_t* kept) {
-  if (!(threshold >= 0)) return greedy_by_definition(boxes, n, threshold, limit, kept);
   const Suppression<T> rule(threshold);
+  if (!rule.has_shares()) return greedy_by_definition(boxes, n, threshold, limit, kept);
   auto* lanes = reinterpret_cast<Lanes<T>*>(workspace);
   int64_t count = 0, filled = 0;
   for (int64_t k = 0; k < n && count < limit; ++k) {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-namespace fastmrcnn::cpu {
+namespace fastmrcnn {
 
 // The greatest T that does not exceed `threshold`: comparing a T with it decides as comparing with the double would.
 template <class T>
@@ -13,4 +13,4 @@ T round_down(double threshold) {
                                                   : rounded;
 }
 
-}  // namespace fastmrcnn::cpu
+}  // namespace fastmrcnn
