@@ -78,7 +78,8 @@ py::object nms(const DirectCall& call, const TensorView& boxes, const TensorView
   std::int64_t few[kFew], count = 0;
   const std::unique_ptr<std::int64_t[]> many(boxes.shape[0] > kFew ? new std::int64_t[boxes.shape[0]] : nullptr);
   std::int64_t* indices = many ? many.get() : few;
-  call.run(cpu::nms, boxes, scores, groups, iou_threshold, vector_of(indices, boxes.shape[0]), vector_of(&count, 1));
+  call.run(cpu::nms, boxes, scores, groups, iou_threshold, vector_of(indices, boxes.shape[0]), vector_of(&count, 1),
+           TensorView{});
   NewTensor keep = call.empty(DType::i64, {count});
   std::copy(indices, indices + count, keep.view().as<std::int64_t>());
   return std::move(keep).hand_over();

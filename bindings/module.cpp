@@ -59,7 +59,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
   def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, nullptr);
   def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
-  def_op(module, "nms", &cpu::nms, nullptr);
+  def_op(module, "nms", &cpu::nms, CUDA_KERNEL(nms));
   def_op(module, "paste_masks", &cpu::paste_masks, CUDA_KERNEL(paste_masks));
   def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, CUDA_KERNEL(paste_masks_rle));
   def_op(module, "parse_rle", &cpu::parse_rle, nullptr);
@@ -74,7 +74,8 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
   def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
 
-#if defined(FASTMRCNN_WITH_CUDA)
+#if defined(FASTMRCNN_WITH_CUDA)  // bytes of workspace, which only CUDA needs
+  module.def("nms_workspace", &cuda::nms_workspace);
   module.def("select_detections_workspace", &cuda::select_detections_workspace);
 #endif
 

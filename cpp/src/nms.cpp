@@ -62,7 +62,7 @@ std::int64_t suppress_in_groups(const Context& context, const geometry::Box<T>* 
 }  // namespace
 
 void nms(const Context& context, const TensorView& boxes, const TensorView& scores, const TensorView& groups,
-         double iou_threshold, const TensorView& keep, const TensorView& count) {
+         double iou_threshold, const TensorView& keep, const TensorView& count, const TensorView&) {
   check_nms(boxes, scores, groups, keep, count);
   const std::int64_t n = boxes.shape[0];
   auto* kept = keep.as<std::int64_t>();

@@ -142,7 +142,9 @@ def nms(
     iou_threshold: float,
     keep: Tensor,
     count: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def nms_workspace(n: int, grouped: bool, float64: bool) -> int: ...
 def parse_rle(
     context: Context,
     strings: Tensor,

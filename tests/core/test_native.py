@@ -28,7 +28,7 @@ def random_boxes(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def native_nms(boxes: object, scores: object, n: int, threads: int = 2) -> list[int]:
     keep, count = np.empty(n, np.int64), np.empty(1, np.int64)
-    _C.nms((threads, 0), boxes, scores, None, 0.5, keep, count)
+    _C.nms((threads, 0), boxes, scores, None, 0.5, keep, count, None)
     return keep[: count[0]].tolist()
 
 
@@ -78,7 +78,9 @@ def test_outputs_must_be_writable_and_inputs_need_not() -> None:
     context, frozen = (1, 0), read_only(pooled.shape, np.float32)
     for call, argument in (
         (
-            lambda: _C.nms(context, boxes, boxes[:, 0].copy(), None, 0.5, read_only((3,), np.int64), np.zeros(1, int)),
+            lambda: _C.nms(
+                context, boxes, boxes[:, 0].copy(), None, 0.5, read_only((3,), np.int64), np.zeros(1, int), None
+            ),
             "keep",
         ),
         (lambda: _C.decode_boxes(context, boxes, boxes, [1] * 4, 4, None, read_only((3, 1, 4), np.float32)), "decoded"),
@@ -99,12 +101,12 @@ def test_kept_indices_go_to_memory_of_their_own() -> None:
     count = np.empty(1, np.int64)
     for keep in (torch.empty(1, dtype=torch.int64).expand(50), np.empty(50, np.int64)[::-1]):
         with pytest.raises(ValueError, match=r"^nms: keep must be contiguous$"):
-            _C.nms((1, 0), boxes, scores, None, 0.5, keep, count)
+            _C.nms((1, 0), boxes, scores, None, 0.5, keep, count, None)
 
 
 def test_a_bad_context_is_refused() -> None:
     with pytest.raises(TypeError, match="incompatible function arguments"):
-        _C.nms(1, *random_boxes(1), None, 0.5, np.empty(1, np.int64), np.empty(1, np.int64))
+        _C.nms(1, *random_boxes(1), None, 0.5, np.empty(1, np.int64), np.empty(1, np.int64), None)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -121,7 +123,7 @@ generator = np.random.default_rng(0)
 corner = generator.random((3000, 2), np.float32) * 300
 boxes = np.concatenate([corner, corner + generator.random((3000, 2), np.float32) * 60], 1)
 keep, count = np.empty(3000, np.int64), np.empty(1, np.int64)
-_C.nms((2, 0), boxes, generator.random(3000, np.float32), None, 0.5, keep, count)
+_C.nms((2, 0), boxes, generator.random(3000, np.float32), None, 0.5, keep, count, None)
 print(_C.isa(), _C.thread_backend(), keep[: count[0]].tolist())
 """
 
@@ -205,4 +207,4 @@ def test_a_build_without_cuda_kernels_names_the_fix() -> None:
     tensors = Elsewhere(torch.zeros(1, 4)), Elsewhere(torch.zeros(1))
     keep, count = Elsewhere(torch.zeros(1, dtype=torch.int64)), Elsewhere(torch.zeros(1, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"nms: this build of fastmrcnn has no CUDA kernels; reinstall it from source"):
-        _C.nms((1, 0), *tensors, None, 0.5, keep, count)
+        _C.nms((1, 0), *tensors, None, 0.5, keep, count, None)

@@ -200,7 +200,7 @@ scores, groups = generator.random(4000, np.float32), np.arange(4000) % 7
 
 def nms(threads):
     keep, count = np.empty(4000, np.int64), np.empty(1, np.int64)
-    _C.nms((threads, 0), boxes, scores, groups, 0.5, keep, count)
+    _C.nms((threads, 0), boxes, scores, groups, 0.5, keep, count, None)
     return keep[: count[0]].tolist()
 
 expected = nms(1)
@@ -287,7 +287,7 @@ rois, gradient = np.array([[0, 1, 1, 25, 25]], np.float32), np.empty_like(image)
 _C.roi_align((4, 0), image, rois, 1.0, 2, True, pooled)
 _C.roi_align_backward((4, 0), pooled, rois, 1.0, 2, True, gradient)
 few = lambda array: array[:20].copy()
-_C.nms((4, 0), few(boxes), few(scores), few(groups), 0.5, np.empty(20, np.int64), np.empty(1, np.int64))
+_C.nms((4, 0), few(boxes), few(scores), few(groups), 0.5, np.empty(20, np.int64), np.empty(1, np.int64), None)
 assert len(os.listdir("/proc/self/task")) == before
 assert nms(4) == expected and len(os.listdir("/proc/self/task")) == before + 3
 """

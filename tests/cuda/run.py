@@ -20,7 +20,7 @@ from fastmrcnn.ops import _library
 # handed over uninitialised. A function that is absent has one.
 OUTPUTS = {
     "match_boxes": 2,
-    "nms": 2,
+    "nms": 3,
     "paste_masks_rle": 2,
     "roi_pool": 2,
     "select_detections": 6,

@@ -15,33 +15,9 @@ from torch import Tensor
 from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, nms
 from tests.ops.box_cases import DEGENERATE, INF, NAN, clustered_boxes, random_boxes
+from tests.ops.nms_references import reference_iou, reference_nms, tied_scores
 
 DTYPES = [torch.float32, torch.float64]
-
-
-def reference_nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None = None) -> list[int]:
-    """Greedy NMS, box by box: IoUs in the dtype of the boxes, compared with the threshold in double precision."""
-    box, score = boxes.numpy(), scores.numpy()
-    group = np.zeros(len(box), int) if groups is None else groups.numpy()
-    order = sorted(range(len(box)), key=lambda i: (not np.isnan(score[i]), -score[i] if score[i] == score[i] else 0, i))
-    kept: list[int] = []
-    with np.errstate(all="ignore"):
-        for i in order:
-            if not any(group[i] == group[k] and float(reference_iou(box[k], box[i])) > threshold for k in kept):
-                kept.append(i)
-    return kept
-
-
-def reference_iou(a: np.ndarray, b: np.ndarray) -> np.floating:
-    zero = a.dtype.type(0)
-    width = np.maximum(zero, np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]))
-    height = np.maximum(zero, np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]))
-    area_a, area_b = (a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1])
-    return width * height / (area_a + area_b - width * height)
-
-
-def tied_scores(n: int) -> Tensor:
-    return torch.randint(5, (n,)) / 5.0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -176,7 +152,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     results = []
     for threads in (1, 2, 5):
         keep, count = torch.empty(3000, dtype=torch.int64), torch.empty(1, dtype=torch.int64)
-        _C.nms((threads, 0), boxes, scores, groups, 0.5, keep, count)
+        _C.nms((threads, 0), boxes, scores, groups, 0.5, keep, count, None)
         results.append(keep[: int(count)].tolist())
     assert results[0] == results[1] == results[2]
 

@@ -15,45 +15,12 @@ from torch import Tensor
 from fastmrcnn import _C
 from fastmrcnn.ops import box_iou, nms, soft_nms
 from tests.ops.box_cases import DEGENERATE, INF, NAN, clustered_boxes, random_boxes
-from tests.ops.test_nms import DTYPES, reference_iou, tied_scores
+from tests.ops.nms_references import reference_soft_nms, tied_scores
 
+DTYPES = [torch.float32, torch.float64]
 METHODS = ["gaussian", "linear"]
 # A score is a product of as many factors as boxes overlap it, each rounded a few times.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-13}
-
-
-def reference_soft_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    *,
-    sigma: float = 0.5,
-    iou_threshold: float = 0.3,
-    score_threshold: float = 0.001,
-    method: str = "gaussian",
-    idxs: Tensor | None = None,
-) -> tuple[list[int], list[float]]:
-    """Box by box. IoUs in the dtype of the boxes, the rest in double precision."""
-    box, score = boxes.numpy(), scores.double().numpy().copy()
-    group = np.zeros(len(box), int) if idxs is None else idxs.numpy()
-    left, kept, decayed = list(range(len(box))), [], []
-    while left:
-        left = [i for i in left if score[i] >= score_threshold]
-        if not left:
-            break
-        best = max(left, key=lambda i: (score[i], -i))
-        kept.append(best)
-        decayed.append(float(score[best]))
-        left.remove(best)
-        for i in left:
-            with np.errstate(all="ignore"):
-                iou = float(reference_iou(box[best], box[i]))
-            if group[i] != group[best] or not iou > 0:
-                continue
-            if method == "gaussian":
-                score[i] *= np.exp(-(iou**2) / sigma)
-            elif iou > iou_threshold:
-                score[i] *= max(0.0, 1 - iou)
-    return kept, decayed
 
 
 def assert_same(boxes: Tensor, scores: Tensor, **options: Any) -> None:

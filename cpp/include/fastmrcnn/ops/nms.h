@@ -1,6 +1,9 @@
 // Non-maximum suppression.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "fastmrcnn/check.h"
 #include "fastmrcnn/tensor.h"
 
@@ -14,6 +17,9 @@ namespace fastmrcnn {
 // A box is suppressed by a kept one of higher score whose IoU with it is strictly greater than `iou_threshold`. Of
 // equal scores the lower index comes first; NaN scores come before all others. Boxes of zero area and boxes with a NaN
 // coordinate are always kept. Deterministic.
+//
+// workspace: for CUDA, uint8 [nms_workspace(N, whether there are groups, whether float64)]. There N < 2^31, and nothing
+// waits for the device: `count` tells how many were kept. The CPU ignores it.
 inline void check_nms(const TensorView& boxes, const TensorView& scores, const TensorView& groups,
                       const TensorView& keep, const TensorView& count) {
   check_shape("nms", "boxes", boxes, {-1, 4}, "[N, 4]");
@@ -38,7 +44,12 @@ inline void check_nms(const TensorView& boxes, const TensorView& scores, const T
 
 namespace cpu {
 void nms(const Context& context, const TensorView& boxes, const TensorView& scores, const TensorView& groups,
-         double iou_threshold, const TensorView& keep, const TensorView& count);
+         double iou_threshold, const TensorView& keep, const TensorView& count, const TensorView& workspace);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::nms) nms;
+std::size_t nms_workspace(std::int64_t n, bool grouped, bool float64);
+}  // namespace cuda
 
 }  // namespace fastmrcnn
