@@ -89,16 +89,10 @@ AxisTaps<T> TapTables<T>::append_transpose(const AxisTaps<T>& axis, std::size_t 
 
 template <class T>
 void TapTables<T>::append_samples(const geometry::AxisBins<T>& axis, std::int64_t bin, std::int64_t size) {
-  const std::size_t bin_begin = index_.size();
-  const geometry::SampleRange range = geometry::samples_on_map(axis, bin, size);
-  for (std::int64_t k = range.begin; k < range.end; ++k) {
-    // Ascending positions, also where a reversed RoI has negative bins.
-    const std::int64_t sample = axis.bin < T(0) ? range.begin + range.end - 1 - k : k;
-    const auto pixels = geometry::linear_taps(geometry::sample_position(axis, bin, sample), size);
-    append_tap(bin_begin, pixels.low, pixels.weight_low);
-    append_tap(bin_begin, pixels.high, pixels.weight_high);
-  }
-  for (std::size_t t = bin_begin; t < index_.size(); ++t) weight_[t] /= static_cast<T>(axis.samples);
+  geometry::for_each_tap(axis, bin, size, {0, size}, [&](std::int32_t pixel, T weight) {
+    index_.push_back(pixel);
+    weight_.push_back(weight);
+  });
 }
 
 template <class T>
@@ -107,20 +101,6 @@ void TapTables<T>::append_range(const geometry::PixelRange& range) {
     index_.push_back(static_cast<std::int32_t>(pixel));
     weight_.push_back(T(1) / static_cast<T>(range.end - range.begin));
   }
-}
-
-// Positions ascend, so a pixel that the bin has already is one of its last two.
-template <class T>
-void TapTables<T>::append_tap(std::size_t bin_begin, std::int32_t index, T weight) {
-  if (weight == T(0)) return;
-  const std::size_t size = index_.size();
-  for (std::size_t t = size; t > bin_begin && t + 2 > size; --t) {
-    if (index_[t - 1] != index) continue;
-    weight_[t - 1] += weight;
-    return;
-  }
-  index_.push_back(index);
-  weight_.push_back(weight);
 }
 
 template <class T>

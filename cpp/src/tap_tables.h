@@ -52,7 +52,6 @@ class TapTables {
   AxisTaps<T> append_transpose(const AxisTaps<T>& axis, std::size_t begin, std::size_t tap);
   void append_samples(const geometry::AxisBins<T>& axis, std::int64_t bin, std::int64_t size);
   void append_range(const geometry::PixelRange& range);
-  void append_tap(std::size_t bin_begin, std::int32_t index, T weight);
   void resolve(AxisTaps<T>& axis, std::size_t& begin, std::size_t& tap) const;
 
   std::vector<std::int32_t> begin_;

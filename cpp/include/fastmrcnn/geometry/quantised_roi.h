@@ -6,11 +6,6 @@
 
 namespace fastmrcnn::geometry {
 
-// Half-open range of pixels of a map.
-struct PixelRange {
-  std::int64_t begin = 0, end = 0;
-};
-
 // One axis of a RoI, rounded to whole feature-map pixels and divided into bins. A RoI that holds a NaN or an infinity
 // is not valid and has no pixels.
 template <class T>

@@ -70,16 +70,22 @@ struct SampleRange {
   std::int64_t begin, end;
 };
 
-// The samples of a bin that can lie on a map of `size` pixels: all of a small grid, and of a large one (an adaptive
-// grid over a huge RoI) a superset with a pixel and a sample to spare against rounding.
+// Half-open range of pixels of a map.
+struct PixelRange {
+  std::int64_t begin = 0, end = 0;
+};
+
+// The samples of a bin that can weigh on these pixels: all of a small grid, and of a large one (an adaptive grid over a
+// huge RoI) a superset with a pixel and a sample to spare against rounding.
 template <class T>
-FM_HD SampleRange samples_on_map(const AxisBins<T>& bins, std::int64_t bin, std::int64_t size) {
+FM_HD SampleRange samples_near(const AxisBins<T>& bins, std::int64_t bin, const PixelRange& pixels) {
   constexpr std::int64_t kSmallGrid = 16;
   if (bins.samples <= kSmallGrid || bins.bin == T(0)) return {0, bins.samples};
   const double count = static_cast<double>(bins.samples);
   const double step = static_cast<double>(bins.bin) / count;
   const double origin = static_cast<double>(bins.start) + static_cast<double>(bin) * static_cast<double>(bins.bin);
-  const double at_low = (-2.0 - origin) / step, at_high = (static_cast<double>(size) + 1.0 - origin) / step;
+  const double at_low = (static_cast<double>(pixels.begin) - 2.0 - origin) / step;
+  const double at_high = (static_cast<double>(pixels.end) + 1.0 - origin) / step;
   const double first = min_of(at_low, at_high) - 2.0, last = max_of(at_low, at_high) + 2.0;
   return {first > 0.0 ? static_cast<std::int64_t>(min_of(first, count)) : 0,
           last < count ? static_cast<std::int64_t>(max_of(last, 0.0)) : bins.samples};
@@ -103,6 +109,43 @@ FM_HD LinearTaps<T> linear_taps(T position, std::int64_t size) {
   if (low >= size - 1) return {last, last, T(1), T(0)};
   const T fraction = inside - static_cast<T>(low);
   return {static_cast<std::int32_t>(low), static_cast<std::int32_t>(low + 1), T(1) - fraction, fraction};
+}
+
+// Calls visit(pixel, weight) for the pixels among `pixels` that a bin averages on a map of `size` of them: ascending,
+// each once with its share of the bin, samples that meet in a pixel added up in order.
+template <class T, class Visit>
+FM_HD void for_each_tap(const AxisBins<T>& axis, std::int64_t bin, std::int64_t size, const PixelRange& pixels,
+                        const Visit& visit) {
+  struct Tap {
+    std::int32_t pixel = -1;
+    T weight = 0;
+  } older, newer;  // positions ascend, so a pixel that was met before is one of the last two
+  const T samples = static_cast<T>(axis.samples);
+  const auto leave = [&](const Tap& tap) {
+    if (tap.pixel >= pixels.begin && tap.pixel < pixels.end) visit(tap.pixel, tap.weight / samples);
+  };
+  const auto meet = [&](std::int32_t pixel, T weight) {
+    if (weight == T(0)) return;
+    if (pixel == newer.pixel) {
+      newer.weight += weight;
+    } else if (pixel == older.pixel) {
+      older.weight += weight;
+    } else {
+      leave(older);
+      older = newer;
+      newer = {pixel, weight};
+    }
+  };
+  const SampleRange range = samples_near(axis, bin, pixels);
+  for (std::int64_t k = range.begin; k < range.end; ++k) {
+    // Ascending positions, also where a reversed RoI has negative bins.
+    const std::int64_t sample = axis.bin < T(0) ? range.begin + range.end - 1 - k : k;
+    const LinearTaps<T> taps = linear_taps(sample_position(axis, bin, sample), size);
+    meet(taps.low, taps.weight_low);
+    meet(taps.high, taps.weight_high);
+  }
+  leave(older);
+  leave(newer);
 }
 
 }  // namespace fastmrcnn::geometry
