@@ -63,10 +63,10 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "paste_masks", &cpu::paste_masks, CUDA_KERNEL(paste_masks));
   def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, CUDA_KERNEL(paste_masks_rle));
   def_op(module, "parse_rle", &cpu::parse_rle, nullptr);
-  def_op(module, "ps_roi_align", &cpu::ps_roi_align, nullptr);
-  def_op(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward, nullptr);
-  def_op(module, "ps_roi_pool", &cpu::ps_roi_pool, nullptr);
-  def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, nullptr);
+  def_op(module, "ps_roi_align", &cpu::ps_roi_align, CUDA_KERNEL(ps_roi_align));
+  def_op(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward, CUDA_KERNEL(ps_roi_align_backward));
+  def_op(module, "ps_roi_pool", &cpu::ps_roi_pool, CUDA_KERNEL(ps_roi_pool));
+  def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
   def_op(module, "roi_align", &cpu::roi_align, nullptr);
   def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
   def_op(module, "roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));

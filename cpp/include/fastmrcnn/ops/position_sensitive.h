@@ -23,4 +23,11 @@ void ps_roi_pool_backward(const Context& context, const TensorView& grad_output,
 
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::ps_roi_align) ps_roi_align;
+decltype(cpu::ps_roi_align_backward) ps_roi_align_backward;
+decltype(cpu::ps_roi_pool) ps_roi_pool;
+decltype(cpu::ps_roi_pool_backward) ps_roi_pool_backward;
+}  // namespace cuda
+
 }  // namespace fastmrcnn
