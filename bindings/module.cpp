@@ -72,11 +72,12 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
-  def_op(module, "soft_nms", &cpu::soft_nms, nullptr);
+  def_op(module, "soft_nms", &cpu::soft_nms, CUDA_KERNEL(soft_nms));
 
 #if defined(FASTMRCNN_WITH_CUDA)  // bytes of workspace, which only CUDA needs
   module.def("nms_workspace", &cuda::nms_workspace);
   module.def("select_detections_workspace", &cuda::select_detections_workspace);
+  module.def("soft_nms_workspace", &cuda::soft_nms_workspace);
 #endif
 
   bindings::register_torch_state(module);

@@ -24,39 +24,6 @@ using geometry::Box;
 
 constexpr int kThreads = 256, kCollectThreads = 1024;
 
-// The lower or the upper half of the key of a score.
-template <class T>
-struct ScoreHalf {
-  const T* scores;
-  bool upper;
-
-  __device__ std::uint32_t operator()(std::int64_t index) const {
-    const std::uint64_t key = descending_key(scores[index]);
-    return static_cast<std::uint32_t>(upper ? key >> 32 : key);
-  }
-};
-
-// That of the group of the box at a rank of the order of scores.
-struct GroupHalf {
-  const std::int64_t* groups;
-  const Keyed* order;
-  bool upper;
-
-  __device__ std::uint32_t operator()(std::int64_t rank) const {
-    const std::uint64_t key = ascending_key(groups[index_of(order[rank])]);
-    return static_cast<std::uint32_t>(upper ? key >> 32 : key);
-  }
-};
-
-// Keys of all indices, in the order of a sort before, if there was one.
-template <class KeyOf>
-__global__ void make_keys(KeyOf key_of, const Keyed* __restrict__ before, std::int64_t n, Keyed* __restrict__ items) {
-  const std::int64_t k = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (k >= n) return;
-  const std::int64_t index = before == nullptr ? k : index_of(before[k]);
-  items[k] = keyed(key_of(index), index);
-}
-
 template <class T>
 __global__ void gather_boxes(const Box<T>* __restrict__ boxes, const Keyed* __restrict__ order, std::int64_t n,
                              Box<T>* __restrict__ sorted) {
@@ -74,23 +41,6 @@ __global__ void gather_grouped(const Box<T>* __restrict__ boxes, const std::int6
   const std::int64_t index = index_of(order[index_of(ranks[k])]);
   sorted[k] = boxes[index];
   sorted_groups[k] = groups[index];
-}
-
-__global__ void find_begins(const std::int64_t* __restrict__ groups, std::int64_t n,
-                            std::int32_t* __restrict__ begins) {
-  const std::int64_t k = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (k >= n) return;
-  const std::int64_t own = groups[k];
-  std::int64_t begin = 0, end = k;  // where the group begins is in [begin, end]
-  while (begin < end) {
-    const std::int64_t middle = (begin + end) / 2;
-    if (groups[middle] < own) {
-      begin = middle + 1;
-    } else {
-      end = middle;
-    }
-  }
-  begins[k] = static_cast<std::int32_t>(begin);
 }
 
 __global__ void scatter_flags(const std::uint8_t* __restrict__ kept, const Keyed* __restrict__ ranks, std::int64_t n,
@@ -160,22 +110,17 @@ class Run {
   Run(const Context& context, const Memory<T>& memory, std::int64_t n)
       : context_(context), memory_(memory), n_(n), per_box_{blocks_for(n, kThreads), kThreads} {}
 
-  void order_scores(const T* scores) const {
-    constexpr bool kTwice = sizeof(T) > 4;
-    sort(memory_.by_score, ScoreHalf<T>{scores, false}, nullptr);
-    if (kTwice) sort(memory_.by_score, ScoreHalf<T>{scores, true}, memory_.by_score.output());
-  }
+  void order_scores(const T* scores) const { memory_.by_score.by_score("nms", context_, scores); }
 
   void gather(const Box<T>* boxes, const std::int64_t* groups) const {
     if (groups == nullptr) {
       launch("nms", context_, gather_boxes<T>, per_box_, boxes, order(), n_, memory_.sorted);
       return;
     }
-    sort(*memory_.by_group, GroupHalf{groups, order(), false}, nullptr);
-    sort(*memory_.by_group, GroupHalf{groups, order(), true}, ranks());
+    memory_.by_group->by_group("nms", context_, groups, order());
     launch("nms", context_, gather_grouped<T>, per_box_, boxes, groups, order(), ranks(), n_, memory_.sorted,
            memory_.groups);
-    launch("nms", context_, find_begins, per_box_, memory_.groups, n_, memory_.begins);
+    find_begins("nms", context_, memory_.groups, n_, memory_.begins);
   }
 
   void suppress(double iou_threshold) const {
@@ -191,14 +136,8 @@ class Run {
   }
 
  private:
-  template <class KeyOf>
-  void sort(const KeyedSort& sort, const KeyOf& key_of, const Keyed* before) const {
-    launch("nms", context_, make_keys<KeyOf>, per_box_, key_of, before, n_, sort.input());
-    sort("nms", context_);
-  }
-
-  const Keyed* order() const { return memory_.by_score.output(); }
-  const Keyed* ranks() const { return memory_.by_group->output(); }
+  const Keyed* order() const { return memory_.by_score.result(); }
+  const Keyed* ranks() const { return memory_.by_group->result(); }
 
   const Context& context_;
   const Memory<T>& memory_;

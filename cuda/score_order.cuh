@@ -1,11 +1,9 @@
-// Stable orders on the device: keys of scores and groups, and CUB's radix sort of them in a workspace.
+// Stable orders of scores and of groups on the device: CUB's radix sort in a workspace.
 #pragma once
 
 #include <cstdint>
-#include <cub/device/device_radix_sort.cuh>
 
 #include "fastmrcnn/geometry/float_order.h"
-#include "launch.cuh"
 #include "workspace.cuh"
 
 namespace fastmrcnn::cuda {
@@ -25,8 +23,7 @@ __device__ inline std::uint64_t ascending_key(std::int64_t number) {
   return static_cast<std::uint64_t>(number) ^ std::uint64_t{1} << 63;
 }
 
-// What is sorted: a key in the upper half, an index below 2^32 in the lower. Keys of 64 bits are sorted by their lower
-// halves and then by their upper ones, so that there is one sort to compile.
+// What is sorted: a key in the upper half, an index below 2^32 in the lower.
 using Keyed = std::uint64_t;
 
 __device__ inline Keyed keyed(std::uint32_t key, std::int64_t index) {
@@ -37,32 +34,34 @@ __device__ inline std::int64_t index_of(Keyed item) {
   return static_cast<std::uint32_t>(item);
 }
 
+// Sorts n < 2^31 indices, those of equal keys in the order in which they stand. Keys of 64 bits go by their lower
+// halves and then by their upper ones, so that there is one sort to compile. A launch for the keys and one for the sort
+// of some thousands, else a histogram and a pass for each byte, and that twice for 64 bits.
 class KeyedSort {
  public:
-  KeyedSort(Workspace& workspace, std::int64_t n)
-      : n_(n), input_(workspace.take<Keyed>(n)), output_(workspace.take<Keyed>(n)) {
-    check_cuda("sort", "asking for its size", run(nullptr, temporary_bytes_, nullptr));
-    temporary_ = workspace.take<unsigned char>(static_cast<std::int64_t>(temporary_bytes_));
-  }
+  KeyedSort(Workspace& workspace, std::int64_t n);
 
-  Keyed* input() const { return input_; }
-  const Keyed* output() const { return output_; }
+  // The indices in descending order of their scores, NaN first. For float and double.
+  template <class T>
+  void by_score(const char* op, const Context& context, const T* scores) const;
 
-  // Ascending by key, equal keys in the order in which they stand.
-  void operator()(const char* op, const Context& context) const {
-    std::size_t bytes = temporary_bytes_;
-    check_cuda(op, "sorting", run(temporary_, bytes, stream_of(context)));
-  }
+  // In ascending order of the groups: the indices themselves, or if `order` is given, ranks in it.
+  void by_group(const char* op, const Context& context, const std::int64_t* groups, const Keyed* order) const;
+
+  const Keyed* result() const { return output_; }
 
  private:
-  cudaError_t run(void* memory, std::size_t& bytes, cudaStream_t stream) const {
-    return cub::DeviceRadixSort::SortKeys(memory, bytes, input_, output_, n_, 32, 64, stream);
-  }
+  template <class KeyOf>
+  void sort(const char* op, const Context& context, const KeyOf& key_of, const Keyed* before) const;
 
   std::int64_t n_;
   Keyed *input_, *output_;
   void* temporary_;
   std::size_t temporary_bytes_ = 0;
 };
+
+// For n numbers in ascending order, where the run of equal ones begins that each belongs to.
+void find_begins(const char* op, const Context& context, const std::int64_t* groups, std::int64_t n,
+                 std::int32_t* begins);
 
 }  // namespace fastmrcnn::cuda

@@ -98,7 +98,7 @@ std::int64_t run(const Context& context, const Boxes<T>& boxes, const std::int64
 
 void soft_nms(const Context& context, const TensorView& boxes, const TensorView& scores, const TensorView& groups,
               const std::string& method, double sigma, double iou_threshold, double score_threshold,
-              const TensorView& keep, const TensorView& decayed, const TensorView& count) {
+              const TensorView& keep, const TensorView& decayed, const TensorView& count, const TensorView&) {
   check_soft_nms(boxes, scores, groups, keep, decayed, count);
   const SoftNmsOptions options = soft_nms_options(method, sigma, iou_threshold, score_threshold);
   const auto* group = groups.defined() ? groups.as<const std::int64_t>() : nullptr;

@@ -264,7 +264,9 @@ def soft_nms(
     keep: Tensor,
     decayed: Tensor,
     count: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def soft_nms_workspace(n: int, grouped: bool, float64: bool) -> int: ...
 
 # Direct calls: on plain torch tensors only, None where a call has to go the ordinary way.
 def introduce_torch(

@@ -24,6 +24,7 @@ OUTPUTS = {
     "paste_masks_rle": 2,
     "roi_pool": 2,
     "select_detections": 6,
+    "soft_nms": 4,
 }
 
 # As what the interpreter's arrays hold a type that numpy lacks: nothing computes with it there.

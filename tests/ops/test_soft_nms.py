@@ -151,7 +151,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     results = []
     for threads in (1, 2, 5):
         keep, decayed, count = np.empty(3000, np.int64), np.empty(3000, np.float32), np.empty(1, np.int64)
-        _C.soft_nms((threads, 0), boxes, scores, groups, "gaussian", 0.5, 0.3, 0.001, keep, decayed, count)
+        _C.soft_nms((threads, 0), boxes, scores, groups, "gaussian", 0.5, 0.3, 0.001, keep, decayed, count, None)
         results.append((keep[: count[0]].tolist(), decayed[: count[0]].tolist()))
     assert results[0] == results[1] == results[2]
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "fastmrcnn/check.h"
@@ -36,7 +38,11 @@ inline SoftNmsOptions soft_nms_options(const std::string& method, double sigma, 
 //
 // Within each group the box of the highest score is selected, of equal scores that of the lowest index, and the scores
 // of the others decay by their IoU with it; so on with the rest. NaN scores fall below every threshold. Boxes of zero
-// area and boxes with a NaN coordinate overlap nothing. Values are computed in the dtype of the boxes. Deterministic.
+// area and boxes with a NaN coordinate overlap nothing. Values are computed in the dtype of the boxes. Deterministic;
+// the two devices give the same bits in float32, where the exponential is shared.
+//
+// workspace: for CUDA, uint8 [soft_nms_workspace(N, whether there are groups, whether float64)]. There N < 2^31, and
+// nothing waits for the device. The CPU ignores it.
 inline void check_soft_nms(const TensorView& boxes, const TensorView& scores, const TensorView& groups,
                            const TensorView& keep, const TensorView& decayed, const TensorView& count) {
   const char* const op = "soft_nms";
@@ -67,7 +73,12 @@ inline void check_soft_nms(const TensorView& boxes, const TensorView& scores, co
 namespace cpu {
 void soft_nms(const Context& context, const TensorView& boxes, const TensorView& scores, const TensorView& groups,
               const std::string& method, double sigma, double iou_threshold, double score_threshold,
-              const TensorView& keep, const TensorView& decayed, const TensorView& count);
+              const TensorView& keep, const TensorView& decayed, const TensorView& count, const TensorView& workspace);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::soft_nms) soft_nms;
+std::size_t soft_nms_workspace(std::int64_t n, bool grouped, bool float64);
+}  // namespace cuda
 
 }  // namespace fastmrcnn
