@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _LARGEST_COORDINATE = 2**31  # farther out a box lies in no image, and may not fit an integer
-_OFF_IMAGE = (-1, -1, -1, -1)
+_OFF_IMAGE = -1.0
 
 
 def paste_soft_masks(mask_probs: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
@@ -33,8 +33,8 @@ def paste_soft_masks(mask_probs: Tensor, boxes: Tensor, image_size: tuple[int, i
     side = mask_probs.shape[-1] + 2
     padded = torch.nn.functional.pad(mask_probs.detach().float(), (1, 1, 1, 1))  # [N, M + 2, M + 2]
     pasted = padded.new_zeros(len(padded), height, width)
-    corners = _grown_corners(boxes.detach(), side / (side - 2))
-    for canvas, probabilities, (x1, y1, x2, y2) in zip(pasted, padded, corners.tolist(), strict=True):
+    corners = _grown_corners(boxes.detach(), side / (side - 2)).tolist()  # on a GPU the one wait: all below is queued
+    for canvas, probabilities, (x1, y1, x2, y2) in zip(pasted, padded, corners, strict=True):
         left, right = max(x1, 0), min(x2 + 1, width)
         top, bottom = max(y1, 0), min(y2 + 1, height)
         if left >= right or top >= bottom:
@@ -50,15 +50,14 @@ def _grown_corners(boxes: Tensor, scale: float) -> Tensor:
     half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * scale
     grown = torch.cat([centre - half, centre + half], dim=1)  # [N, 4]
     usable = (grown.abs() < _LARGEST_COORDINATE).all(dim=1, keepdim=True)  # NaN and infinity fail
-    return torch.where(usable, grown, grown.new_tensor(_OFF_IMAGE)).to(torch.int64)
+    return torch.where(usable, grown, _OFF_IMAGE).to(torch.int64)
 
 
 def _resample(rows: Tensor, first: int, last: int, start: int, stop: int) -> Tensor:
     """Rows ``start`` to ``stop - 1`` of ``rows`` [S, C] stretched over ``first``..``last``, bilinearly: [R, C]."""
     size = max(last - first + 1, 1)
-    step = torch.tensor(len(rows) / size, dtype=rows.dtype, device=rows.device)
     pixels = torch.arange(start - first, stop - first, device=rows.device).to(rows.dtype)
-    at = ((pixels + 0.5) * step - 0.5).clamp(min=0)
+    at = ((pixels + 0.5) * (len(rows) / size) - 0.5).clamp(min=0)
     lower = at.long().clamp(max=len(rows) - 1)
     upper = (lower + 1).clamp(max=len(rows) - 1)
     weight = (at - lower)[:, None]
