@@ -49,8 +49,8 @@ PYBIND11_MODULE(_C, module) {
   module.attr("cuda_kernels") = py::list();
 
   def_op(module, "assign_levels", &cpu::assign_levels, CUDA_KERNEL(assign_levels));
-  def_op(module, "crop_bitmaps", &cpu::crop_bitmaps, nullptr);
-  def_op(module, "crop_encoded_masks", &cpu::crop_encoded_masks, nullptr);
+  def_op(module, "crop_bitmaps", &cpu::crop_bitmaps, CUDA_KERNEL(crop_bitmaps));
+  def_op(module, "crop_encoded_masks", &cpu::crop_encoded_masks, CUDA_KERNEL(crop_encoded_masks));
   def_op(module, "decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
   def_op(module, "format_rle", &cpu::format_rle, nullptr);
   def_op(module, "generate_anchors", &cpu::generate_anchors, CUDA_KERNEL(generate_anchors));
@@ -75,6 +75,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "soft_nms", &cpu::soft_nms, CUDA_KERNEL(soft_nms));
 
 #if defined(FASTMRCNN_WITH_CUDA)  // bytes of workspace, which only CUDA needs
+  module.def("crop_encoded_masks_workspace", &cuda::crop_encoded_masks_workspace);
   module.def("nms_workspace", &cuda::nms_workspace);
   module.def("select_detections_workspace", &cuda::select_detections_workspace);
   module.def("soft_nms_workspace", &cuda::soft_nms_workspace);

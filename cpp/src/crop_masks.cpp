@@ -124,6 +124,7 @@ void crop_polygons_binary(const EncodedObject& object, const Box& box, std::int6
   framed.points = points.data();
   framed.polygons_begin = polygons.data();
   framed.polygons_end = polygons.data() + polygons.size() - 1;
+  framed.transitions_end = framed.transitions_begin;  // they know no other frame than the image
   const ColumnRuns runs(framed, size, {0, size});
   for (std::int64_t column = 0; column < size; ++column) {
     for (const RowRun* run = runs.begin(column); run < runs.end(column); ++run) {
@@ -155,7 +156,7 @@ void crop_encoded_masks(const Context& context, const TensorView& points, const 
                         const TensorView& object_polygons, const TensorView& transitions,
                         const TensorView& object_transitions, std::int64_t height, std::int64_t width,
                         const TensorView& boxes, const TensorView& matched, bool aligned, bool binary,
-                        const TensorView& cropped) {
+                        const TensorView& cropped, const TensorView&) {
   const EncodedMasks masks{points, polygons, object_polygons, transitions, object_transitions, height, width};
   check_crop_encoded(masks, boxes, matched, cropped);
   const std::int64_t size = cropped.shape[1];

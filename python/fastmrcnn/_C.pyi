@@ -41,7 +41,9 @@ def crop_encoded_masks(
     aligned: bool,
     binary: bool,
     cropped: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def crop_encoded_masks_workspace(objects: int, height: int, width: int) -> int: ...
 def decode_boxes(
     context: Context,
     deltas: Tensor,

@@ -19,6 +19,7 @@ from fastmrcnn.ops import _library
 # How many of the tensors that end the signature of a native function it writes, workspace included. Their memory is
 # handed over uninitialised. A function that is absent has one.
 OUTPUTS = {
+    "crop_encoded_masks": 2,
     "match_boxes": 2,
     "nms": 3,
     "paste_masks_rle": 2,

@@ -216,6 +216,17 @@ def test_positions_to_format_must_ascend_within_the_image() -> None:
             native.format_rle((1, 0), torch.tensor(positions), torch.tensor([0, len(positions)]), 4, strings, lengths)
 
 
+def test_arrays_travel_in_one_piece() -> None:
+    masks = InstanceMasks.from_coco([[SQUARE], {"size": [5, 4], "counts": [5, 15]}, [SQUARE, SQUARE]], 5, 4)
+    for some in (masks, masks[1:], masks[:0]):
+        moved = some._unpack(some._pack(torch.empty(some._packed_size(), dtype=torch.int64)))
+        assert (moved.height, moved.width) == (5, 4)
+        for name in ("points", "polygons", "object_polygons", "transitions", "object_transitions"):
+            given, found = getattr(some, name), getattr(moved, name)
+            assert found.dtype == given.dtype
+            assert torch.equal(found, given)
+
+
 def test_masks_are_equal_to_themselves_alone() -> None:
     masks = InstanceMasks.from_coco([[SQUARE]], 5, 4)
     assert masks == masks

@@ -31,6 +31,9 @@ struct TensorView {
 
   bool defined() const { return ndim >= 0; }
 
+  // Whether a check may look at the values. Those on a GPU would have to be waited for.
+  bool on_host() const { return device.type == DeviceType::cpu; }
+
   std::int64_t numel() const {
     std::int64_t count = 1;
     for (int d = 0; d < ndim; ++d) count *= shape[d];

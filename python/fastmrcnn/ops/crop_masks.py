@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel
+from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel, workspace
 from fastmrcnn.ops.instance_masks import InstanceMasks
 
 __all__ = ["crop_masks"]
@@ -55,6 +55,7 @@ def _crop_encoded_masks(
         aligned,
         binary,
         cropped,
+        workspace("crop_encoded_masks", points, object_polygons.shape[0] - 1, height, width),
     )
     return cropped
 
@@ -104,10 +105,12 @@ def crop_masks(
 
     The target is the object's mask under RoIAlign with adaptive sampling, as in torchvision: the share of each cell
     that the object covers. It has the bits of `roi_align(masks[:, None].float(), ...)`, but no full-frame float copy is
-    made. Polygons and run lengths give the bits of the bitmap that they stand for, and it is not made either.
+    made. Polygons and run lengths give the bits of the bitmap that they stand for, and it is not made either (on a GPU
+    they are drawn as one bit a pixel).
 
     Args:
-        masks: the objects of one image, `[G, H, W]` bool or uint8, or `InstanceMasks`.
+        masks: the objects of one image, `[G, H, W]` bool or uint8, or `InstanceMasks`. Those on the host are copied to
+            the device of the boxes, without waiting.
         boxes: `[P, 4]` floating point, x1, y1, x2, y2 in image pixels. Computed in float32.
         matched: `[P]` integers: the object of each box.
         size: cells on a side of the result.
@@ -121,7 +124,8 @@ def crop_masks(
         a NaN or an infinity gives zeros. Not differentiable; deterministic.
 
     Raises:
-        ValueError: a shape or dtype is not as stated, or an index of `matched` is none of the masks.
+        ValueError: a shape or dtype is not as stated, or an index of `matched` is none of the masks. On a GPU, where
+            nobody waits for the indices, such a target is NaN instead.
 
     Example:
         >>> mask = torch.tensor([[[True, False], [True, True]]])
@@ -141,12 +145,15 @@ def crop_masks(
         return _crop_instance_masks(masks, boxes, matched, size, aligned, binary)
     kernel = _crop_bitmaps if is_plain_eager(masks, boxes, matched) else torch.ops.fastmrcnn.crop_bitmaps.default
     cropped: Tensor = kernel(masks, boxes, matched, size, aligned)
-    return (cropped >= 0.5).float() if binary else cropped
+    # Zero times NaN keeps the NaN by which CUDA tells of a bad index.
+    return (cropped >= 0.5).float() + 0 * cropped if binary else cropped
 
 
 def _crop_instance_masks(
     masks: InstanceMasks, boxes: Tensor, matched: Tensor, size: int, aligned: bool, binary: bool
 ) -> Tensor:
+    if masks.points.device != boxes.device:
+        masks = masks.to(boxes.device)
     outlines = (masks.points, masks.polygons, masks.object_polygons, masks.transitions, masks.object_transitions)
     plain = is_plain_eager(*outlines, boxes, matched)
     kernel = _crop_encoded_masks if plain else torch.ops.fastmrcnn.crop_encoded_masks.default

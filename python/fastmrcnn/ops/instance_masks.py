@@ -27,6 +27,9 @@ class InstanceMasks:
     any; `fastmrcnn.ops.crop_masks` makes the mask head's training targets straight from it. A polygon becomes pixels by
     COCO's rule, that of pycocotools: vertices rounded to a fifth of a pixel, pixel i covering i to i + 1.
 
+    This is data of the host: changes and conversions run there, wherever the arrays lie. `crop_masks` brings them to
+    the device of its boxes, without waiting.
+
     Attributes:
         height, width: of the image in pixels.
         points: `[V, 2]` float64, x and y in pixels: the vertices of all polygons.
@@ -111,10 +114,29 @@ class InstanceMasks:
         )
 
     def to(self, device: torch.device | str) -> InstanceMasks:
-        """The same on another device."""
-        # A copy to a GPU is not waited for; one from it is, or its values would be read too early.
-        to_gpu = torch.device(device).type == "cuda"
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=to_gpu) for name in _TENSORS})
+        """The same on another device. All arrays go to a GPU in one copy, which is not waited for."""
+        if torch.device(device).type == "cuda" and self.points.device.type == "cpu":
+            packed = torch.empty(self._packed_size(), dtype=torch.int64, pin_memory=True)
+            return self._unpack(self._pack(packed).to(device, non_blocking=True))
+        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
+
+    def pin_memory(self) -> InstanceMasks:
+        """The same in page-locked memory, as torch's loaders ask for."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
+
+    def _packed_size(self) -> int:
+        return sum(getattr(self, name).numel() for name in _TENSORS)
+
+    def _pack(self, packed: Tensor) -> Tensor:
+        """All arrays one after the other in `packed`, int64; those of float64 as their bits."""
+        arrays = [getattr(self, name).contiguous().view(torch.int64).flatten() for name in _TENSORS]
+        return torch.cat(arrays, out=packed)
+
+    def _unpack(self, packed: Tensor) -> InstanceMasks:
+        """These masks with the arrays that `_pack` put there."""
+        points, *others = packed.split([getattr(self, name).numel() for name in _TENSORS])
+        moved = [points.view(torch.float64).view(self.points.shape), *others]
+        return replace(self, **dict(zip(_TENSORS, moved, strict=True)))
 
     def flip(self, *, horizontal: bool = False, vertical: bool = False) -> InstanceMasks:
         """Mirrored left and right, or top and bottom, or both."""

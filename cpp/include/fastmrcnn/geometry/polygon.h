@@ -55,7 +55,7 @@ FM_HD PolygonEdge polygon_edge(const SubpixelPoint& a, const SubpixelPoint& b) {
   const bool steep = width < height;
   const int64_t length = steep ? height : width;
   const bool forward = steep ? a.y <= b.y : a.x <= b.x;
-  const SubpixelPoint &start = forward ? a : b, &end = forward ? b : a;
+  const SubpixelPoint start = forward ? a : b, end = forward ? b : a;
   const int64_t rise = steep ? end.x - start.x : end.y - start.y;
   return {start.x, start.y, length, length > 0 ? double(rise) / double(length) : 0.0, steep};
 }

@@ -1,6 +1,8 @@
 // The mask head's training targets: each RoI's object, cropped to the RoI and resampled to a small square.
 #pragma once
 
+#include <cstddef>
+
 #include "fastmrcnn/ops/encoded_masks.h"
 #include "fastmrcnn/ops/roi_pooling.h"
 
@@ -11,7 +13,9 @@ namespace fastmrcnn {
 //
 // A target is RoIAlign (adaptive sampling, spatial scale 1; `aligned` as there) of the object's bitmap as float32:
 // the share of each cell that the object covers. The sums run in RoIAlign's order, so the bits are those of pooling a
-// float32 bitmap. A box with a NaN or an infinity gives zeros. Deterministic.
+// float32 bitmap. A box with a NaN or an infinity gives zeros. Deterministic; CUDA gives the same bits.
+//
+// An index in `matched` that is none of the objects is refused on the CPU and gives a target of NaN on CUDA.
 inline void check_crop(const char* op, std::int64_t objects, std::int64_t height, std::int64_t width,
                        const TensorView& boxes, const TensorView& matched, const TensorView& cropped) {
   check(height < kMostSide && width < kMostSide, op, ": masks must have sides below 2^28 pixels; got [", height, ", ",
@@ -28,6 +32,7 @@ inline void check_crop(const char* op, std::int64_t objects, std::int64_t height
   check_dtype(op, "cropped", cropped, DType::f32);
   check_contiguous(op, "cropped", cropped);
   check_writable(op, "cropped", cropped);
+  if (!matched.on_host()) return;
   const auto* objects_of = matched.as<const std::int64_t>();
   for (std::int64_t p = 0; p < boxes.shape[0]; ++p) {
     check(objects_of[p] >= 0 && objects_of[p] < objects, op, ": matched[", p, "] is ", objects_of[p],
@@ -46,8 +51,10 @@ inline void check_crop_bitmaps(const TensorView& bitmaps, const TensorView& boxe
 }
 
 // `binary`: detectron2's targets of zeros and ones instead. The polygons of an object are scaled from the box to the
-// M x M frame and drawn there by COCO's rule (sides below 0.1 pixels count as that); an object without polygons is 1
-// where the target above is at least 0.5.
+// M x M frame and drawn there by COCO's rule (sides below 0.1 pixels count as that), its transitions, if it has both,
+// left out; an object without polygons is 1 where the target above is at least 0.5.
+//
+// workspace [bytes] uint8, CUDA only: the objects drawn as bits, one a pixel, since each serves several boxes.
 inline void check_crop_encoded(const EncodedMasks& masks, const TensorView& boxes, const TensorView& matched,
                                const TensorView& cropped) {
   check_encoded_masks("crop_masks", masks);
@@ -61,7 +68,13 @@ void crop_encoded_masks(const Context& context, const TensorView& points, const 
                         const TensorView& object_polygons, const TensorView& transitions,
                         const TensorView& object_transitions, std::int64_t height, std::int64_t width,
                         const TensorView& boxes, const TensorView& matched, bool aligned, bool binary,
-                        const TensorView& cropped);
+                        const TensorView& cropped, const TensorView& workspace);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::crop_bitmaps) crop_bitmaps;
+decltype(cpu::crop_encoded_masks) crop_encoded_masks;
+std::size_t crop_encoded_masks_workspace(std::int64_t objects, std::int64_t height, std::int64_t width);
+}  // namespace cuda
 
 }  // namespace fastmrcnn

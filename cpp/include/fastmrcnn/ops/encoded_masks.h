@@ -1,5 +1,6 @@
 // The masks of one image's objects as outlines, without a bitmap: what the operators on them share, and the conversions
-// between their forms.
+// between their forms. The conversions run on the CPU alone: they read and write files' data, and their outputs' sizes
+// depend on it.
 #pragma once
 
 #include "fastmrcnn/check.h"
@@ -23,13 +24,15 @@ struct EncodedMasks {
   std::int64_t count() const { return object_polygons.shape[0] - 1; }
 };
 
-// Offsets of `count` (or, if negative, any number of) parts into `total` things.
+// Offsets of `count` (or, if negative, any number of) parts into `total` things. Their values are looked at on the host
+// only; a kernel for CUDA holds each within its array, so that unsound ones give some mask, and no access beyond.
 inline void check_offsets(const char* op, const char* argument, const TensorView& offsets, std::int64_t count,
                           std::int64_t total) {
   check(offsets.ndim == 1 && offsets.shape[0] > 0 && (count < 0 || offsets.shape[0] == count + 1), op, ": ", argument,
         " must be [count + 1]; got ", shape_of(offsets));
   check_dtype(op, argument, offsets, DType::i64);
   check_contiguous(op, argument, offsets);
+  if (!offsets.on_host()) return;
   const auto* values = offsets.as<const std::int64_t>();
   const std::int64_t last = offsets.shape[0] - 1;
   bool ascends = values[0] == 0 && values[last] == total;
@@ -40,6 +43,7 @@ inline void check_offsets(const char* op, const char* argument, const TensorView
 // Ascending positions in each of the objects, whose `offsets` are known to be sound.
 inline void check_positions(const char* op, const TensorView& transitions, const TensorView& offsets,
                             std::int64_t pixels) {
+  if (!transitions.on_host()) return;
   const auto* begins = offsets.as<const std::int64_t>();
   const auto* positions = transitions.as<const std::int64_t>();
   for (std::int64_t g = 0; g + 1 < offsets.shape[0]; ++g) {
