@@ -44,7 +44,7 @@ def run_ptx(body: str, arrays: list[np.ndarray], *, grid: int = 1, block: int = 
         region.data[:] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         region.is_initialised = True
     addresses = np.array([region.base for region in regions], np.uint64).view(np.uint8)
-    program = Program(module, "kernel", memory, {})
+    program = Program(module, "kernel", {})
     execute(program, Launch((grid, 1, 1), (block, 1, 1), 0, addresses), memory, RaceCheck(0))
     for region, array in zip(regions, arrays, strict=True):
         array[...] = region.data.view(array.dtype).reshape(array.shape)

@@ -39,14 +39,16 @@ class DeviceArray:
 
     device = CudaDevice()
 
-    def __init__(self, memory: DeviceMemory, region: Region, dtype: str, shape: tuple[int, ...],
-                 strides: tuple[int, ...]) -> None:  # fmt: skip
+    def __init__(
+        self, memory: DeviceMemory, region: Region, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
         self._memory, self._region = memory, region
         self.dtype, self.shape, self._strides = dtype, shape, strides
 
     @classmethod
-    def uninitialised(cls, memory: DeviceMemory, shape: tuple[int, ...], dtype: object,
-                      strides: tuple[int, ...] | None = None) -> DeviceArray:  # fmt: skip
+    def uninitialised(
+        cls, memory: DeviceMemory, shape: tuple[int, ...], dtype: object, strides: tuple[int, ...] | None = None
+    ) -> DeviceArray:
         shape, name = tuple(int(size) for size in shape), dtype_name(dtype)
         strides = dense_strides(shape) if strides is None else tuple(strides)
         extent = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
@@ -56,8 +58,9 @@ class DeviceArray:
         return cls(memory, region, name, shape, strides)
 
     @classmethod
-    def copy_of(cls, memory: DeviceMemory, values: np.ndarray, dtype: object = None,
-                strides: tuple[int, ...] | None = None) -> DeviceArray:  # fmt: skip
+    def copy_of(
+        cls, memory: DeviceMemory, values: np.ndarray, dtype: object = None, strides: tuple[int, ...] | None = None
+    ) -> DeviceArray:
         """Keeps the strides of `values` where they are whole elements and not negative, unless others are given."""
         values = np.asarray(values)
         if strides is None and all(s >= 0 and s % values.itemsize == 0 for s in values.strides) and values.size:

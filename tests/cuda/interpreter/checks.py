@@ -168,8 +168,16 @@ class RaceCheck:
             region.shadow, region.shadow_launch = Shadow(region, is_shared), self.launch_number
         return region.shadow
 
-    def access(self, kind: str, group: Group, region: Region, where: np.ndarray | None, offsets: Value, size: int,
-               instruction: Instruction) -> None:  # fmt: skip
+    def access(
+        self,
+        kind: str,
+        group: Group,
+        region: Region,
+        where: np.ndarray | None,
+        offsets: Value,
+        size: int,
+        instruction: Instruction,
+    ) -> None:
         self._instructions.append(instruction)
         now = self.now
         shadow = self._shadow(region, region is group.executor.shared.region)
@@ -202,8 +210,9 @@ class RaceCheck:
             if len(lost):
                 self._fail(kind, int(lanes[lost[0]]), now, kind, int(table[cells[lost[0]]]), instruction, region)
 
-    def _fail(self, kind: str, lane: int, now: int, other: str, record: int, instruction: Instruction,
-              region: Region) -> None:  # fmt: skip
+    def _fail(
+        self, kind: str, lane: int, now: int, other: str, record: int, instruction: Instruction, region: Region
+    ) -> None:
         access = record >> _LANE_BITS
         there = self._instructions[access]
         raise KernelError(

@@ -95,7 +95,7 @@ class Device:
     def _execute(self, number: int, name: str, readable: str, sizes: list[int], arguments, dynamic_shared: int) -> None:
         self.launches.append(readable)
         if (number, name) not in self._programs:
-            self._programs[number, name] = Program(self._modules[number], name, self.memory, self._symbols[number])
+            self._programs[number, name] = Program(self._modules[number], name, self._symbols[number])
         program = self._programs[number, name]
         layout = program.kernel.parameters.values()
         parameters = np.zeros(sum(layout[-1]) if (layout := list(layout)) else 0, np.uint8)

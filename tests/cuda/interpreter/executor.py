@@ -203,8 +203,9 @@ class Executor:
         else:
             order.pass_part_barrier(lanes[blocks[self.chunk.block[lanes]]], now)
 
-    def check_access(self, kind: str, group: Group, access: Access, size: int, instruction: Instruction, *,
-                     reads: bool | None = None) -> None:  # fmt: skip
+    def check_access(
+        self, kind: str, group: Group, access: Access, size: int, instruction: Instruction, *, reads: bool | None = None
+    ) -> None:
         """The checks behind bounds and alignment; marks what is written."""
         region, where, offsets = access
         if self.race_check is None or region is self.local.region:

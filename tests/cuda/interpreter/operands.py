@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from .errors import InterpreterError
 from .lanes import Group
 from .ptx import Instruction, Kernel, split_operands
 from .values import Type, Value, immediate, ptx_type, resize
-
-if TYPE_CHECKING:
-    from .memory import DeviceMemory
 
 Read = Callable[[Group], Value]
 Write = Callable[[Group, Value], None]
@@ -26,9 +22,8 @@ _ADDRESS = re.compile(r"\[\s*([^+\]]+?)\s*(?:\+\s*(-?\w+))?\s*\]")
 class Operands:
     """Makes readers and writers for the operands of one kernel's instructions."""
 
-    def __init__(self, kernel: Kernel, symbols: dict[str, int], memory: DeviceMemory) -> None:
+    def __init__(self, kernel: Kernel, symbols: dict[str, int]) -> None:
         self.kernel = kernel
-        self.memory = memory
         parameters = {name: offset for name, (offset, _) in kernel.parameters.items()}
         self.symbols = {**symbols, **kernel.shared, **kernel.local, **parameters}
         self.registers = kernel.registers

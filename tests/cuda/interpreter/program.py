@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .control import Control, control_of, is_control
-from .memory import DeviceMemory
 from .opcodes import step_for
 from .opcodes.collectives import is_collective, mask_operand
 from .operands import Operands, Read, Step, read_registers, written_registers
@@ -27,11 +26,11 @@ class Block:
 
 
 class Program:
-    """A kernel, decoded for one device memory."""
+    """A kernel, decoded for the addresses of one device's variables."""
 
-    def __init__(self, module: Module, name: str, memory: DeviceMemory, symbols: dict[str, int]) -> None:
+    def __init__(self, module: Module, name: str, symbols: dict[str, int]) -> None:
         self.kernel = _without_guarded_control(module.kernel(name))
-        self.operands = Operands(self.kernel, symbols, memory)
+        self.operands = Operands(self.kernel, symbols)
         starts = self._starts()
         self._block_at = {start: i for i, start in enumerate(starts)}
         ends = [*starts[1:], len(self.kernel.code)]

@@ -26,8 +26,9 @@ def types_of(instruction: Instruction) -> list[Type]:
     return [ptx_type(m) for m in instruction.modifiers if is_type(m)]
 
 
-def step(operands: Operands, instruction: Instruction, function: Callable[..., Value], type: Type,
-         result: Type | None = None) -> Step:  # fmt: skip
+def step(
+    operands: Operands, instruction: Instruction, function: Callable[..., Value], type: Type, result: Type | None = None
+) -> Step:
     """destination = function(sources), all of one type."""
     write = operands.write(instruction.operands[0], result or type)
     reads = [operands.read(operand, type) for operand in instruction.operands[1:]]
