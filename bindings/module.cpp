@@ -57,7 +57,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "generate_proposals", &cpu::generate_proposals, nullptr);
   def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
   def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
-  def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, nullptr);
+  def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, CUDA_KERNEL(multiscale_roi_align));
   def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
   def_op(module, "nms", &cpu::nms, CUDA_KERNEL(nms));
   def_op(module, "paste_masks", &cpu::paste_masks, CUDA_KERNEL(paste_masks));
@@ -67,7 +67,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "ps_roi_align_backward", &cpu::ps_roi_align_backward, CUDA_KERNEL(ps_roi_align_backward));
   def_op(module, "ps_roi_pool", &cpu::ps_roi_pool, CUDA_KERNEL(ps_roi_pool));
   def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
-  def_op(module, "roi_align", &cpu::roi_align, nullptr);
+  def_op(module, "roi_align", &cpu::roi_align, CUDA_KERNEL(roi_align));
   def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
   def_op(module, "roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));

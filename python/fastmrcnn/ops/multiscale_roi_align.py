@@ -189,7 +189,7 @@ def multiscale_roi_align(
 
     Raises:
         ValueError: a shape, a dtype, the number of scales, a scale, a level or the rule is not as stated, or a batch
-            index is NaN or not in [0, N).
+            index is NaN or not in [0, N); on CUDA such regions pool to NaN, as for `roi_align`.
         NotImplementedError: one of `features` carries a tangent of forward-mode differentiation.
 
     Example:

@@ -43,7 +43,8 @@ def roi_align(
     `boxes`.
 
     Raises:
-        ValueError: a shape or sampling_ratio is not as stated, or a batch index is NaN or not in [0, N).
+        ValueError: a shape or sampling_ratio is not as stated, or a batch index is NaN or not in [0, N). On CUDA, where
+            looking at the indices would wait for the device, such regions pool to NaN instead.
         NotImplementedError: `input` carries a tangent of forward-mode differentiation.
 
     Example:

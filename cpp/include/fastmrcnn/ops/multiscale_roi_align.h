@@ -62,4 +62,8 @@ void multiscale_roi_align_backward(const Context& context, const TensorView& gra
                                    const std::vector<TensorView>& grad_features);
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::multiscale_roi_align) multiscale_roi_align;
+}  // namespace cuda
+
 }  // namespace fastmrcnn

@@ -18,4 +18,8 @@ void roi_align_backward(const Context& context, const TensorView& grad_output, c
                         double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input);
 }  // namespace cpu
 
+namespace cuda {
+decltype(cpu::roi_align) roi_align;
+}  // namespace cuda
+
 }  // namespace fastmrcnn
