@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from benchmarks.gpu.results import HEADER, Row, make_row, write
 from benchmarks.gpu.timing import DeviceTiming
 
 ROOT = Path(__file__).parents[2]
+RunScript = Callable[..., tuple[int, list[str], list[str]]]  # its status, the calls that it made, and its log
 LIMITS = DeviceLimits(4000.0, 2000.0, 8000.0, 700.0)
 
 
@@ -80,7 +83,54 @@ def test_every_case_runs_and_agrees(tmp_path: Path) -> None:
     assert TINY.device == "cuda"
 
 
-def test_the_script_is_sound_shell() -> None:
-    script = ROOT / "benchmarks" / "run_gpu.sh"
-    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
-    assert script.stat().st_mode & 0o100
+@pytest.fixture
+def run_script(tmp_path: Path) -> RunScript:
+    """Runs the script on a machine whose programs only write down how they are called, and fail where it is asked."""
+    programs, calls = tmp_path / "bin", tmp_path / "calls.txt"
+    programs.mkdir()
+    for name in ("python", "nvcc", "nvidia-smi", "compute-sanitizer"):
+        program = programs / name
+        program.write_text(
+            f'#!/bin/sh\necho "{name} $*" >> {calls}\ncase "{name} $*" in *${{FAIL:-nothing}}*) exit 3;; esac\n'
+        )
+        program.chmod(0o755)
+
+    def run(**environment: str) -> tuple[int, list[str], list[str]]:
+        here = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": "python", "TMPDIR": str(tmp_path)}
+        command = [ROOT / "benchmarks" / "run_gpu.sh", tmp_path / "out"]
+        done = subprocess.run(command, env=os.environ | here | environment, capture_output=True, check=False)
+        log = (tmp_path / "out" / "log.txt").read_text().splitlines()
+        return done.returncode, calls.read_text().splitlines(), log
+
+    return run
+
+
+def test_the_script_runs_every_step(run_script: RunScript, tmp_path: Path) -> None:
+    status, calls, log = run_script()
+    assert status == 0, log
+    assert log[-1].endswith("all steps passed")
+    assert any(
+        call.startswith("python -m pip") and call.endswith("--no-build-isolation --no-index .") for call in calls
+    )
+    tools = {call.split("--tool ")[1].split()[0] for call in calls if call.startswith("compute-sanitizer")}
+    assert tools == {"memcheck", "racecheck", "initcheck", "synccheck"}
+    assert f"python -m benchmarks.gpu --json {tmp_path}/out/gpu.json" in calls
+    [tests] = [call.split() for call in calls if call.startswith("python -m pytest")]
+    paths = [ROOT / argument for argument in tests if argument.startswith("tests/")]
+    assert paths
+    assert all(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize(("fail", "step"), [("racecheck", "compute-sanitizer"), ("pip", "build and install")])
+def test_the_script_goes_on_after_a_step_that_fails(fail: str, step: str, run_script: RunScript) -> None:
+    status, calls, log = run_script(FAIL=fail)
+    assert status == 1
+    assert log[-1].endswith(f": {step}")
+    assert "benchmarks.gpu" in calls[-1]
+
+
+def test_the_script_keeps_to_its_time(run_script: RunScript) -> None:
+    """A step that comes too late has a second; none is left out of the log."""
+    status, _, log = run_script(BUDGET="0")
+    assert status in (0, 1)
+    assert sum(line.startswith("=== ") for line in log) == 6
