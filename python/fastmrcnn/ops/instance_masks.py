@@ -120,10 +120,6 @@ class InstanceMasks:
             return self._unpack(self._pack(packed).to(device, non_blocking=True))
         return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
 
-    def pin_memory(self) -> InstanceMasks:
-        """The same in page-locked memory, as torch's loaders ask for."""
-        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
-
     def _packed_size(self) -> int:
         return sum(getattr(self, name).numel() for name in _TENSORS)
 

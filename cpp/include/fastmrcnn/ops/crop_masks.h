@@ -54,7 +54,8 @@ inline void check_crop_bitmaps(const TensorView& bitmaps, const TensorView& boxe
 // M x M frame and drawn there by COCO's rule (sides below 0.1 pixels count as that), its transitions, if it has both,
 // left out; an object without polygons is 1 where the target above is at least 0.5.
 //
-// workspace [bytes] uint8, CUDA only: the objects drawn as bits, one a pixel, since each serves several boxes.
+// workspace [bytes] uint8, CUDA only: the objects drawn as bits, one a pixel, since each serves several boxes:
+// 4 * G * ceil(H / 32) * W bytes, whatever the outlines are.
 inline void check_crop_encoded(const EncodedMasks& masks, const TensorView& boxes, const TensorView& matched,
                                const TensorView& cropped) {
   check_encoded_masks("crop_masks", masks);
