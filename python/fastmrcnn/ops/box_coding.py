@@ -115,7 +115,8 @@ def _decode_kernel(
 def _decode_formula(
     deltas: Tensor, boxes: Tensor, weights: Weights, clip: float, image_size: tuple[int, int] | None
 ) -> Tensor:
-    weight = torch.tensor(weights, dtype=deltas.dtype, device=deltas.device)
+    # Filled where they are: a tensor of numbers would be copied from the host, which waits for the device.
+    weight = torch.stack([deltas.new_full((), weight) for weight in weights])  # [4]
     deltas = deltas.unflatten(1, (-1, 4)) / weight  # [N, C, 4]
     centres, sides = _centres_and_sides(boxes[:, None])  # [N, 1, 2]
     centres = deltas[..., :2] * sides + centres  # [N, C, 2]
