@@ -23,7 +23,7 @@ bool read(const TorchState& torch, PyObject* object, TensorView& value) {
     return false;
   }
   const std::optional<TensorView> view = view_of(tensor);
-  if (!view || view->device.type != DeviceType::cpu) return false;
+  if (!view) return false;
   value = *view;
   return value.data != nullptr || value.numel() == 0;
 }
@@ -48,7 +48,27 @@ bool read(const TorchState&, PyObject* object, bool& value) {
   return PyBool_Check(object);
 }
 
+std::optional<Context> context_on(const TorchState& torch, Device device) {
+  if (device.type == DeviceType::cpu) return Context{nullptr, torch.num_threads()};
+  const std::optional<void*> stream = current_stream(*torch.exchange_api(), device);
+  return stream ? std::optional<Context>(Context{*stream, 1}) : std::nullopt;
+}
+
 namespace {
+
+constexpr auto kDecodeBoxes = direct_kernels("decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
+constexpr auto kNms = direct_kernels("nms", &cpu::nms, nullptr);  // the host waits for the number of boxes
+constexpr auto kPsRoiAlign = direct_kernels("ps_roi_align", &cpu::ps_roi_align, CUDA_KERNEL(ps_roi_align));
+constexpr auto kPsRoiAlignBackward =
+    direct_kernels("ps_roi_align_backward", &cpu::ps_roi_align_backward, CUDA_KERNEL(ps_roi_align_backward));
+constexpr auto kPsRoiPool = direct_kernels("ps_roi_pool", &cpu::ps_roi_pool, CUDA_KERNEL(ps_roi_pool));
+constexpr auto kPsRoiPoolBackward =
+    direct_kernels("ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
+constexpr auto kRoiAlign = direct_kernels("roi_align", &cpu::roi_align, nullptr);
+constexpr auto kRoiAlignBackward = direct_kernels("roi_align_backward", &cpu::roi_align_backward, nullptr);
+constexpr auto kRoiPool = direct_kernels("roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
+constexpr auto kRoiPoolBackward =
+    direct_kernels("roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
 
 TensorView vector_of(std::int64_t* values, std::int64_t count) {
   TensorView view;
@@ -70,7 +90,7 @@ bool is_dense(const TensorView& tensor, DType dtype) {
 
 py::object nms(const DirectCall& call, const TensorView& boxes, const TensorView& scores, const TensorView& groups,
                double iou_threshold) {
-  const bool ready = boxes.ndim == 2 && computes(boxes.dtype) && boxes.is_contiguous() &&
+  const bool ready = call.serves(kNms) && boxes.ndim == 2 && computes(boxes.dtype) && boxes.is_contiguous() &&
                      is_dense(scores, boxes.dtype) && (!groups.defined() || is_dense(groups, DType::i64));
   if (!ready) return py::none();
   // How many are kept is known afterwards: their indices wait here, so that the tensor has room for no more.
@@ -78,7 +98,7 @@ py::object nms(const DirectCall& call, const TensorView& boxes, const TensorView
   std::int64_t few[kFew], count = 0;
   const std::unique_ptr<std::int64_t[]> many(boxes.shape[0] > kFew ? new std::int64_t[boxes.shape[0]] : nullptr);
   std::int64_t* indices = many ? many.get() : few;
-  call.run(cpu::nms, boxes, scores, groups, iou_threshold, vector_of(indices, boxes.shape[0]), vector_of(&count, 1),
+  call.run(kNms, boxes, scores, groups, iou_threshold, vector_of(indices, boxes.shape[0]), vector_of(&count, 1),
            TensorView{});
   NewTensor keep = call.empty(DType::i64, {count});
   std::copy(indices, indices + count, keep.view().as<std::int64_t>());
@@ -88,12 +108,12 @@ py::object nms(const DirectCall& call, const TensorView& boxes, const TensorView
 py::object decode_boxes(const DirectCall& call, const TensorView& deltas, const TensorView& boxes,
                         const std::array<double, 4>& weights, double max_log_size,
                         const std::optional<std::array<double, 2>>& image_size) {
-  const bool ready = deltas.ndim == 2 && computes(deltas.dtype) && deltas.is_contiguous() &&
-                     is_dense(boxes, deltas.dtype) && deltas.shape[1] % 4 == 0 && boxes.ndim == 2 &&
-                     boxes.shape[0] == deltas.shape[0] && boxes.shape[1] == 4;
+  const bool ready = call.serves(kDecodeBoxes) && deltas.ndim == 2 && computes(deltas.dtype) &&
+                     deltas.is_contiguous() && is_dense(boxes, deltas.dtype) && deltas.shape[1] % 4 == 0 &&
+                     boxes.ndim == 2 && boxes.shape[0] == deltas.shape[0] && boxes.shape[1] == 4;
   if (!ready) return py::none();
   NewTensor decoded = call.empty(deltas.dtype, {deltas.shape[0], deltas.shape[1] / 4, 4});
-  call.run(cpu::decode_boxes, deltas, boxes, weights, max_log_size, image_size, decoded.view());
+  call.run(kDecodeBoxes, deltas, boxes, weights, max_log_size, image_size, decoded.view());
   return std::move(decoded).hand_over();
 }
 
@@ -113,48 +133,50 @@ bool has_order(const TensorView& tensor, bool channels_last) {
 }
 
 // What the linear pooling operators have in common; `Options` follow the pooled size.
-template <auto kernel, bool position_sensitive, class... Options>
+template <const auto& kernels, bool position_sensitive, class... Options>
 py::object pool(const DirectCall& call, const TensorView& input, const TensorView& rois, double spatial_scale,
                 std::int64_t height, std::int64_t width, Options... options) {
   const std::optional<bool> channels_last = channels_last_of(input, rois, !position_sensitive);
-  if (!channels_last || height <= 0 || width <= 0) return py::none();
+  if (!channels_last || height <= 0 || width <= 0 || !call.serves(kernels)) return py::none();
   const std::int64_t channels = input.shape[1] / (position_sensitive ? height * width : 1);
   NewTensor output = call.empty(input.dtype, {rois.shape[0], channels, height, width}, *channels_last);
-  call.run(kernel, input, rois, spatial_scale, options..., output.view());
+  call.run(kernels, input, rois, spatial_scale, options..., output.view());
   return std::move(output).hand_over();
 }
 
-template <auto kernel, bool position_sensitive, class... Options>
+template <const auto& kernels, bool position_sensitive, class... Options>
 py::object pool_backward(const DirectCall& call, const TensorView& grad_output, const TensorView& rois,
                          double spatial_scale, const std::array<std::int64_t, 4>& input_shape, bool channels_last,
                          Options... options) {
-  if (!channels_last_of(grad_output, rois, !position_sensitive) || !has_order(grad_output, channels_last))
-    return py::none();
+  const bool ready = call.serves(kernels) && channels_last_of(grad_output, rois, !position_sensitive) &&
+                     has_order(grad_output, channels_last);
+  if (!ready) return py::none();
   const auto [images, channels, height, width] = input_shape;
   NewTensor grad_input = call.empty(grad_output.dtype, {images, channels, height, width}, channels_last);
-  call.run(kernel, grad_output, rois, spatial_scale, options..., grad_input.view());
+  call.run(kernels, grad_output, rois, spatial_scale, options..., grad_input.view());
   return std::move(grad_input).hand_over();
 }
 
 py::object roi_pool(const DirectCall& call, const TensorView& input, const TensorView& rois, double spatial_scale,
                     std::int64_t height, std::int64_t width) {
   const std::optional<bool> channels_last = channels_last_of(input, rois, true);
-  if (!channels_last) return py::none();
+  if (!channels_last || !call.serves(kRoiPool)) return py::none();
   NewTensor output = call.empty(input.dtype, {rois.shape[0], input.shape[1], height, width}, *channels_last);
   NewTensor argmax = call.empty(DType::i32, {rois.shape[0], input.shape[1], height, width}, *channels_last);
-  call.run(cpu::roi_pool, input, rois, spatial_scale, output.view(), argmax.view());
+  call.run(kRoiPool, input, rois, spatial_scale, output.view(), argmax.view());
   return py::make_tuple(std::move(output).hand_over(), std::move(argmax).hand_over());
 }
 
 py::object roi_pool_backward(const DirectCall& call, const TensorView& grad_output, const TensorView& rois,
                              const TensorView& argmax, double spatial_scale,
                              const std::array<std::int64_t, 4>& input_shape, bool channels_last) {
-  const bool ready = channels_last_of(grad_output, rois, true) && has_order(grad_output, channels_last) &&
-                     argmax.dtype == DType::i32 && has_order(argmax, channels_last);
+  const bool ready = call.serves(kRoiPoolBackward) && channels_last_of(grad_output, rois, true) &&
+                     has_order(grad_output, channels_last) && argmax.dtype == DType::i32 &&
+                     has_order(argmax, channels_last);
   if (!ready) return py::none();
   const auto [images, channels, height, width] = input_shape;
   NewTensor grad_input = call.empty(grad_output.dtype, {images, channels, height, width}, channels_last);
-  call.run(cpu::roi_pool_backward, grad_output, rois, argmax, spatial_scale, grad_input.view());
+  call.run(kRoiPoolBackward, grad_output, rois, argmax, spatial_scale, grad_input.view());
   return std::move(grad_input).hand_over();
 }
 
@@ -167,12 +189,12 @@ void register_direct(py::module_& module) {
   using Aligned = bool;
   bind_direct<decode_boxes, 2>(module, "direct_decode_boxes");
   bind_direct<nms, 0>(module, "direct_nms");
-  bind_direct<pool<cpu::ps_roi_align, true, Ratio>, 1>(module, "direct_ps_roi_align");
-  bind_direct<pool_backward<cpu::ps_roi_align_backward, true, Ratio>, 1>(module, "direct_ps_roi_align_backward");
-  bind_direct<pool<cpu::ps_roi_pool, true>, 1>(module, "direct_ps_roi_pool");
-  bind_direct<pool_backward<cpu::ps_roi_pool_backward, true>, 1>(module, "direct_ps_roi_pool_backward");
-  bind_direct<pool<cpu::roi_align, false, Ratio, Aligned>, 1>(module, "direct_roi_align");
-  bind_direct<pool_backward<cpu::roi_align_backward, false, Ratio, Aligned>, 1>(module, "direct_roi_align_backward");
+  bind_direct<pool<kPsRoiAlign, true, Ratio>, 1>(module, "direct_ps_roi_align");
+  bind_direct<pool_backward<kPsRoiAlignBackward, true, Ratio>, 1>(module, "direct_ps_roi_align_backward");
+  bind_direct<pool<kPsRoiPool, true>, 1>(module, "direct_ps_roi_pool");
+  bind_direct<pool_backward<kPsRoiPoolBackward, true>, 1>(module, "direct_ps_roi_pool_backward");
+  bind_direct<pool<kRoiAlign, false, Ratio, Aligned>, 1>(module, "direct_roi_align");
+  bind_direct<pool_backward<kRoiAlignBackward, false, Ratio, Aligned>, 1>(module, "direct_roi_align_backward");
   bind_direct<roi_pool, 1>(module, "direct_roi_pool");
   bind_direct<roi_pool_backward, 1>(module, "direct_roi_pool_backward");
 }

@@ -5,8 +5,9 @@
 // so (tests/ops/test_call_overhead.py compares with torchvision).
 //
 // A direct function returns None where the call is not as plain as can be: a subclass, a mode, a tracer, a transform, a
-// gradient to record, a negated view, another device, dtype or layout than the kernel reads, a torch without the
-// exchange API. The caller then goes the ordinary way, which also has the words for what is wrong with a bad argument.
+// gradient to record, a negated view, a device, dtype or layout that the kernels do not read, several devices, a torch
+// without the exchange API. The caller then goes the ordinary way, which also has the words for what is wrong with a
+// bad argument.
 #pragma once
 
 #include <array>
@@ -16,29 +17,68 @@
 
 #include "call_python.h"
 #include "exchange.h"
+#include "op.h"
 #include "torch_state.h"
 
 namespace fastmrcnn::bindings {
 
-// A call on tensors of the CPU that torch would not notice.
+// An operator's kernels. None for CUDA where the build has none, or where a call needs more than outputs.
+template <class... Arguments>
+struct DirectKernels {
+  const char* op;
+  Kernel<Arguments...> on_cpu, on_cuda;
+};
+
+template <class... Arguments>
+constexpr DirectKernels<Arguments...> direct_kernels(const char* op, Kernel<Arguments...> on_cpu,
+                                                     Same<Kernel<Arguments...>> on_cuda) {
+  return {op, on_cpu, on_cuda};
+}
+
+// A call on tensors of one device that torch would not notice.
 class DirectCall {
  public:
-  explicit DirectCall(const TorchState& torch) : torch_(torch) { context_.num_threads = torch.num_threads(); }
+  DirectCall(const TorchState& torch, Device device, const Context& context)
+      : torch_(torch), device_(device), context_(context) {}
 
-  NewTensor empty(DType dtype, std::initializer_list<std::int64_t> shape, bool channels_last = false) const {
-    return {*torch_.exchange_api(), dtype, {}, shape, channels_last};
+  template <class... Arguments>
+  bool serves(const DirectKernels<Arguments...>& kernels) const {
+    return device_.type == DeviceType::cpu || kernels.on_cuda != nullptr;
   }
 
-  template <class Kernel, class... Arguments>
-  void run(const Kernel& kernel, const Arguments&... arguments) const {
+  NewTensor empty(DType dtype, std::initializer_list<std::int64_t> shape, bool channels_last = false) const {
+    return {*torch_.exchange_api(), dtype, device_, shape, channels_last};
+  }
+
+  // The kernels serve the device.
+  template <class... Arguments>
+  void run(const DirectKernels<Arguments...>& kernels, const std::decay_t<Arguments>&... arguments) const {
     pybind11::gil_scoped_release unlocked;
-    kernel(context_, arguments...);
+    if (device_.type == DeviceType::cpu) {
+      kernels.on_cpu(context_, arguments...);
+    } else {
+      run_on_cuda<Arguments...>(kernels.op, kernels.on_cuda, device_.index, context_, arguments...);
+    }
   }
 
  private:
   const TorchState& torch_;
+  Device device_;
   Context context_;
 };
+
+// False once a tensor lies elsewhere than those before it.
+inline bool shares_device(std::optional<Device>& device, const TensorView& tensor) {
+  if (tensor.defined() && !device) device = tensor.device;
+  return !tensor.defined() || tensor.device == *device;
+}
+template <class Value>
+bool shares_device(std::optional<Device>&, const Value&) {
+  return true;
+}
+
+// Where and how kernels run on a device; nothing where torch cannot tell.
+std::optional<Context> context_on(const TorchState& torch, Device device);
 
 // Each reads an argument and returns false where it is not of the plainest kind.
 bool read(const TorchState& torch, PyObject* object, TensorView& value);  // None is an undefined view
@@ -80,7 +120,15 @@ pybind11::object call_directly(PyObject* const* given, pybind11::object (*)(cons
       },
       arguments);
   if (!plain || !torch->is_unwatched()) return pybind11::none();
-  return std::apply([&](const auto&... values) { return Form(DirectCall(*torch), values...); }, arguments);
+  return std::apply(
+      [&](const auto&... values) -> pybind11::object {
+        std::optional<Device> device;
+        if (!(shares_device(device, values) && ...) || !device) return pybind11::none();
+        const std::optional<Context> context = context_on(*torch, *device);
+        if (!context) return pybind11::none();
+        return Form(DirectCall(*torch, *device, *context), values...);
+      },
+      arguments);
 }
 
 template <class... Arguments>

@@ -103,6 +103,14 @@ std::optional<TensorView> view_of(const DLTensor& tensor) {
   return view;
 }
 
+std::optional<void*> current_stream(const DLPackExchangeAPI& api, Device device) {
+  if (api.current_work_stream == nullptr) return {};
+  const DLDevice on = to_dlpack(device);
+  void* stream = nullptr;
+  if (api.current_work_stream(on.device_type, on.device_id, &stream) != 0) throw py::error_already_set();
+  return stream;
+}
+
 // DLPack allocates dense tensors in the order of their dimensions only. This is the same memory under the shape and
 // the strides of a view.
 struct NewTensor::Reshaped {

@@ -25,6 +25,9 @@ DLTensor borrow(const DLPackExchangeAPI& api, pybind11::handle object);
 // The view of a described tensor whose dtype, device and number of dimensions are known here, else nothing.
 std::optional<TensorView> view_of(const DLTensor& tensor);
 
+// torch's current stream on a CUDA device; nothing where the API cannot tell.
+std::optional<void*> current_stream(const DLPackExchangeAPI& api, Device device);
+
 // A tensor of torch's that nobody has seen yet. Unless it is handed over, it frees its memory.
 class NewTensor {
  public:
