@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,12 @@ _FILL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_s
 _COPY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _HOST_TO_DEVICE, _DEVICE_TO_DEVICE = 1, 3  # cudaMemcpyKind
 _launch_numbers = itertools.count(1)
+
+
+class Where(NamedTuple):
+    stream: int
+    device: int
+    current_device: int
 
 
 class Device:
@@ -53,6 +60,12 @@ class Device:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+    def where(self) -> Where:
+        """The stream and the device of the last launch, and the device that is current now."""
+        stream, device, current = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
+        self._library.fastmrcnn_interpreter_where(ctypes.byref(stream), ctypes.byref(device), ctypes.byref(current))
+        return Where(stream.value or 0, device.value, current.value)
 
     # Arrays
 

@@ -33,6 +33,7 @@ constexpr unsigned kMaxGridYZ = 65535;
 constexpr unsigned kMaxBlockZ = 64;
 constexpr std::size_t kSharedDefault = 48 * 1024;
 constexpr std::size_t kSharedOptIn = 227 * 1024;
+constexpr int kDevices = 2;     // the second one so that a change of device shows; memory is common to both
 constexpr int kProcessors = 4;  // few, so that loops over a persistent grid turn more than once
 
 struct Kernel {
@@ -55,6 +56,8 @@ struct State {
   LaunchCallback launch = nullptr;
   FillCallback fill = nullptr;
   CopyCallback copy = nullptr;
+  cudaStream_t last_stream = nullptr;  // of a launch
+  int last_device = -1;
 };
 
 // A function-local static: nvcc's registration runs before the globals of this file are made.
@@ -65,6 +68,7 @@ State& state() {
 
 thread_local Configuration pushed;
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int current_device = 0;
 
 cudaError_t record(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -119,13 +123,16 @@ bool within_limits(const dim3& grid, const dim3& block) {
          grid.y >= 1 && grid.y <= kMaxGridYZ && grid.z >= 1 && grid.z <= kMaxGridYZ;
 }
 
-cudaError_t launch(const void* stub, dim3 grid, dim3 block, void** arguments, std::size_t shared_bytes) {
+cudaError_t launch(const void* stub, dim3 grid, dim3 block, void** arguments, std::size_t shared_bytes,
+                   cudaStream_t stream) {
   const Kernel* kernel = find_kernel(stub);
   if (kernel == nullptr) return record(cudaErrorInvalidDeviceFunction);
   if (!within_limits(grid, block) || shared_bytes > kernel->dynamic_shared_limit) {
     return record(cudaErrorInvalidConfiguration);
   }
   if (state().launch == nullptr) return record(cudaErrorNoDevice);
+  state().last_stream = stream;
+  state().last_device = current_device;
   const unsigned sizes[6] = {grid.x, grid.y, grid.z, block.x, block.y, block.z};
   const int failed =
       state().launch(kernel->module, kernel->name.c_str(), kernel->readable.c_str(), sizes, arguments, shared_bytes);
@@ -166,6 +173,13 @@ FM_EXPORT void fastmrcnn_interpreter_connect(ModuleCallback add_module, LaunchCa
   for (std::size_t i = 0; i < s.modules.size(); ++i) add_module(static_cast<int>(i), s.modules[i].c_str());
 }
 
+// Where the last launch went, and which device is current on this thread.
+FM_EXPORT void fastmrcnn_interpreter_where(void** stream, int* device, int* current) {
+  *stream = state().last_stream;
+  *device = state().last_device;
+  *current = current_device;
+}
+
 // Registration, called by code that nvcc generates. The handle of a fat binary is its number plus one.
 void** __cudaRegisterFatBinary(void* wrapper) {
   const void* data;
@@ -202,15 +216,15 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* stub) {
   return cudaSuccess;
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments, std::size_t shared_bytes,
-                               cudaStream_t) {
-  return launch(kernel, grid, block, arguments, shared_bytes);
+                               cudaStream_t stream) {
+  return launch(kernel, grid, block, arguments, shared_bytes, stream);
 }
 cudaError_t cudaLaunchKernel(const void* stub, dim3 grid, dim3 block, void** arguments, std::size_t shared_bytes,
-                             cudaStream_t) {
-  return launch(stub, grid, block, arguments, shared_bytes);
+                             cudaStream_t stream) {
+  return launch(stub, grid, block, arguments, shared_bytes, stream);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* stub, void** arguments) {
-  return launch(stub, config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes);
+  return launch(stub, config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes, config->stream);
 }
 
 // Memory.
@@ -223,17 +237,19 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   return record(state().copy(to, from, bytes, kind) ? cudaErrorInvalidValue : cudaSuccess);
 }
 
-// Devices: one, while somebody interprets; none before, as on a machine without a GPU.
+// Devices: two, while somebody interprets; none before, as on a machine without a GPU.
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = state().launch == nullptr ? 0 : 1;
+  *count = state().launch == nullptr ? 0 : kDevices;
   return *count == 0 ? record(cudaErrorNoDevice) : cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
-  return record(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+  if (device < 0 || device >= kDevices) return record(cudaErrorInvalidDevice);
+  current_device = device;
+  return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = CUDART_VERSION;
