@@ -19,6 +19,7 @@ struct LaunchShape {
 
 inline void check_cuda(const char* op, const char* what, cudaError_t status) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // which keeps it, and would tell it of the next launch
   std::ostringstream message;
   message << op << ": " << what << " failed: " << cudaGetErrorString(status) << " (" << cudaGetErrorName(status) << ')';
   throw std::runtime_error(message.str());

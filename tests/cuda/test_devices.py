@@ -67,6 +67,7 @@ def test_a_device_that_is_not_there(interpreted: Interpreted) -> None:
     message = r"^fastmrcnn: changing the CUDA device failed: invalid device ordinal \(cudaErrorInvalidDevice\)$"
     with pytest.raises(RuntimeError, match=message):
         levels_of(boxes, levels, interpreted)
+    assert interpreted.run(assign_levels, random_boxes(3), 2, 2).tolist() == [2, 2, 2]  # no error is left behind
 
 
 def test_refuses_tensors_of_several_devices(interpreted: Interpreted) -> None:
