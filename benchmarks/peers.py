@@ -14,6 +14,14 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from benchmarks.workloads import LEVELS
 from fastmrcnn import ops
 
+try:
+    from pycocotools import mask as coco_mask
+
+    ENCODER = "pycocotools"
+except ModuleNotFoundError:  # a machine with a GPU has what it has, and its time is dear
+    coco_mask = None
+    ENCODER = "our CPU encoder"
+
 
 def pool_level_by_level(
     maps: Sequence[Tensor], boxes: Sequence[Tensor], bins: int, sampling: int, *, aligned: bool
@@ -34,19 +42,35 @@ def paste_to_bool(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
 
 def encode_bitmaps(bitmaps: Tensor) -> list[str]:
-    """pycocotools' run-length encodings of bool [N, H, W]."""
-    from pycocotools import mask as coco_mask
-
+    """The run-length encodings of bool [N, H, W] by ENCODER, as the next two are."""
+    if coco_mask is None:
+        return [entry["counts"] for entry in _runs_of(bitmaps.cpu().numpy()).to_rle()]
     columns_first = np.asfortranarray(bitmaps.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
     return [entry["counts"].decode() for entry in coco_mask.encode(columns_first)]
 
 
-def draw(polygons: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
-    """pycocotools' bitmaps, uint8 [N, height, width], of objects in COCO's polygon form."""
-    from pycocotools import mask as coco_mask
+def _runs_of(bitmaps: np.ndarray) -> ops.InstanceMasks:
+    runs = []
+    for bitmap in bitmaps:
+        pixels = np.concatenate([[False], bitmap.T.ravel(), [not bitmap[-1, -1]]])  # down the columns
+        counts = np.diff(np.flatnonzero(pixels[1:] != pixels[:-1]), prepend=0)
+        runs.append({"size": list(bitmap.shape), "counts": counts.tolist()})
+    return ops.InstanceMasks.from_coco(runs, *bitmaps.shape[1:])
 
-    encoded = [coco_mask.merge(coco_mask.frPyObjects(list(shapes), *size)) for shapes in polygons]
+
+def decode_rle(encoded: Sequence[ops.RLE], size: tuple[int, int]) -> Tensor:
+    """Bitmaps, uint8 [N, height, width]."""
+    if coco_mask is None:
+        return ops.InstanceMasks.from_coco(encoded, *size).to_bitmaps().to(torch.uint8)
     return torch.from_numpy(coco_mask.decode(encoded)).permute(2, 0, 1)
+
+
+def draw(polygons: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
+    """Bitmaps, uint8 [N, height, width], of objects in COCO's polygon form."""
+    if coco_mask is None:
+        return ops.InstanceMasks.from_coco(polygons, *size).to_bitmaps().to(torch.uint8)
+    encoded = [coco_mask.merge(coco_mask.frPyObjects(list(shapes), *size)) for shapes in polygons]
+    return decode_rle(encoded, size)
 
 
 def sample_on_grid(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:

@@ -67,15 +67,13 @@ def _from_bitmaps(workload: Workload) -> Contest:
 
 def _from_rle(workload: Workload) -> Contest:
     """From the annotations as they are read from JSON, on either side."""
-    from pycocotools import mask as coco_mask
-
     objects, size = make_objects(workload), workload.photograph
     device = objects.boxes.device
     encoded = ops.InstanceMasks.from_coco(objects.polygons, *size).to_rle()
     return _contest(
-        "pycocotools + torchvision",
+        f"{peers.ENCODER} + torchvision",
         objects,
-        lambda: torch.from_numpy(coco_mask.decode(encoded)).to(device).permute(2, 0, 1),
+        lambda: peers.decode_rle(encoded, size).to(device),
         lambda: ops.InstanceMasks.from_coco(encoded, *size),
     )
 
@@ -84,7 +82,7 @@ def _from_polygons(workload: Workload) -> Contest:
     """From the annotations as they are read from JSON, on either side."""
     objects, size = make_objects(workload), workload.photograph
     return _contest(
-        "pycocotools + torchvision",
+        f"{peers.ENCODER} + torchvision",
         objects,
         lambda: peers.draw(objects.polygons, size).to(objects.boxes.device),
         lambda: ops.InstanceMasks.from_coco(objects.polygons, *size),

@@ -60,8 +60,8 @@ def _to_bool(workload: Workload, method: Method) -> Contest:
 
 
 def _to_rle(workload: Workload, method: Method) -> Contest:
-    """The peer of both methods is torchvision's paste and pycocotools' encoding; the exact strings are compared with
-    the encoding of the exact bitmaps."""
+    """The peer of both methods is torchvision's paste and an encoding of its bitmaps; the exact strings are compared
+    with the encoding of the exact bitmaps."""
     masks, boxes, size = _inputs(workload)
 
     def encoded() -> list[str]:
@@ -73,7 +73,10 @@ def _to_rle(workload: Workload, method: Method) -> Contest:
         return identical([entry["counts"] for entry in ours], theirs) + " strings"
 
     return Contest(
-        "torchvision + pycocotools", encoded, partial(ops.paste_masks_rle, masks, boxes, size, method=method), check
+        f"torchvision + {peers.ENCODER}",
+        encoded,
+        partial(ops.paste_masks_rle, masks, boxes, size, method=method),
+        check,
     )
 
 

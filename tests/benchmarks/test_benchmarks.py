@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("torchvision", reason="torchvision is the peer")
 pytest.importorskip("pycocotools", reason="pycocotools is the peer of the run-length encodings")
 
-from benchmarks import cases, program, table
+from benchmarks import cases, peers, program, table
 from benchmarks.case import Case, Contest, Goal, Work
 from benchmarks.limits import MIB, WORKING_SETS, Limits, measure_limits
 from benchmarks.pixels import quantised_pixels, sampled_pixels
@@ -113,6 +113,21 @@ def test_a_document_without_markers_is_refused(quick: Path, tmp_path: Path) -> N
     with pytest.raises(SystemExit, match="expected a line"):
         table.rewrite(document, read_results([quick]))
     assert document.read_text() == "# Title\n"
+
+
+def test_without_pycocotools_the_peer_encodes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    bitmaps, polygons = (
+        torch.rand(6, 7, 9) > 0.5,
+        [[[1.0, 1, 6, 2, 4, 6]], [[0.0, 0, 3, 0, 3, 3], [5.0, 2, 8, 2, 8, 6]]],
+    )
+    bitmaps[4], bitmaps[5] = False, True
+    expected = peers.encode_bitmaps(bitmaps), peers.draw(polygons, (7, 9))
+    monkeypatch.setattr(peers, "coco_mask", None)
+    encoded = peers.encode_bitmaps(bitmaps)
+    assert encoded == expected[0]
+    assert torch.equal(peers.draw(polygons, (7, 9)), expected[1])
+    runs: list[ops.RLE] = [{"size": [7, 9], "counts": counts} for counts in encoded]
+    assert torch.equal(peers.decode_rle(runs, (7, 9)).bool(), bitmaps)
 
 
 def test_an_unknown_case_is_refused() -> None:
