@@ -242,6 +242,24 @@ def test_the_graph_gives_the_same(mixed: bool) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.usefixtures("deterministic_algorithms")
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_gpu_repeats_its_gradients(channels_last: bool, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch's own matrix products insist on
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = small_model().train().cuda().to(memory_format=layout)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=mixed):
+            runs.append(losses_and_gradients(model))
+    (losses, gradients), (same_losses, same_gradients) = runs
+    assert losses == same_losses
+    assert all(torch.equal(one, other) for one, other in zip(gradients, same_gradients, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_finds_what_the_cpu_finds() -> None:
     model, images = detecting_model(score_threshold=0.4, nms_iou=0.3), images_of(*SIZES)
     with torch.no_grad():

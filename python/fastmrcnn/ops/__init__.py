@@ -1,7 +1,13 @@
 """Mask R-CNN's operators under torchvision's names and signatures, and those that it lacks.
 
-Needs torch and numpy only. Every function works on CPU tensors, takes part in autograd where it is differentiable, and
-traces under `torch.compile` and `torch.export`.
+Needs torch and numpy only. Every function works on CPU and on CUDA tensors, all of a call on one device, takes part in
+autograd where it is differentiable, and traces under `torch.compile` and `torch.export`. `python -m fastmrcnn` says
+whether this build has the CUDA kernels, and for which GPUs.
+
+CUDA kernels run on torch's current stream and give the CPU's results, the same in every run, gradients included. The
+host waits for none of them, except where the length of a result depends on the values of its arguments: `nms`,
+`batched_nms`, `soft_nms` and `paste_masks_rle` wait once, and so does `per_image()` of padded results. What the CPU
+refuses after a look at values, such as a bad batch index, cannot be refused without waiting either: it gives NaN.
 """
 
 from fastmrcnn.ops.anchors import generate_anchors
