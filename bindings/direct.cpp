@@ -64,7 +64,7 @@ constexpr auto kPsRoiAlignBackward =
 constexpr auto kPsRoiPool = direct_kernels("ps_roi_pool", &cpu::ps_roi_pool, CUDA_KERNEL(ps_roi_pool));
 constexpr auto kPsRoiPoolBackward =
     direct_kernels("ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
-constexpr auto kRoiAlign = direct_kernels("roi_align", &cpu::roi_align, nullptr);
+constexpr auto kRoiAlign = direct_kernels("roi_align", &cpu::roi_align, CUDA_KERNEL(roi_align));
 constexpr auto kRoiAlignBackward = direct_kernels("roi_align_backward", &cpu::roi_align_backward, nullptr);
 constexpr auto kRoiPool = direct_kernels("roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
 constexpr auto kRoiPoolBackward =

@@ -54,8 +54,7 @@ struct RoiPlace {
 template <class S, class T>
 __device__ RoiPlace place_of(const RoiAlignCall<S>& call, const geometry::Roi<T>& roi) {
   const auto level = static_cast<std::int32_t>(geometry::level_of(call.borders, {roi.x1, roi.y1, roi.x2, roi.y2}));
-  const bool has_image = roi.batch >= T(0) && roi.batch < static_cast<T>(call.images);
-  return {level, has_image ? static_cast<std::int64_t>(roi.batch) : -1};
+  return {level, geometry::image_of(roi, call.images)};
 }
 
 // The bins of a RoI along one axis of its map. Without samples on either, the RoI has no taps.

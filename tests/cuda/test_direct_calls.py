@@ -42,6 +42,7 @@ def calls(layout: str) -> dict[str, tuple[Any, ...]]:
         "ps_roi_align_backward": (narrow, rois, 0.5, shape, channels_last, 2),
         "ps_roi_pool": (features, rois, 0.5, 2, 2),
         "ps_roi_pool_backward": (narrow, rois, 0.5, shape, channels_last),
+        "roi_align": (features, rois, 0.5, 2, 2, 2, True),
         "roi_pool": (features, rois, 0.5, 2, 2),
         "roi_pool_backward": (torch.randn_like(pooled), rois, argmax, 0.5, shape, channels_last),
     }
