@@ -20,6 +20,9 @@ from benchmarks.cases.whole_model import (
     training_step,
 )
 from benchmarks.workloads import DTYPES, Workload
+from fastmrcnn.models import GraphedDetector
+from fastmrcnn.models.instances import PaddedInstances
+from fastmrcnn.structures import Detections
 from tests.models.peer import noise_images, noise_targets
 
 MIXED = ("float16", "bfloat16")
@@ -29,12 +32,13 @@ def cases(workload: Workload) -> Iterator[Case]:
     height, width = workload.photograph
     for batch in (1, 8):
         for dtype in ("float32", "float16"):
-            yield Case(
-                f"R50-FPN inference, {batch} x {height}x{width}",
-                partial(_inference, workload, batch, dtype),
-                dtype,
-                "NHWC",
-            )
+            for graphed, name in ((False, ""), (True, ", CUDA graph")):
+                yield Case(
+                    f"R50-FPN inference, {batch} x {height}x{width}{name}",
+                    partial(_inference, workload, batch, dtype, graphed=graphed),
+                    dtype,
+                    "NHWC",
+                )
     for dtype in ("float32", "bfloat16"):
         yield Case(f"R50-FPN training step, 2 x {height}x{width}", partial(_training, workload, dtype), dtype, "NHWC")
 
@@ -42,7 +46,9 @@ def cases(workload: Workload) -> Iterator[Case]:
 FAMILIES = {"whole_model": cases}
 
 
-def _inference(workload: Workload, batch: int, dtype: str) -> Contest:
+def _inference(workload: Workload, batch: int, dtype: str, *, graphed: bool) -> Contest:
+    """With a graph the detections stay on the device with their masks of 28 x 28; else bitmaps are pasted, as by the
+    peer."""
     theirs = their_model(workload, workload.photograph).eval()
     model = our_model(theirs, workload, workload.photograph, "NHWC").eval().cuda()
     theirs = theirs.cuda()
@@ -54,16 +60,32 @@ def _inference(workload: Workload, batch: int, dtype: str) -> Contest:
             return theirs(images)
 
     @torch.no_grad()
-    def detect_ours() -> list[tuple[Any, Tensor]]:
+    def detect_ours() -> list[tuple[Detections, Tensor]]:
         with mixed(dtype):
             return [(found, found.masks) for found in model(images)]
 
-    def check(ours: list[tuple[Any, Tensor]], expected: list[dict[str, Tensor]]) -> str:
+    def check(ours: list[tuple[Detections, Tensor]], expected: list[dict[str, Tensor]]) -> str:
         if dtype in MIXED:
             return f"{len(ours[0][0].boxes)} and {len(expected[0]['boxes'])} detections; compared in float32"
         return {same_detections(*pair) for pair in zip(ours, expected, strict=True)}.pop()
 
-    return Contest("torchvision", detect_theirs, detect_ours, check)
+    if not graphed:
+        return Contest("torchvision", detect_theirs, detect_ours, check)
+
+    prepared = model.transform(images)
+    with mixed(dtype):
+        detector = GraphedDetector(model, prepared.pixels, prepared.image_sizes)
+
+    def replay() -> PaddedInstances:
+        return detector(prepared.pixels, prepared.image_sizes)
+
+    def check_counts(ours: PaddedInstances, expected: list[dict[str, Tensor]]) -> str:
+        check(detect_ours(), expected)
+        counts, wanted = ours.counts.tolist(), [len(found.boxes) for found, _ in detect_ours()]
+        assert counts == wanted, f"{counts} detections in the graph, {wanted} outside of it"
+        return f"as many detections as without a graph, {sum(counts)}"
+
+    return Contest("torchvision", detect_theirs, replay, check_counts)
 
 
 def _training(workload: Workload, dtype: str) -> Contest:
