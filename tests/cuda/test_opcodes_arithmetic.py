@@ -35,6 +35,24 @@ BINARY = {
 }
 
 
+@pytest.mark.parametrize("type", ["s64", "u64"])
+@pytest.mark.parametrize(("opcode", "sign"), [("add", 1), ("sub", -1)])
+def test_integers_of_three_registers(opcode: str, sign: int, type: str) -> None:
+    """The carry of the lower register goes into the next one, and that one's into the last."""
+    parts = [integers(np.uint64, seed) for seed in range(4)]
+    code = f"""
+        .reg .b64 %low, %middle, %high;
+        {opcode}.cc.{type} %low, %a, %b;
+        {opcode}c.cc.{type} %middle, %c, %e;
+        {opcode}c.{type} %high, 0, 0;
+    """
+    lanes = zip(*(part.astype(object) for part in parts), strict=True)
+    results = [a + (c << 64) + sign * (b + (e << 64)) for a, b, c, e in lanes]
+    for shift, register in ((0, "%low"), (64, "%middle"), (128, "%high")):
+        found = evaluate(f"{code} mov.u64 %d, {register};", *parts, result=np.uint64)
+        assert np.array_equal(found, wrapped([result >> shift for result in results], np.uint64)), register
+
+
 @pytest.mark.parametrize("name", INTEGER_TYPES)
 @pytest.mark.parametrize("opcode", BINARY)
 def test_integer_arithmetic(opcode: str, name: str) -> None:
@@ -196,7 +214,7 @@ def test_comparison_with_a_second_predicate() -> None:
     assert np.array_equal(evaluate(code, x, y, result=np.int32), expected)
 
 
-@pytest.mark.parametrize("code", ["frobnicate.s32 %d, %a;", "add.cc.s32 %d, %a, %a;", "cp.async.ca [%p0], [%p1], 4;"])
+@pytest.mark.parametrize("code", ["frobnicate.s32 %d, %a;", "mul.cc.s32 %d, %a, %a;", "cp.async.ca [%p0], [%p1], 4;"])
 def test_what_is_unknown_raises(code: str) -> None:
     with pytest.raises(InterpreterError, match="the interpreter does not know"):
         evaluate(code, np.zeros(4, np.int32), result=np.int32)

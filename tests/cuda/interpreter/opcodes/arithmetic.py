@@ -96,8 +96,35 @@ def add(operands: Operands, instruction: Instruction) -> Step:
     type = ptx_type(instruction.type)
     if type.is_float:
         return float_step(operands, instruction, function)
+    if "cc" in instruction.modifiers:
+        return with_carry(operands, instruction)
     check_modifiers(instruction, {instruction.type})
     return step(operands, instruction, function, type)
+
+
+CARRY = "%carry"  # of the last sum or difference that kept it: numbers wider than a register take several instructions
+
+
+@opcode("addc", "subc")
+def with_carry(operands: Operands, instruction: Instruction) -> Step:
+    """Adds or subtracts the carry as well (addc, subc), and keeps that of the result (.cc)."""
+    check_modifiers(instruction, {instruction.type, "cc"})
+    type = ptx_type(ptx_type(instruction.type).name.replace("s", "u"))
+    adds, takes = instruction.opcode.startswith("add"), instruction.opcode.endswith("c")
+    write, keeps = operands.write(instruction.operands[0], type), "cc" in instruction.modifiers
+    first, second = (operands.read(operand, type) for operand in instruction.operands[1:])
+
+    def run(group: Group) -> None:
+        x, y = first(group), second(group)
+        carry = group.registers[CARRY].astype(type.dtype) if takes else type.dtype.type(0)
+        partial = x + y if adds else x - y
+        result = partial + carry if adds else partial - carry
+        if keeps:  # at most one of the two wraps around
+            wraps = (partial < x) | (result < partial) if adds else (x < y) | (partial < carry)
+            group.registers[CARRY] = np.asarray(wraps)
+        write(group, result)
+
+    return run
 
 
 @opcode("mul", "mad", "mul24")
