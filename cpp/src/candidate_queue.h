@@ -6,38 +6,24 @@
 #include <vector>
 
 #include "decode_dispatch.h"
+#include "fastmrcnn/float_format.h"
 #include "fastmrcnn/geometry/box_coding.h"
-#include "fastmrcnn/tensor.h"
-#include "float_format.h"
+#include "fastmrcnn/head_maps.h"
 #include "leading_logits.h"
 
 namespace fastmrcnn::cpu {
 
-// Decodes single anchors out of the head's output in any memory layout.
+// Decodes single anchors of an image out of the head's output.
 template <class Storage>
 class AnchorDecoder {
   using T = Accumulator<Storage>;
 
  public:
-  // deltas [B, A * 4, H, W], anchors [H * W * A, 4]
-  AnchorDecoder(const TensorView& deltas, const TensorView& anchors, std::int64_t image,
-                const DecodeParameters<T>& parameters)
-      : deltas_(deltas.as<const Storage>() + image * deltas.strides[0]),
-        channel_stride_(deltas.strides[1]),
-        row_stride_(deltas.strides[2]),
-        column_stride_(deltas.strides[3]),
-        per_cell_(static_cast<std::uint32_t>(deltas.shape[1] / 4)),
-        columns_(static_cast<std::uint32_t>(deltas.shape[3])),
-        anchors_(anchors.as<const geometry::Box<T>>()),
-        parameters_(parameters) {}
+  // anchors [H * W * A, 4]
+  AnchorDecoder(const DeltaMap<Storage>& deltas, const TensorView& anchors, const DecodeParameters<T>& parameters)
+      : deltas_(deltas), anchors_(anchors.as<const geometry::Box<T>>()), parameters_(parameters) {}
 
-  geometry::Deltas<T> deltas(std::uint32_t anchor) const {
-    const std::uint32_t cell = anchor / per_cell_, channel = 4 * (anchor % per_cell_);
-    const Storage* delta =
-        deltas_ + channel * channel_stride_ + cell / columns_ * row_stride_ + cell % columns_ * column_stride_;
-    return {value_of(delta[0]), value_of(delta[channel_stride_]), value_of(delta[2 * channel_stride_]),
-            value_of(delta[3 * channel_stride_])};
-  }
+  geometry::Deltas<T> deltas(std::uint32_t anchor) const { return deltas_.at(anchor); }
 
   const geometry::Box<T>& anchor(std::uint32_t index) const { return anchors_[index]; }
 
@@ -47,9 +33,7 @@ class AnchorDecoder {
   }
 
  private:
-  const Storage* deltas_;
-  std::int64_t channel_stride_, row_stride_, column_stride_;
-  std::uint32_t per_cell_, columns_;
+  DeltaMap<Storage> deltas_;
   const geometry::Box<T>* anchors_;
   DecodeParameters<T> parameters_;
 };

@@ -100,8 +100,9 @@ void generate_proposals(const Context& context, const std::vector<TensorView>& l
     parallel_for(limit_threads(context, selection_nanoseconds(logits, pre_nms)), images * levels,
                  [&](std::int64_t task) {  // level by level: the large ones first
                    const std::int64_t level = task / images, image = task % images;
-                   const LogitMap<Bits> map(logits[level], image);
-                   candidates[image * levels + level] = leading_logits(map, FloatFormat<Storage>::order, pre_nms);
+                   const LogitMap<Bits> map(logits[level]);
+                   candidates[image * levels + level] =
+                       leading_logits(map.of_image(image), FloatFormat<Storage>::order, pre_nms);
                  });
 
     const ProposalRule<T> rule{{{T(weights[0]), T(weights[1]), T(weights[2]), T(weights[3])}, T(max_log_size)},
@@ -114,8 +115,9 @@ void generate_proposals(const Context& context, const std::vector<TensorView>& l
       queues.reserve(levels);
       for (std::int64_t level = 0; level < levels; ++level) {
         const auto& best = candidates[image * levels + level];
+        const auto delta_map = DeltaMap<Storage>(deltas[level]).of_image(image);
         const std::int64_t most_kept = std::min<std::int64_t>(capacity, best.size());
-        queues.push_back({{best, {deltas[level], anchors[level], image, decoding}}, {nms_iou, most_kept}});
+        queues.push_back({{best, {delta_map, anchors[level], decoding}}, {nms_iou, most_kept}});
       }
       const ProposalRows<T> rows{boxes.as<geometry::Box<T>>() + image * capacity, scores.as<T>() + image * capacity,
                                  capacity};

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "fastmrcnn/geometry/float_order.h"
-#include "logit_map.h"
+#include "fastmrcnn/head_maps.h"
 #include "score_order.h"
 
 namespace fastmrcnn::cpu {

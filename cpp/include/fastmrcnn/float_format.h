@@ -1,13 +1,14 @@
 // The bits of floating-point numbers as they are stored, in the order of geometry::FloatOrder.
 #pragma once
 
+#include <string.h>
+
 #include <cstdint>
-#include <cstring>
 
 #include "fastmrcnn/geometry/float_order.h"
 #include "fastmrcnn/half.h"
 
-namespace fastmrcnn::cpu {
+namespace fastmrcnn {
 
 template <class Storage>
 struct FloatFormat;
@@ -38,11 +39,12 @@ struct FloatFormat<double> {
 
 // The number whose key this is.
 template <class Storage>
-Accumulator<Storage> value_of_key(typename FloatFormat<Storage>::Bits key) {
-  const auto bits = FloatFormat<Storage>::order.bits(key);
+FM_HD Accumulator<Storage> value_of_key(typename FloatFormat<Storage>::Bits key) {
+  constexpr auto order = FloatFormat<Storage>::order;
+  const auto bits = order.bits(key);
   Storage stored;
-  std::memcpy(&stored, &bits, sizeof stored);
+  memcpy(&stored, &bits, sizeof stored);
   return value_of(stored);
 }
 
-}  // namespace fastmrcnn::cpu
+}  // namespace fastmrcnn
