@@ -54,7 +54,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
   def_op(module, "format_rle", &cpu::format_rle, nullptr);
   def_op(module, "generate_anchors", &cpu::generate_anchors, CUDA_KERNEL(generate_anchors));
-  def_op(module, "generate_proposals", &cpu::generate_proposals, nullptr);
+  def_op(module, "generate_proposals", &cpu::generate_proposals, CUDA_KERNEL(generate_proposals));
   def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
   def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
   def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, CUDA_KERNEL(multiscale_roi_align));
@@ -76,6 +76,7 @@ PYBIND11_MODULE(_C, module) {
 
 #if defined(FASTMRCNN_WITH_CUDA)  // bytes of workspace, which only CUDA needs
   module.def("crop_encoded_masks_workspace", &cuda::crop_encoded_masks_workspace);
+  module.def("generate_proposals_workspace", &cuda::generate_proposals_workspace);
   module.def("nms_workspace", &cuda::nms_workspace);
   module.def("select_detections_workspace", &cuda::select_detections_workspace);
   module.def("soft_nms_workspace", &cuda::soft_nms_workspace);

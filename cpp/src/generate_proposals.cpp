@@ -87,7 +87,8 @@ void generate_proposals(const Context& context, const std::vector<TensorView>& l
                         const std::vector<TensorView>& deltas, const std::vector<TensorView>& anchors,
                         const TensorView& image_sizes, std::int64_t pre_nms, double nms_iou, double min_size,
                         double score_threshold, const std::array<double, 4>& weights, double max_log_size,
-                        const TensorView& boxes, const TensorView& scores, const TensorView& counts) {
+                        const TensorView& boxes, const TensorView& scores, const TensorView& counts,
+                        const TensorView& /*workspace*/) {
   check_generate_proposals(logits, deltas, anchors, image_sizes, pre_nms, nms_iou, boxes, scores, counts);
   const auto levels = static_cast<std::int64_t>(logits.size());
   const std::int64_t images = boxes.shape[0], capacity = boxes.shape[1];

@@ -85,7 +85,9 @@ def generate_proposals(
     boxes: Tensor,
     scores: Tensor,
     counts: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def generate_proposals_workspace(images: int, levels: int, most_candidates: int, logit_bytes: int) -> int: ...
 def match_boxes(
     context: Context,
     objects: Tensor,

@@ -20,6 +20,7 @@ from fastmrcnn.ops import _library
 # handed over uninitialised. A function that is absent has one.
 OUTPUTS = {
     "crop_encoded_masks": 2,
+    "generate_proposals": 4,
     "match_boxes": 2,
     "nms": 3,
     "paste_masks_rle": 2,

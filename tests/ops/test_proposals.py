@@ -145,7 +145,7 @@ def test_rows_behind_the_count_are_zero() -> None:
     outputs = torch.full((3, 5000, 4), NAN), torch.full((3, 5000), NAN), torch.full((3,), -1)  # new memory may be zero
     _C.generate_proposals(
         (1, 0), heads.logits, heads.deltas, heads.anchors, torch.tensor(heads.sizes),
-        1000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, *outputs,
+        1000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, *outputs, None,
     )  # fmt: skip
     for boxes, scores, count in zip(*outputs, strict=True):
         assert 0 < count < 5000
@@ -246,7 +246,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
         boxes, scores, counts = torch.empty(3, 1000, 4), torch.empty(3, 1000), torch.empty(3, dtype=torch.int64)
         _C.generate_proposals(
             (threads, 0), heads.logits, heads.deltas, heads.anchors, torch.tensor(heads.sizes),
-            2000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, boxes, scores, counts,
+            2000, 0.7, 1e-3, 0.0, (1, 1, 1, 1), 4.0, boxes, scores, counts, None,
         )  # fmt: skip
         results.append((boxes, scores, counts))
     assert all(map(torch.equal, results[0], results[1]))

@@ -11,8 +11,14 @@ __all__ = ["sizes_tensor"]
 
 
 def sizes_tensor(image_sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """In the shape that they have, and fractions as such, so that the kernel's checks see what is wrong with them."""
+    """In the shape that they have, and fractions as such, so that the kernel's checks see what is wrong with them.
+
+    Without waiting for the device, which the copy of ordinary memory to a GPU may do.
+    """
     if len(image_sizes) == 0:
         return torch.empty((0, 2), dtype=torch.int64, device=device)
-    sizes = torch.tensor(image_sizes, device=device)
-    return sizes if sizes.is_floating_point() else sizes.to(torch.int64)
+    sizes = torch.tensor(image_sizes)
+    sizes = sizes if sizes.is_floating_point() else sizes.to(torch.int64)
+    if device.type == "cuda" and type(sizes) is Tensor and not torch.compiler.is_compiling():  # fakes have no memory
+        sizes = sizes.pin_memory()
+    return sizes.to(device, non_blocking=True)

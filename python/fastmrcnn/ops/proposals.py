@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel
+from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, register_kernel, workspace
 from fastmrcnn.ops._sizes import sizes_tensor
 from fastmrcnn.ops.box_coding import LARGEST_LOG_SIZE, Weights
 
@@ -65,8 +66,10 @@ def _generate_proposals(
     clip: float,
 ) -> PaddedProposals:
     found = _allocate(logits, post_nms)
+    first = logits[0]
+    candidates = min(pre_nms, max(math.prod(level.shape[1:]) for level in logits))  # of a level at most
     native.generate_proposals(
-        context(logits[0]),
+        context(first),
         logits,
         deltas,
         [level.to(found.boxes.dtype).contiguous() for level in anchors],
@@ -78,6 +81,7 @@ def _generate_proposals(
         weights,
         clip,
         *found,
+        workspace("generate_proposals", first, len(first), len(logits), candidates, first.element_size()),
     )
     return found
 

@@ -27,6 +27,9 @@ namespace fastmrcnn {
 // The logit decides the order, before and after NMS: sigmoids of different logits may be equal. Equal logits come in
 // the order (level, row, column, anchor). NaN logits lead, as in torch.topk, but no NaN passes the score threshold.
 // Deterministic.
+//
+// CUDA: at most 16 levels, 2^16 - 1 images, and 2^31 - 1 anchors a level; `workspace`, uint8, of the bytes that
+// generate_proposals_workspace says, which the CPU ignores. With float64 the exponential is the CUDA library's.
 inline void check_generate_proposals(const std::vector<TensorView>& logits, const std::vector<TensorView>& deltas,
                                      const std::vector<TensorView>& anchors, const TensorView& image_sizes,
                                      std::int64_t pre_nms, double nms_iou, const TensorView& boxes,
@@ -77,7 +80,16 @@ void generate_proposals(const Context& context, const std::vector<TensorView>& l
                         const std::vector<TensorView>& deltas, const std::vector<TensorView>& anchors,
                         const TensorView& image_sizes, std::int64_t pre_nms, double nms_iou, double min_size,
                         double score_threshold, const std::array<double, 4>& weights, double max_log_size,
-                        const TensorView& boxes, const TensorView& scores, const TensorView& counts);
+                        const TensorView& boxes, const TensorView& scores, const TensorView& counts,
+                        const TensorView& workspace);
 }  // namespace cpu
+
+namespace cuda {
+decltype(cpu::generate_proposals) generate_proposals;
+
+// `most_candidates` of a level: pre_nms, or the size of the largest level if that is less.
+std::size_t generate_proposals_workspace(std::int64_t images, std::int64_t levels, std::int64_t most_candidates,
+                                         std::int64_t logit_bytes);
+}  // namespace cuda
 
 }  // namespace fastmrcnn
