@@ -14,6 +14,7 @@ from torch._subclasses import FakeTensorMode
 
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, padding
 from fastmrcnn.ops import InstanceMasks, nms
+from fastmrcnn.ops._sizes import sizes_tensor
 from tests.models.no_waiting import no_waiting
 from tests.models.small import images_of, small_config, small_model, target_of
 
@@ -113,6 +114,11 @@ def imagined_gpu() -> Iterator[None]:
         except RuntimeError as error:
             pytest.skip(f"this build of torch cannot imagine a GPU: {str(error).splitlines()[0]}")
         yield
+
+
+def test_sizes_of_images_reach_an_imagined_gpu() -> None:
+    with imagined_gpu(), no_waiting():
+        assert sizes_tensor(SIZES, torch.device("cuda")).device.type == "cuda"
 
 
 def unlaid_config(**changes: dict[str, Any]) -> MaskRCNNConfig:
