@@ -61,7 +61,7 @@ class Gpu:
         moved = tree_map_only(Tensor, lambda tensor: tensor.cuda(), arguments)
         getattr(_C, name)((1, torch.cuda.current_stream().cuda_stream), *moved)
         torch.cuda.synchronize()
-        for before, after in zip(arguments, moved, strict=True):
+        for before, after in zip(tree_leaves(arguments), tree_leaves(moved), strict=True):  # lists of outputs too
             if isinstance(before, Tensor):
                 before.copy_(after)
 
