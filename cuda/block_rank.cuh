@@ -2,6 +2,8 @@
 // run.
 #pragma once
 
+#include "warp.cuh"
+
 namespace fastmrcnn::cuda {
 
 struct Rank {
@@ -12,9 +14,8 @@ struct Rank {
 // Called by all threads of a block of so many warps. Synchronises the block; so must the caller, before it calls again.
 template <int warps>
 __device__ __forceinline__ Rank rank_in_block(bool wanted) {
-  constexpr unsigned kAllLanes = 0xffffffffu;
   __shared__ int in_warp[warps];
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const unsigned lanes = __ballot_sync(kAllLanes, wanted);
   if (lane == 0) in_warp[warp] = __popc(lanes);
   __syncthreads();

@@ -20,12 +20,6 @@ struct Detections {
   }
 };
 
-template <class T>
-__device__ T sum_of_warp(T value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
-  return value;
-}
-
 // How many of the `count` boxes that a class kept come before `candidate`, where `wins_ties` says that the class does.
 template <class T>
 __device__ std::uint32_t places_before(const Ranked<T>& candidate, const Ranked<T>* kept, std::uint32_t count,

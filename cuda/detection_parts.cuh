@@ -5,15 +5,13 @@
 
 #include "fastmrcnn/geometry/box.h"
 #include "ranked.cuh"
+#include "warp.cuh"
 #include "workspace.cuh"
 
 namespace fastmrcnn::cuda {
 namespace {
 
 using geometry::Box;
-
-constexpr std::uint32_t kAllLanes = 0xffffffff;
-constexpr int kWarp = 32;
 
 struct Sizes {
   std::int64_t images, regions, columns, detections;

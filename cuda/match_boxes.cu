@@ -14,6 +14,7 @@
 
 #include "fastmrcnn/dtype.h"
 #include "launch.cuh"
+#include "warp.cuh"
 
 namespace fastmrcnn::cuda {
 namespace {
@@ -22,8 +23,7 @@ using geometry::Box;
 using geometry::max_of;
 using geometry::min_of;
 
-constexpr int kThreads = 256, kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffff;
+constexpr int kThreads = 256;
 
 // Objects or ignore regions.
 template <class T>
@@ -44,16 +44,9 @@ struct BitsOf<double> {
   using type = unsigned long long;
 };
 
-// Neither is NaN.
-template <class T>
-__device__ T warp_max(T value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value = max_of(value, __shfl_xor_sync(kAllLanes, value, step));
-  return value;
-}
-
 // The box of a lane; behind the last of `count`, one that overlaps nothing and widens no bounds.
 template <class T>
-__device__ Box<T> box_of_lane(const Box<T>* boxes, std::int64_t index, std::int64_t count) {
+__device__ Box<T> box_or_none(const Box<T>* boxes, std::int64_t index, std::int64_t count) {
   constexpr T inf = static_cast<T>(__builtin_inff());
   return index < count ? boxes[index] : Box<T>{inf, inf, -inf, -inf};
 }
@@ -62,8 +55,8 @@ __device__ Box<T> box_of_lane(const Box<T>* boxes, std::int64_t index, std::int6
 template <class T>
 __device__ Box<T> bounds_of_warp(const Box<T>& box) {
   constexpr T inf = static_cast<T>(__builtin_inff());
-  return {-warp_max(max_of(-inf, -box.x1)), -warp_max(max_of(-inf, -box.y1)), warp_max(max_of(-inf, box.x2)),
-          warp_max(max_of(-inf, box.y2))};
+  return {-max_of_warp(max_of(-inf, -box.x1)), -max_of_warp(max_of(-inf, -box.y1)), max_of_warp(max_of(-inf, box.x2)),
+          max_of_warp(max_of(-inf, box.y2))};
 }
 
 // Calls visit(index, box) on all lanes, for those candidates in turn that may overlap a box inside of `bounds`.
@@ -96,11 +89,11 @@ __global__ void __launch_bounds__(kThreads)
   using Bits = typename BitsOf<T>::type;
   const unsigned lane = threadIdx.x % kWarp;
   for_each_warp(count, [&](std::int64_t first) {
-    const Box<T> box = box_of_lane(boxes, first + lane, count);
+    const Box<T> box = box_or_none(boxes, first + lane, count);
     const T area = geometry::area(box);
     visit_near(objects, bounds_of_warp(box), [&](int index, const Box<T>& object) {
       const T iou = geometry::iou(object, geometry::area(object), box, area);
-      const T greatest = warp_max(iou > 0 ? iou : T(0));
+      const T greatest = max_of_warp(iou > 0 ? iou : T(0));
       if (lane == 0 && greatest > 0) atomicMax(&highest[index], half_bits::bit_cast<Bits>(greatest));
     });
   });
@@ -113,7 +106,7 @@ __global__ void __launch_bounds__(kThreads)
                    std::int64_t* __restrict__ matches) {
   for_each_warp(count, [&](std::int64_t first) {
     const std::int64_t index = first + threadIdx.x % kWarp;
-    const Box<T> box = box_of_lane(boxes, index, count);
+    const Box<T> box = box_or_none(boxes, index, count);
     const Box<T> bounds = bounds_of_warp(box);
     const T area = geometry::area(box);
 

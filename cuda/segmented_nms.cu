@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
   if (chain.words == 0 || count >= limit) return;
   if (threadIdx.x < 2) progress.far[threadIdx.x] = 0;
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   Helper helper(chain, warp, lane);
   Resolver resolver(chain, band == 0 ? nullptr : dropped, lane, limit, count);
   const bool helps = warp < kHelpers;
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
     }
     if (__syncthreads_or(!helps && resolver.is_full())) break;
   }
-  if (threadIdx.x == 32 * kHelpers && counts != nullptr) counts[home] = resolver.count();
+  if (threadIdx.x == kWarp * kHelpers && counts != nullptr) counts[home] = resolver.count();
 }
 
 // A block for 64 boxes behind the band and 64 of the band.
@@ -151,8 +151,8 @@ __global__ void __launch_bounds__(kWord)
 
   const std::int64_t other = (first + blockIdx.y) * kWord + threadIdx.x;
   const bool kept = other >= begin && keep[other] != 0;
-  const unsigned half = __ballot_sync(kWarp, kept);
-  if (threadIdx.x % 32 == 0) kept_halves[threadIdx.x / 32] = half;
+  const unsigned half = __ballot_sync(kAllLanes, kept);
+  if (threadIdx.x % kWarp == 0) kept_halves[threadIdx.x / kWarp] = half;
   if (threadIdx.x == 0) gone = atomicOr(&dropped[word], Word{0});  // of which other blocks write
   __syncthreads();
   const Word rows_kept = Word{kept_halves[0]} | Word{kept_halves[1]} << 32;
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kWord)
 
   const bool mine = segments.holds_box(place) && segments.begin_of(place) == begin && !(gone >> threadIdx.x & 1);
   const bool drop = mine && exceeding(rows, row_of(boxes[place], rule), bits_between(0, count), rule) != 0;
-  const unsigned drops = __ballot_sync(kWarp, drop);
+  const unsigned drops = __ballot_sync(kAllLanes, drop);
   if (threadIdx.x % 32 == 0 && drops != 0) atomicOr(&dropped[word], Word{drops} << threadIdx.x);
 }
 

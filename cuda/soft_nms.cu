@@ -16,6 +16,7 @@
 #include "fastmrcnn/round_down.h"
 #include "launch.cuh"
 #include "score_order.cuh"
+#include "warp.cuh"
 #include "workspace.cuh"
 
 namespace fastmrcnn::cuda {
@@ -23,8 +24,7 @@ namespace {
 
 using geometry::Box;
 
-constexpr int kThreads = 256, kSelectThreads = 512, kWarps = kSelectThreads / 32, kWindow = 64;
-constexpr unsigned kWarp = 0xffffffffu;
+constexpr int kThreads = 256, kSelectThreads = 512, kWarps = kSelectThreads / kWarp, kWindow = 64;
 
 template <class T>
 struct Rule {
@@ -101,7 +101,7 @@ struct Best {
   __device__ void take_lanes() {
 #pragma unroll
     for (int distance = kLanes / 2; distance > 0; distance /= 2) {
-      take(__shfl_xor_sync(kWarp, score, distance), __shfl_xor_sync(kWarp, place, distance));
+      take(__shfl_xor_sync(kAllLanes, score, distance), __shfl_xor_sync(kAllLanes, place, distance));
     }
   }
 };
@@ -109,10 +109,10 @@ struct Best {
 // The best of all threads' boxes, known to all of them. Two sets of partial results take turns: one barrier serves.
 template <class T>
 __device__ Best<T> best_of_block(Best<T> best, T (&scores)[kWarps], int (&places)[kWarps]) {
-  best.template take_lanes<32>();
-  if (threadIdx.x % 32 == 0) {
-    scores[threadIdx.x / 32] = best.score;
-    places[threadIdx.x / 32] = best.place;
+  best.template take_lanes<kWarp>();
+  if (threadIdx.x % kWarp == 0) {
+    scores[threadIdx.x / kWarp] = best.score;
+    places[threadIdx.x / kWarp] = best.place;
   }
   __syncthreads();
   const int warp = threadIdx.x % kWarps;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "segmented_nms.cuh"
+#include "warp.cuh"
 
 namespace fastmrcnn::cuda {
 
@@ -12,7 +13,6 @@ using Word = unsigned long long;  // a bit for each of 64 consecutive boxes; wha
 
 constexpr int kWord = 64;
 constexpr int kBand = 64;  // words
-constexpr unsigned kWarp = 0xffffffffu;
 
 __host__ __device__ inline std::int64_t words_of(std::int64_t places) {
   return (places + kWord - 1) / kWord;
@@ -29,7 +29,7 @@ __device__ inline Word bits_between(int begin, int end) {
 }
 
 __device__ inline Word ballot(bool low, bool high) {
-  return Word{__ballot_sync(kWarp, low)} | Word{__ballot_sync(kWarp, high)} << 32;
+  return Word{__ballot_sync(kAllLanes, low)} | Word{__ballot_sync(kAllLanes, high)} << 32;
 }
 
 // Where the overlaps of 64 boxes with the word `distance` before them lie.
@@ -62,7 +62,7 @@ struct Chain {
 };
 
 constexpr int kHelpers = 16;  // warps
-constexpr int kResolveThreads = 32 * (kHelpers + 1);
+constexpr int kResolveThreads = kWarp * (kHelpers + 1);
 
 struct Progress {  // shared by the warps of a block
   Word kept[kBand];
