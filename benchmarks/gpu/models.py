@@ -24,6 +24,7 @@ from fastmrcnn.models import GraphedDetector
 from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.structures import Detections
 from tests.models.peer import noise_images, noise_targets
+from tests.models.precision import float32_convolutions
 
 MIXED = ("float16", "bfloat16")
 
@@ -67,7 +68,9 @@ def _inference(workload: Workload, batch: int, dtype: str, *, graphed: bool) -> 
     def check(ours: list[tuple[Detections, Tensor]], expected: list[dict[str, Tensor]]) -> str:
         if dtype in MIXED:
             return f"{len(ours[0][0].boxes)} and {len(expected[0]['boxes'])} detections; compared in float32"
-        return {same_detections(*pair) for pair in zip(ours, expected, strict=True)}.pop()
+        with float32_convolutions():
+            pairs = [*zip(detect_ours(), detect_theirs(), strict=True)]
+        return {same_detections(*pair) for pair in pairs}.pop()
 
     if not graphed:
         return Contest("torchvision", detect_theirs, detect_ours, check)
@@ -107,7 +110,8 @@ def _training(workload: Workload, dtype: str) -> Contest:
         return run
 
     def check(ours: dict[str, float], expected: dict[str, float]) -> str:
-        return "compared in float32" if dtype in MIXED else same_losses(ours, expected)
+        # On a GPU the two sides draw different samples of anchors and RoIs from one seed.
+        return "compared in float32" if dtype in MIXED else same_losses(ours, expected, most=0.3)
 
     return Contest("torchvision", step(theirs), step(model), check)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastmrcnn.models import FixedCapacityDetector, GraphedDetector, MaskRCNN, PaddedInstances, padding
 from fastmrcnn.models.sampling import Sample
+from tests.models.precision import float32_convolutions
 from tests.models.small import images_of, small_model, target_of
 
 SIZES = ((64, 96), (50, 64))
@@ -222,6 +223,17 @@ def test_deterministic_algorithms_are_enough(at_hand: bool, monkeypatch: pytest.
     assert all(torch.equal(one, other) for one, other in zip(gradients, same_gradients, strict=True))
 
 
+def test_the_precision_of_convolutions_is_put_back() -> None:
+    def switches() -> tuple[Any, ...]:
+        conv = getattr(torch.backends.cudnn, "conv", None)
+        return torch.backends.cudnn.allow_tf32, getattr(conv, "fp32_precision", None)
+
+    before = switches()
+    with float32_convolutions():
+        assert switches() != before
+    assert switches() == before
+
+
 def test_a_graph_needs_a_gpu() -> None:
     model = detecting_model()
     with pytest.raises(ValueError, match="GraphedDetector: pixels must be on a GPU; got cpu"):
@@ -262,7 +274,7 @@ def test_a_gpu_repeats_its_gradients(channels_last: bool, mixed: bool, monkeypat
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_finds_what_the_cpu_finds() -> None:
     model, images = detecting_model(score_threshold=0.4, nms_iou=0.3), images_of(*SIZES)
-    with torch.no_grad():
+    with torch.no_grad(), float32_convolutions():
         expected, found = model(images), model.cuda()(images)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.labels.cpu(), other.labels)
