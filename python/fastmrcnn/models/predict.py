@@ -50,5 +50,6 @@ def detect_sources(
         with evaluation_mode(model), torch.inference_mode():
             found: list[Detections] = model([as_image_tensor(source) for source in batch])
         for source, detections in zip(batch, found, strict=True):
-            kept = detections if score_threshold is None else detections.filter(score=score_threshold)
-            yield replace(kept.to("cpu"), source=source)
+            here = detections.to("cpu")  # before the choice by score, which would wait for a GPU at each tensor
+            kept = here if score_threshold is None else here.filter(score=score_threshold)
+            yield replace(kept, source=source)
