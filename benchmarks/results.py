@@ -157,14 +157,14 @@ def _significant(value: float | None) -> float | None:
 
 
 def commit() -> str:
-    """The checkout's commit, marked when files that git knows were changed; "unknown" outside a checkout."""
+    """The checkout's commit, marked when files that git knows were changed; outside a checkout what COMMIT says."""
     root = Path(__file__).parent.parent
     try:
         commit = _git(root, "rev-parse", "--short", "HEAD")
         # What a run itself writes does not count.
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!*.md", ":!*.json")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("COMMIT", "unknown")
     return f"{commit} with changes" if changed else commit
 
 

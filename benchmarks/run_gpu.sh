@@ -5,6 +5,7 @@
 #   benchmarks/run_gpu.sh [FOLDER]     results go to FOLDER, or to $OUT, or to build/gpu
 #
 # WHEELS=FOLDER installs Python packages that the machine lacks (pycocotools, hypothesis...) from there.
+# COMMIT=HASH is what the results name where this is a copy without its git folder.
 # Every step runs whatever the ones before it did; the exit status says whether all passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("torchvision", reason="torchvision is the peer")
 pytest.importorskip("pycocotools", reason="pycocotools is the peer of the run-length encodings")
 
-from benchmarks import cases, peers, program, table
+from benchmarks import cases, peers, program, results, table
 from benchmarks.case import Case, Contest, Goal, Work
 from benchmarks.limits import MIB, WORKING_SETS, Limits, measure_limits
 from benchmarks.pixels import quantised_pixels, sampled_pixels
@@ -128,6 +128,14 @@ def test_without_pycocotools_the_peer_encodes_alike(monkeypatch: pytest.MonkeyPa
     assert torch.equal(peers.draw(polygons, (7, 9)), expected[1])
     runs: list[ops.RLE] = [{"size": [7, 9], "counts": counts} for counts in encoded]
     assert torch.equal(peers.decode_rle(runs, (7, 9)).bool(), bitmaps)
+
+
+def test_outside_a_checkout_the_commit_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    monkeypatch.delenv("COMMIT", raising=False)
+    assert results.commit() == "unknown"
+    monkeypatch.setenv("COMMIT", "abc1234")
+    assert results.commit() == "abc1234"
 
 
 def test_an_unknown_case_is_refused() -> None:
