@@ -50,6 +50,15 @@ def test_a_block_that_takes_several_turns(device: TestDevice) -> None:
     assert found.tolist() == [-2] * 40
 
 
+def test_more_objects_than_blocks_share_out(device: TestDevice) -> None:
+    """Groups of 32 objects go to 16 blocks in turn; the last one has two turns."""
+    objects = torch.tensor([[50.0, 50, 60, 60]]).repeat(530, 1)
+    objects[[5, 529]] = torch.tensor([[0.0, 0, 10, 4], [20, 0, 30, 4]])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [0, 40, 10, 50]])
+    found = device.run(match_boxes, objects, boxes, foreground=0.7, background=0.3, every_object=True)
+    assert found.tolist() == [5, 529, -1]
+
+
 def test_ties_in_distant_blocks_are_all_claimed(device: TestDevice) -> None:
     boxes = torch.tensor([[100.0, 100, 110, 110]]).repeat(4 * BLOCK, 1)
     winners = [0, 1, 33, BLOCK, 3 * BLOCK - 1, 4 * BLOCK - 1]
