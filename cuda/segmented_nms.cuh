@@ -14,7 +14,7 @@ namespace fastmrcnn::cuda {
 // descending order of score. How many they are is read on the device; the host knows only the room.
 struct Segments {
   std::int64_t places;  // of all segments, < 2^31
-  std::int64_t room;    // at most this many boxes in a segment
+  std::int64_t room;    // at most this many boxes in a segment, < 2^31
 
   // Either segments of `room` places each, the last one shorter where they do not divide `places`:
   const std::int32_t* counts = nullptr;  // device [segments], the boxes of each; null: every place holds one
@@ -23,10 +23,19 @@ struct Segments {
 
 #if defined(__CUDACC__)
   __device__ bool holds_box(std::int64_t place) const {
-    return place < places && (counts == nullptr || place % room < counts[place / room]);
+    return place < places && (counts == nullptr || in_segment(place) < counts[segment_of(place)]);
   }
   __device__ std::int64_t begin_of(std::int64_t place) const {
-    return begins != nullptr ? begins[place] : place - place % room;
+    return begins != nullptr ? begins[place] : place - in_segment(place);
+  }
+
+ private:
+  // Divisions of 64 bits would take longer than all else between two words of a chain.
+  __device__ std::uint32_t segment_of(std::int64_t place) const {
+    return static_cast<std::uint32_t>(place) / static_cast<std::uint32_t>(room);
+  }
+  __device__ std::int32_t in_segment(std::int64_t place) const {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(place) % static_cast<std::uint32_t>(room));
   }
 #endif
 };
