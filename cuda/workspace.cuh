@@ -21,6 +21,8 @@ class Workspace {
     check(memory.shape[0] >= static_cast<std::int64_t>(bytes), op, ": workspace must have ", bytes, " bytes; got ",
           memory.shape[0]);
     check_writable(op, "workspace", memory);
+    check(reinterpret_cast<std::uintptr_t>(base_) % kWidestAccess == 0, op, ": workspace must be aligned to ",
+          kWidestAccess, " bytes, as all new tensors are");
   }
 
   // The next `count` elements, on an address that suits every kind of access.
@@ -35,6 +37,7 @@ class Workspace {
 
  private:
   static constexpr std::size_t kAlignment = 128;  // a cache line
+  static constexpr std::size_t kWidestAccess = 16;
 
   unsigned char* base_ = nullptr;
   std::size_t bytes_ = 0;
