@@ -129,6 +129,9 @@ class Interpreted:
         return lambda context, *arguments: self.native(name, *arguments)
 
 
+WIDEST_ACCESS = 16  # bytes that an instruction moves
+
+
 class OnDevice:
     """A tensor's copy in the interpreter's memory, with what the native module reads of a tensor."""
 
@@ -141,18 +144,23 @@ class OnDevice:
             0 if tensor.numel() == 0 else 1 + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
         )
         values = _bits(tensor.detach()).as_strided((extent,), (1,)).numpy()
-        self.storage = device.empty(values.shape, values.dtype) if fresh else device.array(values)
+        # No better aligned than the tensor: kernels move several values at once where they can.
+        self._before = tensor.data_ptr() % WIDEST_ACCESS // tensor.element_size() if extent > 0 else 0
+        if fresh:
+            self.storage = device.empty((self._before + extent,), values.dtype)
+        else:
+            self.storage = device.array(np.concatenate((np.zeros(self._before, values.dtype), values)))
 
     def stride(self) -> tuple[int, ...]:
         return self._strides
 
     def data_ptr(self) -> int:
-        return self.storage.data_ptr()
+        return int(self.storage.data_ptr()) + self._before * self.dtype.itemsize
 
     def copy_to(self, tensor: Tensor | np.ndarray) -> None:
         """Writes what is here to a tensor of the same shape and strides."""
         tensor = torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor
-        values = torch.from_numpy(self.storage.numpy())
+        values = torch.from_numpy(self.storage.numpy()[self._before :])
         _bits(tensor.detach()).as_strided(values.shape, (1,)).copy_(values)
 
 
