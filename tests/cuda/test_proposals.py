@@ -78,32 +78,41 @@ def sampled_positions(size: int, dtype: torch.dtype) -> Tensor:
     return n * step + ((n * 2654435769 & 0xFFFFFFFF) >> 8) % step
 
 
+def check_selection(device: TestDevice, heads: Heads, logits: Tensor, k: int) -> None:
+    """That these logits lead to the k candidates that they should."""
+    logits = logits.to(heads.logits[0].dtype, copy=True)
+    # NaN takes its place among the first k and goes before NMS, which would take most of the time.
+    logits.view(-1)[torch.randperm(logits.numel())[: max(k - 400, 0)]] = NAN
+    heads = replace(heads, logits=[logits.reshape(heads.logits[0].shape).to(memory_format=layout_of(heads.logits[0]))])
+    found = assert_equals_the_cpu(device, heads, pre_nms=k, post_nms=1000, nms_iou=1.0, min_size=0.0)
+    assert found.counts.item() == min(k, 400)
+
+
+def layout_of(tensor: Tensor) -> torch.memory_format:
+    return torch.contiguous_format if tensor.is_contiguous() else torch.channels_last
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("k", "dtype"), [*((k, dtype) for k in (1, 2500) for dtype in DTYPES), (6000, DTYPES[0])])
+def test_selects_from_large_maps(k: int, dtype: torch.dtype, layout: torch.memory_format, device: TestDevice) -> None:
+    """More logits than are collected, and more candidates than are sorted, at once."""
+    large = random_heads(1, (LARGE,), dtype=dtype).to(memory_format=layout)
+    random = large.logits[0].contiguous()
+    check_selection(device, large, random, k)
+    check_selection(device, large, torch.full_like(random, 0.25), k)
+    check_selection(device, large, torch.copysign(torch.zeros(()), random), k)
+    check_selection(device, large, torch.where(random > 0, INF, -INF), k)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [1, 400, 2500, 6000])
-def test_selects_from_large_maps(k: int, dtype: torch.dtype, device: TestDevice) -> None:
-    """Limits from samples and their failures; more candidates than are sorted at once."""
+@pytest.mark.parametrize("k", [400, 2500])
+@pytest.mark.parametrize("offset", [-20, 20])
+def test_samples_that_mislead(offset: int, k: int, dtype: torch.dtype, device: TestDevice) -> None:
+    """What is sampled is all worse than the rest, so that the limit lets through too many; or all better."""
     large = random_heads(1, (LARGE,), dtype=dtype)
-    shape, size = large.logits[0].shape, large.logits[0].numel()
-    flat = torch.linspace(-8, 8, size)
-    sampled = torch.zeros(size, dtype=torch.bool)
-    sampled[sampled_positions(size, dtype)] = True
-    cases = {
-        "random": large.logits[0],
-        "constant": torch.full(shape, 0.25),
-        "two values": large.logits[0].sign(),
-        "zeros of both signs": torch.copysign(torch.zeros(()), large.logits[0]),
-        "the sample is too low": torch.where(sampled, flat - 20, flat).reshape(shape),
-        "the sample is too high": torch.where(sampled, flat + 20, flat).reshape(shape),
-        "infinite": torch.where(large.logits[0] > 0, INF, -INF),
-    }
-    layouts = [torch.contiguous_format, torch.channels_last]
-    for index, logits in enumerate(list(cases.values())[:: 1 if k < 5000 else 3]):
-        logits = logits.to(dtype, copy=True)
-        # NaN takes its place among the first k and goes before NMS, which would take most of the time.
-        logits.view(-1)[torch.randperm(size)[: max(k - 400, 0)]] = NAN
-        heads = replace(large, logits=[logits]).to(memory_format=layouts[index % 2])
-        found = assert_equals_the_cpu(device, heads, pre_nms=k, post_nms=1000, nms_iou=1.0, min_size=0.0)
-        assert found.counts.item() == min(k, 400)
+    logits = torch.linspace(-8, 8, large.logits[0].numel())
+    logits[sampled_positions(len(logits), dtype)] += offset
+    check_selection(device, large, logits, k)
 
 
 def test_suppresses_more_than_fit_into_a_band(device: TestDevice) -> None:
