@@ -50,7 +50,8 @@ describe() {
 run_tests() {
   local parallel=()
   if "$python" -c 'import xdist' 2> /dev/null; then parallel=(-n 6); fi
-  "$python" -m pytest -q -p no:cacheprovider --maxfail=25 "${parallel[@]}" tests/cuda \
+  # pytest-benchmark, where it is, warns of xdist; warnings are errors.
+  "$python" -m pytest -q -p no:cacheprovider -p no:benchmark --maxfail=25 "${parallel[@]}" tests/cuda \
     tests/models/test_fixed_capacity.py tests/models/test_no_waiting.py
 }
 
