@@ -59,19 +59,17 @@ __global__ void __launch_bounds__(kCollectThreads)
   std::int64_t before = 0;
   for (std::int64_t tile = 0; tile < n; tile += kCollectThreads * kFlags) {
     const std::int64_t first = tile + threadIdx.x * kFlags;
-    std::uint8_t own[kFlags] = {};
+    unsigned long long own = 0;  // a byte each, 0 or 1
     if (first + kFlags <= n) {
-      *reinterpret_cast<uint2*>(own) = *reinterpret_cast<const uint2*>(flags + first);
+      own = *reinterpret_cast<const unsigned long long*>(flags + first);
     } else {
-      for (int k = 0; first + k < n; ++k) own[k] = flags[first + k];
+      for (int k = 0; first + k < n; ++k) own |= static_cast<unsigned long long>(flags[first + k]) << 8 * k;
     }
-    int flagged = 0, place, total;
-#pragma unroll
-    for (int k = 0; k < kFlags; ++k) flagged += own[k];
-    Scan(storage).ExclusiveSum(flagged, place, total);
+    int place, total;
+    Scan(storage).ExclusiveSum(__popcll(own), place, total);
 #pragma unroll
     for (int k = 0; k < kFlags; ++k) {
-      if (own[k]) keep[before + place++] = index_of(order[first + k]);
+      if (own >> 8 * k & 1) keep[before + place++] = index_of(order[first + k]);
     }
     before += total;
     __syncthreads();  // before the next scan
