@@ -9,7 +9,7 @@
 // written once. 1000 RoIs of 7 x 7 bins on two maps of 50 x 84 x 256: 150 MB of float32 and int32 read, of which L2 has
 // a third, and 9 MB written: predicted 60 us on an H200 (4.3 TB/s), bound by issue as much as by memory. Looking at the
 // RoIs is 5 MB from L2. On NCHW a lane reads its channel's own line, of which neighbouring bins use the rest from L1.
-// One launch, no workspace; 33 KB of shared memory hold six blocks of four warps to a multiprocessor.
+// One launch, no workspace; 37 KB of shared memory hold six blocks of four warps to a multiprocessor.
 //
 // Deterministic: sums run in the order of RoIs, then bins, in float32 (float64 for float64), and are rounded once.
 #include "block_rank.cuh"

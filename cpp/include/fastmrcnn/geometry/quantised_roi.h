@@ -26,8 +26,8 @@ struct Quantised {
 // The value as an integer; what does not fit becomes a number far outside every map, yet safe to add.
 template <class T>
 FM_HD std::int64_t to_integer(T value) {
-  constexpr double kMost = 1e15;
-  return static_cast<std::int64_t>(max_of(-kMost, min_of(kMost, static_cast<double>(value))));
+  constexpr T kMost = T(1e15);  // in float too: most GPUs do double at a small part of its rate
+  return static_cast<std::int64_t>(max_of(-kMost, min_of(kMost, value)));
 }
 
 template <class T>
