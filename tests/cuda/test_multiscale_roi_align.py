@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastmrcnn.ops import assign_levels, multiscale_roi_align, roi_align
-from tests.cuda.run import TestDevice
+from tests.cuda.run import Interpreted, TestDevice
 from tests.cuda.test_roi_align import DTYPES, SAMPLING, coordinates_of, every_layout
 from tests.ops import roi_references as reference
 from tests.ops.box_cases import DEGENERATE, NAN
@@ -69,3 +69,10 @@ def test_degenerate_boxes_and_batch_indices(layout: str, device: TestDevice) -> 
 
 def test_no_rois(device: TestDevice) -> None:
     assert device.run(pool, pyramid(), torch.zeros(0, 5)).shape == (0, 3, 2, 2)
+
+
+@every_layout
+def test_one_launch_for_all_levels(layout: str, interpreted: Interpreted) -> None:
+    before = len(interpreted.device.launches)
+    interpreted.run(pool, pyramid(layout=layout), rois_of_all_levels(5))
+    assert len(interpreted.device.launches) - before == 1
