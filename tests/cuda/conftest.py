@@ -13,15 +13,21 @@ from tests.cuda.run import Gpu, Interpreted, TestDevice
 
 
 @pytest.fixture(scope="session")
-def interpreted() -> Interpreted:
-    """The interpreter. Skipped where it cannot be built, unless FASTMRCNN_INTERPRETED=ON says that it must (CI)."""
-    from tests.cuda.interpreter import Device
-
+def nvcc() -> None:
+    """Skips what has to be compiled to be interpreted where that cannot be, unless FASTMRCNN_INTERPRETED=ON says that
+    it must (CI)."""
     if os.environ.get("FASTMRCNN_INTERPRETED") == "OFF":
         pytest.skip("FASTMRCNN_INTERPRETED=OFF")
     if (problem := build.why_not()) is not None:
         assert os.environ.get("FASTMRCNN_INTERPRETED") != "ON", problem
         pytest.skip(f"the CUDA kernels cannot be built for the interpreter: {problem}")
+
+
+@pytest.fixture(scope="session")
+def interpreted(nvcc: None) -> Interpreted:
+    """The interpreter."""
+    from tests.cuda.interpreter import Device
+
     path = build.build()
     return Interpreted(build.load(path), Device(path))
 

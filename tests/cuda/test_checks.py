@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cuda import build
 from tests.cuda.interpreter import Device, DeviceArray, KernelError
 from tests.cuda.interpreter.device import is_from_cub
 
@@ -74,9 +73,7 @@ class Library:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    if (problem := build.why_not()) is not None:
-        pytest.skip(f"the planted bugs cannot be built: {problem}")
+def library(nvcc: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     folder = tmp_path_factory.mktemp("planted_bugs")
     path = folder / "planted_bugs.so"
     compiler = ["nvcc", *FLAGS, "-Xcompiler=-fPIC,-fvisibility=hidden"]
