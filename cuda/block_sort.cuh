@@ -5,10 +5,12 @@
 
 #include <cstdint>
 
+#include "warp.cuh"
+
 namespace fastmrcnn::cuda {
 
 __device__ inline unsigned long long exchange(unsigned long long item, int distance) {
-  return __shfl_xor_sync(0xffffffff, item, distance);
+  return __shfl_xor_sync(kAllLanes, item, distance);
 }
 
 __device__ inline unsigned __int128 exchange(unsigned __int128 item, int distance) {

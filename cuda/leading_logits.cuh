@@ -160,11 +160,11 @@ __device__ unsigned collect(const LevelItems<Storage>& source, Item limit, Item*
         item = source.item(source.key(bits[j]), position);
         within = item <= limit;
       }
-      const unsigned lanes = __ballot_sync(0xffffffff, within);
+      const unsigned lanes = __ballot_sync(kAllLanes, within);
       if (lanes == 0) continue;
       unsigned place = 0;
       if (threadIdx.x % 32 == 0) place = atomicAdd(&count, static_cast<unsigned>(__popc(lanes)));
-      place = __shfl_sync(0xffffffff, place, 0) + __popc(lanes & ((1u << threadIdx.x % 32) - 1));
+      place = __shfl_sync(kAllLanes, place, 0) + __popc(lanes & ((1u << threadIdx.x % 32) - 1));
       if (within && place < room) items[place] = item;
     }
   }

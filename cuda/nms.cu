@@ -158,7 +158,7 @@ void nms(const Context& context, const TensorView& boxes, const TensorView& scor
   const std::int64_t n = boxes.shape[0];
   check(n >> 31 == 0, "nms: boxes must be fewer than 2^31 on CUDA; got ", n);
   if (n == 0) {
-    check_cuda("nms", "clearing count", cudaMemsetAsync(count.data, 0, sizeof(std::int64_t), stream_of(context)));
+    clear("nms", context, count.data, sizeof(std::int64_t));
     return;
   }
   dispatch_floating("nms", "boxes", boxes.dtype, [&](auto tag) {

@@ -218,7 +218,7 @@ void soft_nms(const Context& context, const TensorView& boxes, const TensorView&
   const std::int64_t n = boxes.shape[0];
   check(n >> 31 == 0, op, ": boxes must be fewer than 2^31 on CUDA; got ", n);
   if (n == 0) {
-    check_cuda(op, "clearing count", cudaMemsetAsync(count.data, 0, sizeof(std::int64_t), stream_of(context)));
+    clear(op, context, count.data, sizeof(std::int64_t));
     return;
   }
   dispatch_floating(op, "boxes", boxes.dtype, [&](auto tag) {
