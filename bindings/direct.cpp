@@ -56,6 +56,12 @@ std::optional<Context> context_on(const TorchState& torch, Device device) {
 
 namespace {
 
+// The CPU's, which needs no workspace; on CUDA Python allocates one.
+void roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
+                        double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input) {
+  cpu::roi_align_backward(context, grad_output, rois, spatial_scale, sampling_ratio, aligned, grad_input, {});
+}
+
 constexpr auto kDecodeBoxes = direct_kernels("decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
 constexpr auto kNms = direct_kernels("nms", &cpu::nms, nullptr);  // the host waits for the number of boxes
 constexpr auto kPsRoiAlign = direct_kernels("ps_roi_align", &cpu::ps_roi_align, CUDA_KERNEL(ps_roi_align));
@@ -65,7 +71,7 @@ constexpr auto kPsRoiPool = direct_kernels("ps_roi_pool", &cpu::ps_roi_pool, CUD
 constexpr auto kPsRoiPoolBackward =
     direct_kernels("ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
 constexpr auto kRoiAlign = direct_kernels("roi_align", &cpu::roi_align, CUDA_KERNEL(roi_align));
-constexpr auto kRoiAlignBackward = direct_kernels("roi_align_backward", &cpu::roi_align_backward, nullptr);
+constexpr auto kRoiAlignBackward = direct_kernels("roi_align_backward", &roi_align_backward, nullptr);
 constexpr auto kRoiPool = direct_kernels("roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
 constexpr auto kRoiPoolBackward =
     direct_kernels("roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));

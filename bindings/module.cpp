@@ -58,7 +58,8 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "mask_transitions", &cpu::mask_transitions, nullptr);
   def_op(module, "match_boxes", &cpu::match_boxes, CUDA_KERNEL(match_boxes));
   def_op(module, "multiscale_roi_align", &cpu::multiscale_roi_align, CUDA_KERNEL(multiscale_roi_align));
-  def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward, nullptr);
+  def_op(module, "multiscale_roi_align_backward", &cpu::multiscale_roi_align_backward,
+         CUDA_KERNEL(multiscale_roi_align_backward));
   def_op(module, "nms", &cpu::nms, CUDA_KERNEL(nms));
   def_op(module, "paste_masks", &cpu::paste_masks, CUDA_KERNEL(paste_masks));
   def_op(module, "paste_masks_rle", &cpu::paste_masks_rle, CUDA_KERNEL(paste_masks_rle));
@@ -68,7 +69,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "ps_roi_pool", &cpu::ps_roi_pool, CUDA_KERNEL(ps_roi_pool));
   def_op(module, "ps_roi_pool_backward", &cpu::ps_roi_pool_backward, CUDA_KERNEL(ps_roi_pool_backward));
   def_op(module, "roi_align", &cpu::roi_align, CUDA_KERNEL(roi_align));
-  def_op(module, "roi_align_backward", &cpu::roi_align_backward, nullptr);
+  def_op(module, "roi_align_backward", &cpu::roi_align_backward, CUDA_KERNEL(roi_align_backward));
   def_op(module, "roi_pool", &cpu::roi_pool, CUDA_KERNEL(roi_pool));
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
@@ -78,6 +79,7 @@ PYBIND11_MODULE(_C, module) {
   module.def("crop_encoded_masks_workspace", &cuda::crop_encoded_masks_workspace);
   module.def("generate_proposals_workspace", &cuda::generate_proposals_workspace);
   module.def("nms_workspace", &cuda::nms_workspace);
+  module.def("roi_align_backward_workspace", &cuda::roi_align_backward_workspace);
   module.def("select_detections_workspace", &cuda::select_detections_workspace);
   module.def("soft_nms_workspace", &cuda::soft_nms_workspace);
 #endif

@@ -99,7 +99,7 @@ struct Sums {
   using T = Accumulator<S>;
   T values[kWidth];
 
-  __device__ __forceinline__ explicit Sums(T start) {
+  __device__ __forceinline__ explicit Sums(T start = 0) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values[i] = start;
   }

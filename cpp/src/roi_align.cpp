@@ -193,7 +193,8 @@ void roi_align(const Context& context, const TensorView& input, const TensorView
 }
 
 void roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
-                        double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input) {
+                        double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input,
+                        const TensorView&) {
   constexpr const char* op = "roi_align_backward";
   check_roi_pooling(op, {"grad_input", grad_input}, rois, {"grad_output", grad_output});
   check_writable(op, "grad_input", grad_input);
@@ -215,7 +216,7 @@ void multiscale_roi_align_backward(const Context& context, const TensorView& gra
                                    const std::vector<double>& spatial_scales, std::int64_t finest_level,
                                    double canonical_scale, std::int64_t canonical_level, const std::string& level_rule,
                                    std::int64_t sampling_ratio, bool aligned,
-                                   const std::vector<TensorView>& grad_features) {
+                                   const std::vector<TensorView>& grad_features, const TensorView&) {
   constexpr const char* op = "multiscale_roi_align_backward";
   const auto assignment =
       check_multiscale_roi_align(op, "grad_features", grad_features, rois, spatial_scales, finest_level,

@@ -125,6 +125,7 @@ def multiscale_roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
     grad_features: Sequence[Tensor],
+    workspace: Tensor | None,
 ) -> None: ...
 def mask_transitions(
     context: Context,
@@ -219,7 +220,9 @@ def roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
     grad_input: Tensor,
+    workspace: Tensor | None,
 ) -> None: ...
+def roi_align_backward_workspace(rois: int) -> int: ...
 def roi_pool(
     context: Context,
     input: Tensor,

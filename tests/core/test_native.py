@@ -86,7 +86,7 @@ def test_outputs_must_be_writable_and_inputs_need_not() -> None:
         (lambda: _C.decode_boxes(context, boxes, boxes, [1] * 4, 4, None, read_only((3, 1, 4), np.float32)), "decoded"),
         (lambda: _C.roi_align(context, image, rois, 1, 0, True, frozen), "output"),
         (
-            lambda: _C.roi_align_backward(context, pooled, rois, 1, 0, True, read_only(image.shape, np.float32)),
+            lambda: _C.roi_align_backward(context, pooled, rois, 1, 0, True, read_only(image.shape, np.float32), None),
             "grad_input",
         ),
         (lambda: _C.roi_pool(context, image, rois, 1, pooled, read_only(pooled.shape, np.int32)), "argmax"),

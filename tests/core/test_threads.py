@@ -285,7 +285,7 @@ before = len(os.listdir("/proc/self/task"))
 image, pooled = np.ones((1, 16, 30, 30), np.float32), np.empty((1, 16, 7, 7), np.float32)
 rois, gradient = np.array([[0, 1, 1, 25, 25]], np.float32), np.empty_like(image)
 _C.roi_align((4, 0), image, rois, 1.0, 2, True, pooled)
-_C.roi_align_backward((4, 0), pooled, rois, 1.0, 2, True, gradient)
+_C.roi_align_backward((4, 0), pooled, rois, 1.0, 2, True, gradient, None)
 few = lambda array: array[:20].copy()
 _C.nms((4, 0), few(boxes), few(scores), few(groups), 0.5, np.empty(20, np.int64), np.empty(1, np.int64), None)
 assert len(os.listdir("/proc/self/task")) == before

@@ -16,14 +16,16 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from fastmrcnn import _C
 from fastmrcnn.ops import _library
 
-# How many of the tensors that end the signature of a native function it writes, workspace included. Their memory is
-# handed over uninitialised. A function that is absent has one.
+# How many of the tensors, or lists of them, that end the signature of a native function it writes, workspace included.
+# Their memory is handed over uninitialised. A function that is absent has one.
 OUTPUTS = {
     "crop_encoded_masks": 2,
     "generate_proposals": 4,
     "match_boxes": 2,
+    "multiscale_roi_align_backward": 2,
     "nms": 3,
     "paste_masks_rle": 2,
+    "roi_align_backward": 2,
     "roi_pool": 2,
     "select_detections": 6,
     "soft_nms": 4,
@@ -82,24 +84,21 @@ class Interpreted:
 
     def native(self, name: str, *arguments: Any) -> None:
         writes = OUTPUTS.get(name, 1)
-        tensors = [k for k, argument in enumerate(arguments) if isinstance(argument, Tensor | np.ndarray)]
+        tensors = [k for k, argument in enumerate(arguments) if _holds_tensors(argument)]
         written = set(tensors[-writes:])
         moved = [self._move(argument, fresh=k in written) for k, argument in enumerate(arguments)]
         try:
             getattr(self.module, name)((1, 0), *moved)
             self.device.check()
             for k in written:
-                moved[k].copy_to(arguments[k])
-            if arguments and isinstance(arguments[-1], list):  # gradients of several maps
-                for after, before in zip(moved[-1], arguments[-1], strict=True):
-                    if isinstance(before, Tensor):
-                        after.copy_to(before)
+                for after, before in zip(_listed(moved[k]), _listed(arguments[k]), strict=True):
+                    after.copy_to(before)
         except RuntimeError:
             self.device.check()  # knows better what failed
             raise
         finally:
             for tensor in moved:
-                for one in tensor if isinstance(tensor, list) else [tensor]:
+                for one in _listed(tensor):
                     if isinstance(one, OnDevice):
                         one.storage.free()
 
@@ -109,7 +108,7 @@ class Interpreted:
         if isinstance(argument, Tensor):
             return OnDevice(self.device, argument, fresh=fresh)
         if isinstance(argument, list | tuple):
-            return [self._move(item, fresh=False) for item in argument]
+            return [self._move(item, fresh=fresh) for item in argument]
         return argument
 
     @contextmanager
@@ -162,6 +161,15 @@ class OnDevice:
         tensor = torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor
         values = torch.from_numpy(self.storage.numpy()[self._before :])
         _bits(tensor.detach()).as_strided(values.shape, (1,)).copy_(values)
+
+
+def _listed(argument: Any) -> list[Any]:
+    return argument if isinstance(argument, list) else [argument]
+
+
+def _holds_tensors(argument: Any) -> bool:
+    listed = _listed(argument)
+    return bool(listed) and all(isinstance(one, Tensor | np.ndarray) for one in listed)
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.library import register_fake
 
 from fastmrcnn.ops._autograd import differentiable
-from fastmrcnn.ops._library import LIBRARY, context, native
+from fastmrcnn.ops._library import LIBRARY, context, native, workspace
 from fastmrcnn.ops._rois import check_fake, empty, is_channels_last, prepare
 
 __all__ = ["linear_pooling"]
@@ -67,7 +67,8 @@ def linear_pooling(name: str, options: str = "", *, position_sensitive: bool = F
     ) -> Tensor:
         grad, rois = prepare(f"{name}_backward", grad_output, rois, channels_last, half=half)
         grad_input = empty(grad, input_shape, channels_last)
-        getattr(native, f"{name}_backward")(context(grad), grad, rois, spatial_scale, *options, grad_input)
+        memory = [] if position_sensitive else [workspace(f"{name}_backward", grad, rois.shape[0])]
+        getattr(native, f"{name}_backward")(context(grad), grad, rois, spatial_scale, *options, grad_input, *memory)
         return grad_input if grad_input.dtype == grad_output.dtype else grad_input.to(grad_output.dtype)
 
     @register_fake(f"fastmrcnn::{name}", lib=LIBRARY)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, refuse_tangent, register_kernel
+from fastmrcnn.ops._library import LIBRARY, context, is_plain_eager, native, refuse_tangent, register_kernel, workspace
 from fastmrcnn.ops._rois import Boxes, as_pair, as_rois, check_fake, dense, empty, is_channels_last, prepare
 from fastmrcnn.ops.assign_levels import LevelRule
 
@@ -64,7 +64,8 @@ def _spread(grad_output: Tensor, rois: Tensor, *arguments: Any) -> list[Tensor]:
     *_, channels_last = shape
     grad, rois = prepare(_BACKWARD, grad_output, rois, channels_last, name="grad_output")
     maps = _empty_maps(grad, *shape)
-    native.multiscale_roi_align_backward(context(grad), grad, rois, *geometry, maps)
+    memory = workspace("roi_align_backward", grad, rois.shape[0])
+    native.multiscale_roi_align_backward(context(grad), grad, rois, *geometry, maps, memory)
     return maps if grad.dtype == grad_output.dtype else [gradient.to(grad_output.dtype) for gradient in maps]
 
 

@@ -111,6 +111,17 @@ FM_HD LinearTaps<T> linear_taps(T position, std::int64_t size) {
   return {static_cast<std::int32_t>(low), static_cast<std::int32_t>(low + 1), T(1) - fraction, fraction};
 }
 
+// The pixels from the first to the last that the samples of `bins` bins weigh on.
+template <class T>
+FM_HD PixelRange pixels_of(const AxisBins<T>& axis, std::int64_t bins, std::int64_t size) {
+  if (axis.samples == 0 || size <= 0) return {};
+  const T first = sample_position(axis, 0, 0), last = sample_position(axis, bins - 1, axis.samples - 1);
+  const T low = min_of(first, last), high = max_of(first, last), end = static_cast<T>(size - 1);
+  if (!(high >= T(-1) && low <= static_cast<T>(size))) return {};
+  return {static_cast<std::int64_t>(min_of(end, max_of(T(0), low))),
+          min_of(size, static_cast<std::int64_t>(min_of(end, max_of(T(0), high))) + 2)};
+}
+
 // Calls visit(pixel, weight) for the pixels among `pixels` that a bin averages on a map of `size` of them: ascending,
 // each once with its share of the bin, samples that meet in a pixel added up in order.
 template <class T, class Visit>

@@ -54,16 +54,19 @@ void multiscale_roi_align(const Context& context, const std::vector<TensorView>&
                           bool aligned, const TensorView& output);
 
 // grad_output [K, C, height, width] -> grad_features[i] [N, C, H_i, W_i], overwritten, zeros where a map has no RoIs;
-// the adjoint of multiscale_roi_align.
+// the adjoint of multiscale_roi_align. Needs no workspace, and ignores one.
 void multiscale_roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
                                    const std::vector<double>& spatial_scales, std::int64_t finest_level,
                                    double canonical_scale, std::int64_t canonical_level, const std::string& level_rule,
                                    std::int64_t sampling_ratio, bool aligned,
-                                   const std::vector<TensorView>& grad_features);
+                                   const std::vector<TensorView>& grad_features, const TensorView& workspace);
 }  // namespace cpu
 
 namespace cuda {
 decltype(cpu::multiscale_roi_align) multiscale_roi_align;
+
+// workspace [roi_align_backward_workspace(K)] uint8.
+decltype(cpu::multiscale_roi_align_backward) multiscale_roi_align_backward;
 }  // namespace cuda
 
 }  // namespace fastmrcnn

@@ -1,6 +1,8 @@
 // RoIAlign (He et al. 2017, section 3): the mean of bilinear samples in each bin of a region of interest.
 #pragma once
 
+#include <cstddef>
+
 #include "fastmrcnn/ops/roi_pooling.h"
 
 namespace fastmrcnn {
@@ -13,13 +15,19 @@ namespace cpu {
 void roi_align(const Context& context, const TensorView& input, const TensorView& rois, double spatial_scale,
                std::int64_t sampling_ratio, bool aligned, const TensorView& output);
 
-// grad_output [K, C, height, width] -> grad_input [N, C, H, W], overwritten; the adjoint of roi_align.
+// grad_output [K, C, height, width] -> grad_input [N, C, H, W], overwritten; the adjoint of roi_align. Needs no
+// workspace, and ignores one.
 void roi_align_backward(const Context& context, const TensorView& grad_output, const TensorView& rois,
-                        double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input);
+                        double spatial_scale, std::int64_t sampling_ratio, bool aligned, const TensorView& grad_input,
+                        const TensorView& workspace);
 }  // namespace cpu
 
 namespace cuda {
 decltype(cpu::roi_align) roi_align;
+
+// workspace [roi_align_backward_workspace(K)] uint8.
+decltype(cpu::roi_align_backward) roi_align_backward;
+std::size_t roi_align_backward_workspace(std::int64_t rois);
 }  // namespace cuda
 
 }  // namespace fastmrcnn
