@@ -2,20 +2,23 @@
 // block owns a tile of 8 x 8 pixels of some channels, sums what all RoIs add to it, and writes it once.
 //
 // Two launches. The first leaves the tiles that each RoI reaches into, a thread a RoI, and their union for each chunk
-// of 256 RoIs. In the second a block skips the chunks that do not reach its tile, which are those of other images where
-// RoIs come image by image, looks through the others, and lists those that do. Its eight warps then tabulate the
-// weights of eight RoIs on the tile at once, and all of them add these up. NHWC: a warp has a row of the tile, a lane a
-// pack of channels at eight pixels, which all use a pack of gradients that is read. NCHW: a thread has a pixel in 32
-// planes. No list is kept for tiles, so that the workspace is 16 bytes a RoI whatever RoIs there are, and the worst
-// case, all RoIs over all of the map, takes the time of its sums. Looking through takes (tiles x RoIs of an image) /
-// 256 loads of a block: 10 us for the workload below.
+// of 256 RoIs. In the second a block skips the chunks that do not reach its tile, as those of other images do where
+// RoIs come image by image, looks through the others, and lists the RoIs that do reach it. Its eight warps then
+// tabulate the weights of eight RoIs on the tile at once, and all of them add these up. NHWC: a warp has a row of the
+// tile, a lane a pack of channels at eight pixels, which share every pack of gradients that is read. NCHW: a thread has
+// a pixel in 32 planes.
 //
-// Memory, for 2 x 1000 RoIs of 7 x 7 bins, 256 channels of float32 over P2 to P5 of an 800 x 1344 image: the gradient
-// is written once, 183 MB; the 100 MB of pooled gradients are read by 2.1 tiles each, half of that from L2. About 290
-// MB of DRAM traffic, 67 us on an H200 (4.3 TB/s). A RoI reaches into 10 tiles; each of these takes about 1400 cycles
-// of latency for a block of 128 channels, three of which share an SM: 20,000 x 2 x 1400 / (132 x 3) cycles are 80 us,
-// and what a block spends besides, 3000 cycles, is 25 us. Predicted: 120 us in float32, 80 us in half types; NCHW,
-// where a tile reads most of a RoI's 32-byte sectors, 200 us.
+// Nothing is kept for a tile between launches, so the workspace is 16 bytes a RoI whatever the RoIs are, and any number
+// of them may meet in a tile. The worst case is time: a block adds its RoIs one after the other, about a microsecond
+// for two, so hundreds on one object take longer than as many spread out. To look through the RoIs of an image costs
+// each block one load a thread for 256 of them.
+//
+// Memory, for the standard workload (roi_align.cu) in float32: the gradient is written once, 183 MB; the 100 MB of
+// pooled gradients are read by 1.7 tiles on average, the second time mostly from L2. About 310 MB of DRAM traffic, 72
+// us on an H200 (4.3 TB/s). A RoI reaches into 10.8 tiles, and in one a warp waits 1.1 times for up to three loads of
+// 512 bytes: some 900 cycles, of three blocks of 128 channels on an SM at once, which makes 57 us; what a block takes
+// besides, some 4000 cycles, adds 34 us. Predicted: 110 us in float32, 95 us in half types; NCHW, where a tile reads
+// three sectors for eight bins of a plane and writes sectors of eight pixels, 200 us.
 //
 // Deterministic: a pixel's sum runs over RoIs in order, then over bins, in float32 (float64 for that type), and is
 // rounded once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from fastmrcnn.ops import assign_levels, multiscale_roi_align, roi_align
 from tests.cuda.run import Interpreted, TestDevice
@@ -76,3 +77,21 @@ def test_one_launch_for_all_levels(layout: str, interpreted: Interpreted) -> Non
     before = len(interpreted.device.launches)
     interpreted.run(pool, pyramid(layout=layout), rois_of_all_levels(5))
     assert len(interpreted.device.launches) - before == 1
+
+
+@every_layout
+def test_a_level_without_pixels_pools_to_zeros(layout: str, device: TestDevice) -> None:
+    """And its RoIs pass no gradient, while those of the other levels do."""
+    features, rois = pyramid(channels=4, layout=layout), rois_of_all_levels(9)
+    features[1] = features[1][:, :, :, :0]
+    levels = assign_levels(rois[:, 1:], 1, 3, **LEVELS)
+
+    def pooled_and_gradients(features: list[Tensor], rois: Tensor) -> tuple[Tensor, ...]:
+        features = [feature.detach().requires_grad_() for feature in features]
+        pooled = pool(features, rois)
+        return pooled, *torch.autograd.grad(pooled.sum(), features)
+
+    found, expected = device.run(pooled_and_gradients, features, rois), pooled_and_gradients(features, rois)
+    assert not found[0][levels == 2].any()
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_close(ours.detach(), theirs.detach(), torch.float32)
