@@ -17,6 +17,12 @@ struct alignas(16) TileRange {
 
   static __device__ TileRange none() { return {INT_MAX, INT_MIN, INT_MAX, INT_MIN}; }
 
+  // In one load; comparisons would make up to four of it, each of which waits for the one before.
+  static __device__ TileRange at(const TileRange* place) {
+    const Pack<std::int32_t, 4> range = load_pack<4>(&place->row_begin);
+    return {range.values[0], range.values[1], range.values[2], range.values[3]};
+  }
+
   __device__ bool holds(std::int32_t row, std::int32_t column) const {
     return row >= row_begin && row < row_end && column >= column_begin && column < column_end;
   }
@@ -136,8 +142,8 @@ class ReachingRois {
       first_chunk_ += 32;
       if (first_chunk_ >= ranges_.chunk_count) return -1;
       const int chunk = first_chunk_ + static_cast<int>(threadIdx.x) % 32;
-      chunks_ =
-          __ballot_sync(kAll, chunk < ranges_.chunk_count && ranges_.chunks[chunk].holds(tile_.row, tile_.column));
+      chunks_ = __ballot_sync(
+          kAll, chunk < ranges_.chunk_count && TileRange::at(ranges_.chunks + chunk).holds(tile_.row, tile_.column));
     }
     return list_hits();
   }
@@ -151,17 +157,17 @@ class ReachingRois {
   __device__ int list_hits() {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     std::int32_t rois[kChunksAtOnce];
+    TileRange reached[kChunksAtOnce];
+#pragma unroll
+    for (int i = 0; i < kChunksAtOnce; ++i, chunks_ &= chunks_ - 1) {
+      rois[i] = (__ffs(chunks_) - 1) * TileRanges::kChunk + static_cast<int>(threadIdx.x);
+      const std::int64_t k = std::int64_t{first_chunk_} * TileRanges::kChunk + rois[i];
+      reached[i] = chunks_ != 0 && k < roi_count_ ? TileRange::at(ranges_.rois + k) : TileRange::none();
+    }
     unsigned hits[kChunksAtOnce];
 #pragma unroll
     for (int i = 0; i < kChunksAtOnce; ++i) {
-      const bool any = chunks_ != 0;
-      rois[i] = any ? (__ffs(chunks_) - 1) * TileRanges::kChunk + static_cast<int>(threadIdx.x) : -1;
-      chunks_ &= chunks_ - 1;
-    }
-#pragma unroll
-    for (int i = 0; i < kChunksAtOnce; ++i) {
-      const std::int64_t k = std::int64_t{first_chunk_} * TileRanges::kChunk + rois[i];
-      hits[i] = __ballot_sync(kAll, rois[i] >= 0 && k < roi_count_ && ranges_.rois[k].holds(tile_.row, tile_.column));
+      hits[i] = __ballot_sync(kAll, reached[i].holds(tile_.row, tile_.column));
       if (lane == 0) memory_.hits[i * kWarps + warp] = __popc(hits[i]);
     }
     __syncthreads();
