@@ -32,7 +32,7 @@ def refused(tmp_path: Path, content: bytes) -> str:
     return message.removeprefix(f"{path}: expected a pickle of plain numpy arrays; ")
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL))  # the last one may keep arrays outside the stream
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["f4", ">f4", "f8", "f2", "i8", "u1", "?"])
 def test_arrays_survive(tmp_path: Path, protocol: int, dtype: str) -> None:
     rng = np.random.default_rng(0)
@@ -131,6 +131,28 @@ def test_references_outside_the_file_are_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Outside(stream, protocol=2).dump(["moved"])
     assert "it is damaged" in refused(tmp_path, stream.getvalue())
+
+
+def test_arrays_kept_outside_the_file_are_refused(tmp_path: Path) -> None:
+    outside: list[pickle.PickleBuffer] = []
+    content = pickle.dumps({"w": np.arange(4.0)}, protocol=5, buffer_callback=outside.append)
+    assert len(outside) == 1
+    assert "it is damaged" in refused(tmp_path, content)
+
+
+def test_shared_lists_are_not_multiplied(tmp_path: Path) -> None:
+    """A few hundred bytes that would unfold to 2^60 lists."""
+    nested: list[Any] = []
+    for _ in range(60):
+        nested = [nested, nested]
+    read = read_pickle(written(tmp_path, pickle.dumps(nested, protocol=2)))
+    assert read[0] is read[1]
+
+
+def test_a_list_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert "it is damaged" in refused(tmp_path, pickle.dumps(endless, protocol=2))
 
 
 def test_a_pickle_cannot_change_what_later_ones_see(tmp_path: Path) -> None:

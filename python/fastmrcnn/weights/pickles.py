@@ -70,6 +70,11 @@ def _reconstruct_stand_in() -> Callable[..., _Array]:
     return lambda *_: _Array()
 
 
+def _frombuffer_stand_in() -> Callable[..., NDArray[Any]]:
+    """How numpy writes arrays in protocol 5."""
+    return lambda data, dtype, shape, order: _from_bytes(data, dtype).reshape(shape, order=order)
+
+
 def _scalar_stand_in() -> Callable[..., Any]:
     return lambda dtype, data: _from_bytes(data, dtype)[0]
 
@@ -99,6 +104,7 @@ _STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
     ("numpy", "ndarray"): lambda: None,  # only ever an argument of _reconstruct
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct_stand_in,
     ("numpy.core.multiarray", "scalar"): _scalar_stand_in,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer_stand_in,
     ("collections", "OrderedDict"): _ordered_dict_stand_in,
     ("_codecs", "encode"): _encode_stand_in,
     ("__builtin__", "bytes"): _bytes_stand_in,
@@ -131,7 +137,7 @@ class _Array:
         self.value = _from_bytes(data, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _from_bytes(data: str | bytes, dtype: _DType) -> NDArray[Any]:
+def _from_bytes(data: str | bytes | bytearray, dtype: _DType) -> NDArray[Any]:
     raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had one type for both
     values = np.frombuffer(raw, dtype.finished())
     return values.astype(values.dtype.newbyteorder("="))  # a copy that may be written to
@@ -139,10 +145,18 @@ def _from_bytes(data: str | bytes, dtype: _DType) -> NDArray[Any]:
 
 def _finished(value: Any) -> Any:
     """`value` with the arrays in place of their makings."""
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _finished(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_finished(item) for item in value)
-    return value
+    done: dict[int, Any] = {}  # by identity: a few bytes can hold a list of lists of lists .. that are all the same one
+
+    def finish(value: Any) -> Any:
+        if isinstance(value, _Array):
+            return value.value
+        if not isinstance(value, dict | list | tuple):
+            return value
+        if id(value) not in done:
+            if isinstance(value, dict):
+                done[id(value)] = {key: finish(item) for key, item in value.items()}
+            else:
+                done[id(value)] = type(value)(finish(item) for item in value)
+        return done[id(value)]
+
+    return finish(value)
