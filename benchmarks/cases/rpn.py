@@ -45,15 +45,18 @@ def cases(workload: Workload) -> Iterator[Case]:
         )
 
 
+RPN_STRIDES = (*STRIDES, 2 * STRIDES[-1])  # P2..P6
+
+
 def level_sizes(workload: Workload) -> list[tuple[int, int]]:
     """Of P2..P6: 268,569 anchors on the standard image."""
     height, width = workload.image
-    return [(-(-height // stride), -(-width // stride)) for stride in (*STRIDES, 2 * STRIDES[-1])]
+    return [(-(-height // stride), -(-width // stride)) for stride in RPN_STRIDES]
 
 
 def level_anchors(workload: Workload) -> list[Tensor]:
     features = [torch.empty(1, 1, *size, device=workload.device) for size in level_sizes(workload)]
-    return make_anchors(features, workload.image, AnchorConfig())
+    return make_anchors(features, RPN_STRIDES, workload.image, AnchorConfig())
 
 
 def head_output(workload: Workload, layout: str) -> HeadOutput:

@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign as TheirPooler
 from benchmarks.case import Case, Contest, Goal, Work
 from benchmarks.stages import Place, WithShare
 from benchmarks.workloads import LAYOUTS, Workload
-from fastmrcnn.models import MaskRCNN, box_head, mask_head
+from fastmrcnn.models import MaskRCNN, box_head, roi_heads
 from fastmrcnn.models.rpn import RegionProposalNetwork
 from fastmrcnn.structures import Detections, detections
 from fastmrcnn.weights import from_torchvision
@@ -42,8 +42,7 @@ THEIR_OPERATORS: list[Place] = [
 ]
 OUR_OPERATORS: list[Place] = [
     (RegionProposalNetwork, "propose"),
-    (box_head, "pool_pyramid"),
-    (mask_head, "pool_pyramid"),
+    (roi_heads, "pool_regions"),
     (box_head.BoxHead, "detect"),
     (detections, "paste_masks"),
 ]

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from fastmrcnn.models import BackboneConfig, FPNConfig, InputConfig, MaskRCNN, MaskRCNNConfig, tiny
 
-COMPONENTS = ("input", "backbone", "fpn", "rpn", "box_head", "mask_head")
 
-
-def small_config(**changes: dict[str, Any]) -> MaskRCNNConfig:
-    """``tiny`` with 8 channels everywhere; ``changes`` maps a component to the fields to replace in it."""
+def small_config(**changes: Any) -> MaskRCNNConfig:
+    """``tiny`` with 8 channels everywhere; ``changes`` maps a part to the fields to replace in it, or to another."""
     config = dataclasses.replace(
         tiny(["disc", "box"], [7, 3]),
         input=InputConfig(min_size=64, max_size=128, enlarge=False),
@@ -22,11 +20,14 @@ def small_config(**changes: dict[str, Any]) -> MaskRCNNConfig:
         fpn=FPNConfig(channels=8),
     )
     changes = {"box_head": {"hidden": 16}, "mask_head": {"channels": 8}} | changes
-    parts = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in changes.items()}
+    parts = {
+        name: dataclasses.replace(getattr(config, name), **change) if isinstance(change, dict) else change
+        for name, change in changes.items()
+    }
     return dataclasses.replace(config, **parts)
 
 
-def small_model(**changes: dict[str, Any]) -> MaskRCNN:
+def small_model(**changes: Any) -> MaskRCNN:
     torch.manual_seed(0)
     return MaskRCNN(small_config(**changes))
 

@@ -36,7 +36,7 @@ def test_anchors_of_a_pyramid(rounded: bool, rule: str) -> None:
     height, width = 160, 96  # P5 has an odd number of rows, so P6's cells are not 64 pixels apart when measured
     sizes = [(40, 24), (20, 12), (10, 6), (5, 3), (3, 2)]
     strides = [(4, 4), (8, 8), (16, 16), (32, 32), (64, 64) if rule == "nominal" else (53, 48)]
-    levels = make_anchors([torch.zeros(2, 8, *size) for size in sizes], (height, width), config)
+    levels = make_anchors([torch.zeros(2, 8, *size) for size in sizes], (4, 8, 16, 32, 64), (height, width), config)
     for anchors, (rows, columns), stride, side in zip(levels, sizes, strides, config.sizes, strict=True):
         expected = anchors_plainly(rows, columns, stride, side, config.aspect_ratios, rounded)
         assert anchors.dtype == torch.float32

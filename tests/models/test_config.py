@@ -17,7 +17,7 @@ from fastmrcnn.models import (
     InputConfig,
     MaskHeadConfig,
     MaskRCNNConfig,
-    RoIAlignConfig,
+    PoolerConfig,
     RPNConfig,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -26,6 +26,7 @@ from fastmrcnn.models import (
     tiny,
     torchvision_resnet50_fpn,
 )
+from tests.models.small import small_config
 
 PRESETS = [
     maskrcnn_resnet18_fpn,
@@ -59,16 +60,20 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn, sync_bn or gn; got 'none'"),
         (lambda: BackboneConfig(width=30), "width must be a positive multiple of 8; got 30"),
         (lambda: BackboneConfig(frozen_stages=6), "frozen_stages must lie in 0..5; got 6"),
-        (lambda: FPNConfig(norm="frozen_bn"), "FPNConfig: norm must be none, bn or gn; got 'frozen_bn'"),
-        (lambda: AnchorConfig(sizes=((32,),)), "AnchorConfig: sizes must name 5 levels; got ((32,),)"),
+        (lambda: FPNConfig(norm="ln"), "FPNConfig: norm must be none, frozen_bn, bn, sync_bn or gn; got 'ln'"),  # type: ignore[arg-type]
+        (
+            lambda: small_config(neck="c5"),
+            "MaskRCNNConfig: rpn.anchors.sizes must name 1 levels with c5; got ((16,), (32,",
+        ),
+        (lambda: small_config(box_head=None), "MaskRCNNConfig: mask_head and keypoint_head need a box_head; got None"),
         (lambda: AnchorConfig(aspect_ratios=()), "aspect_ratios must be positive, at least one; got ()"),
         (lambda: RPNConfig(nms_iou=1.5), "RPNConfig: nms_iou must lie in 0..1; got 1.5"),
         (lambda: RPNConfig(foreground_iou=0.2), "background_iou must be <= foreground_iou 0.2; got 0.3"),
         (lambda: RPNConfig(ignore_overlap=0.0), "RPNConfig: ignore_overlap must lie in (0, 1] or be None; got 0.0"),
         (lambda: BoxHeadConfig(ignore_overlap=1.1), "ignore_overlap must lie in (0, 1] or be None; got 1.1"),
         (lambda: RPNConfig(samples=0), "RPNConfig: samples must be positive; got 0"),
-        (lambda: RoIAlignConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
-        (lambda: RoIAlignConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]
+        (lambda: PoolerConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
+        (lambda: PoolerConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]
         (lambda: BoxHeadConfig(hidden=0), "BoxHeadConfig: hidden must be positive; got 0"),
         (lambda: BoxHeadConfig(score_threshold=float("nan")), "score_threshold must lie in 0..1; got nan"),
         (lambda: MaskHeadConfig(paste="soft"), "paste must be exact or torchvision; got 'soft'"),  # type: ignore[arg-type]

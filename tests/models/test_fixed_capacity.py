@@ -66,7 +66,9 @@ def test_detections_are_those_of_the_trimmed_path(case: str) -> None:
         assert all(0 < count < capacity for count in counts)
         assert counts[0] != counts[1]
     for image, (count, detections) in enumerate(zip(counts, trimmed, strict=True)):
-        boxes, scores, labels, masks = (part[image] for part in padded[:-1])
+        boxes, scores, labels, masks = (
+            part[image] for part in (padded.boxes, padded.scores, padded.labels, padded.mask_probs)
+        )
         assert len(detections) == count
         torch.testing.assert_close(boxes[:count], detections.boxes)
         torch.testing.assert_close(scores[:count], detections.scores)
@@ -78,7 +80,7 @@ def test_detections_are_those_of_the_trimmed_path(case: str) -> None:
 def test_few_proposals_leave_slots_that_change_nothing() -> None:
     model, images = detecting_model(), images_of(*SIZES)
     batch = model.transform(images)
-    features = model.fpn(model.backbone(batch.pixels))
+    features = model.features(batch.pixels)
     _, proposals = model.rpn(features, (96, 160), batch.image_sizes)
     few = proposals._replace(counts=torch.tensor([3, 0]))
     spoilt = few._replace(boxes=few.boxes.clone())
@@ -144,7 +146,7 @@ def test_mixed_precision_detects(packed: bool) -> None:
     model = detecting_model()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         found = model.detect_batch(*batch_of(model), packed=packed)
-    assert [part.dtype for part in found] == [torch.float32, torch.float32, torch.int64, torch.float32, torch.int64]
+    assert [part.dtype for part in found] == [torch.float32, torch.float32, torch.int64, torch.int64, torch.float32]
     assert found.counts.tolist() == [100, 100]
     assert all(part.isfinite().all() for part in found)
 

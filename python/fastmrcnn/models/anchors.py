@@ -1,4 +1,4 @@
-"""Anchors of every pyramid level (Ren et al. 2015, section 3.1.1)."""
+"""Anchors of every feature map (Ren et al. 2015, section 3.1.1)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastmrcnn.models.config import FPN_STRIDES, AnchorConfig
+from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.models.instances import Size
 from fastmrcnn.ops import generate_anchors
 
 
-def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorConfig) -> list[Tensor]:
+def make_anchors(
+    features: Sequence[Tensor], strides: Sequence[int], padded_size: Size, config: AnchorConfig
+) -> list[Tensor]:
     """Anchors centred on the cells' top-left corners, in the order (row, column, aspect ratio, size).
 
     Args:
-        features: P2..P6, each [B, C, H_i, W_i]; their values do not matter.
+        features: each [B, C, H_i, W_i]; their values do not matter.
+        strides: of the feature maps, px a cell; the configuration may prefer to measure them.
         padded_size: (height, width) of the padded batch, px.
 
     Returns:
@@ -24,14 +27,14 @@ def make_anchors(features: Sequence[Tensor], padded_size: Size, config: AnchorCo
     """
     feature_sizes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
     if config.strides == "nominal":
-        strides = [(stride, stride) for stride in FPN_STRIDES]
+        steps = [(stride, stride) for stride in strides]
     else:
         height, width = padded_size
-        strides = [(height // rows, width // columns) for rows, columns in feature_sizes]
+        steps = [(height // rows, width // columns) for rows, columns in feature_sizes]
     anchors: list[Tensor] = generate_anchors(
         padded_size,
         feature_sizes,
-        strides,
+        steps,
         config.sizes,
         [config.aspect_ratios] * len(features),
         rounded=config.rounded,

@@ -1,19 +1,21 @@
-"""The Fast R-CNN head (Girshick 2015) in its FPN form: two fully connected layers, class scores and boxes."""
+"""The Fast R-CNN head (Girshick 2015) in the forms of its successors: class scores and boxes of regions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import full_precision
-from fastmrcnn.models.config import BoxHeadConfig
+from fastmrcnn.models.blocks import ConvNorm, full_precision, init_conv, make_norm
+from fastmrcnn.models.config import BoxHeadConfig, Norm
 from fastmrcnn.models.instances import SampledRoIs
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss, sampled
-from fastmrcnn.models.pooling import pool_pyramid
 from fastmrcnn.ops import PaddedDetections, PaddedProposals, select_detections
 
 
@@ -24,22 +26,51 @@ class BoxPrediction(NamedTuple):
     deltas: Tensor  # [K, (C + 1) * 4] float32; class-specific, the background's four are never used
 
 
-class BoxHead(nn.Module):
-    """Classifies RoIs and refines their boxes, class by class."""
+class LinearNorm(nn.Module):
+    """A fully connected layer, then its normalisation: [K, inputs] -> [K, outputs]."""
 
-    def __init__(self, channels: int, num_classes: int, config: BoxHeadConfig) -> None:
+    def __init__(self, inputs: int, outputs: int, *, norm: Norm, eps: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.norm = make_norm(norm, outputs, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        if isinstance(self.norm, nn.Identity):
+            return x
+        out: Tensor = self.norm(x[:, :, None, None])[:, :, 0, 0]  # normalisations are those of images
+        return out
+
+
+class BoxHead(nn.Module):
+    """Classifies RoIs and refines their boxes, class by class.
+
+    Args:
+        inputs: channels of the regions. cells: their side.
+    """
+
+    def __init__(self, inputs: int, cells: int, num_classes: int, config: BoxHeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.fc1 = nn.Linear(channels * config.roi_align.output_size**2, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.hidden)
-        self.classifier = nn.Linear(config.hidden, num_classes + 1)
-        self.deltas = nn.Linear(config.hidden, (num_classes + 1) * 4)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        for layer in (self.fc1, self.fc2):
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+        widths = [inputs] + [config.channels] * config.convolutions
+        self.convs = nn.ModuleList(
+            ConvNorm(before, after, 3, norm=config.norm, eps=config.norm_eps) for before, after in pairwise(widths)
+        )
+        flat = widths[-1] * (cells**2 if config.fully_connected > 0 else 1)
+        widths = [flat] + [config.hidden] * config.fully_connected
+        self.layers = nn.ModuleList(
+            LinearNorm(before, after, norm=config.fully_connected_norm, eps=config.norm_eps)
+            for before, after in pairwise(widths)
+        )
+        self.classifier = nn.Linear(widths[-1], num_classes + 1)
+        self.deltas = nn.Linear(widths[-1], (num_classes + 1) * 4)
+        for module in self.convs.modules():
+            if isinstance(module, nn.Conv2d):
+                init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
+        for layer in self.layers:
+            assert isinstance(layer, LinearNorm)
+            nn.init.kaiming_uniform_(layer.linear.weight, a=1)
+            nn.init.zeros_(layer.linear.bias)
         self.reset_predictors()
 
     def reset_predictors(self) -> None:
@@ -49,11 +80,14 @@ class BoxHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         nn.init.zeros_(self.deltas.bias)
 
-    def forward(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor]) -> BoxPrediction:
-        """P2..P6 and RoIs as :func:`pool_pyramid` takes them -> the prediction for all of them, in their order."""
-        x = pool_pyramid(features, boxes, self.config.roi_align).flatten(1)  # [K, channels * S * S]
-        x = F.relu(self.fc1(x))
-        x = F.relu(self.fc2(x))
+    def forward(self, regions: Tensor) -> BoxPrediction:
+        """The pooled features of K RoIs, [K, inputs, cells, cells] -> the prediction for each."""
+        x = regions
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = x.flatten(1) if len(self.layers) > 0 else x.mean(dim=(2, 3))
+        for layer in self.layers:
+            x = F.relu(layer(x))
         return BoxPrediction(full_precision(self.classifier(x)), full_precision(self.deltas(x)))
 
     def losses(self, prediction: BoxPrediction, rois: Sequence[SampledRoIs]) -> dict[str, Tensor]:
@@ -88,5 +122,5 @@ class BoxHead(nn.Module):
             detections=config.detections,
             min_size=config.min_box_size,
             weights=config.box_weights,
-            clip=config.delta_clip,
+            clip=math.inf if config.delta_clip is None else config.delta_clip,
         )

@@ -21,9 +21,10 @@ class FPN(nn.Module):
 
     def __init__(self, stage_channels: Sequence[int], config: FPNConfig) -> None:
         super().__init__()
-        channels, norm = config.channels, config.norm
-        self.lateral = nn.ModuleList(ConvNorm(inputs, channels, 1, norm=norm) for inputs in stage_channels)
-        self.output = nn.ModuleList(ConvNorm(channels, channels, 3, norm=norm) for _ in stage_channels)
+        channels = config.channels
+        conv = partial(ConvNorm, norm=config.norm, eps=config.norm_eps)
+        self.lateral = nn.ModuleList(conv(inputs, channels, 1) for inputs in stage_channels)
+        self.output = nn.ModuleList(conv(channels, channels, 3) for _ in stage_channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -28,7 +28,7 @@ class Targets:
 
     boxes: Tensor  # [M, 4] float32: x1, y1, x2, y2, px of the network's input
     labels: Tensor  # [M] int64, >= 1
-    masks: Tensor | InstanceMasks  # [M, H, W] uint8 or bool, of the resized image
+    masks: Tensor | InstanceMasks | None  # [M, H, W] uint8 or bool, of the resized image; None without a mask head
     ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
 
 
@@ -41,8 +41,8 @@ class PaddedInstances(NamedTuple):
     boxes: Tensor  # [B, D, 4] float32: x1, y1, x2, y2
     scores: Tensor  # [B, D] float32
     labels: Tensor  # [B, D] int64, >= 1
-    mask_probs: Tensor  # [B, D, M, M] float32, probabilities within the boxes
     counts: Tensor  # [B] int64
+    mask_probs: Tensor | None = None  # [B, D, M, M] float32, probabilities within the boxes; None without a mask head
 
 
 @dataclass(frozen=True)

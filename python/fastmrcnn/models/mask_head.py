@@ -14,21 +14,25 @@ from fastmrcnn.models.blocks import ConvNorm, full_precision, init_conv
 from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss
-from fastmrcnn.models.pooling import pool_pyramid
 from fastmrcnn.ops import crop_masks
 
 
 class MaskHead(nn.Module):
-    """Convolutions, a deconvolution that doubles the size, and a 1x1 convolution to a mask per class."""
+    """Convolutions, a deconvolution that doubles the size, and a 1x1 convolution to a mask per class.
 
-    def __init__(self, channels: int, num_classes: int, config: MaskHeadConfig) -> None:
+    Args:
+        inputs: channels of the regions.
+    """
+
+    def __init__(self, inputs: int, num_classes: int, config: MaskHeadConfig) -> None:
         super().__init__()
         self.config = config
-        widths = [channels] + [config.channels] * config.convolutions
+        widths = [inputs] + [config.channels] * config.convolutions
         self.convs = nn.ModuleList(
-            ConvNorm(inputs, outputs, 3, norm=config.norm) for inputs, outputs in pairwise(widths)
+            ConvNorm(before, after, 3, norm=config.norm, eps=config.norm_eps, bias=config.conv_bias)
+            for before, after in pairwise(widths)
         )
-        self.upsample = nn.ConvTranspose2d(config.channels, config.channels, 2, stride=2)
+        self.upsample = nn.ConvTranspose2d(widths[-1], config.channels, 2, stride=2)
         self.logits = nn.Conv2d(config.channels, num_classes + 1, 1)  # index 0, the background, is never used
         self.reset_parameters()
 
@@ -42,9 +46,9 @@ class MaskHead(nn.Module):
         """The layer that depends on the classes: small weights, so that every pixel starts undecided."""
         init_conv(self.logits, partial(nn.init.normal_, std=0.001))
 
-    def forward(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor]) -> Tensor:
-        """P2..P6 and RoIs as :func:`pool_pyramid` takes them -> mask logits [K, C + 1, M, M], in their order."""
-        x = pool_pyramid(features, boxes, self.config.roi_align)  # [K, channels, M / 2, M / 2]
+    def forward(self, regions: Tensor) -> Tensor:
+        """The pooled features of K RoIs, [K, inputs, M / 2, M / 2] -> mask logits [K, C + 1, M, M]."""
+        x = regions
         for conv in self.convs:
             x = F.relu(conv(x))
         x = F.relu(self.upsample(x))  # [K, channels, M, M]
@@ -60,7 +64,15 @@ class MaskHead(nn.Module):
         """What the head should draw in the RoIs of one image, [P, size, size]; of no meaning without an object."""
         if target.labels.shape[0] == 0:
             return rois.boxes.new_zeros((rois.boxes.shape[0], size, size))
-        return crop_masks(target.masks, rois.boxes, rois.matched, size, aligned=self.config.target_aligned)
+        assert target.masks is not None  # checked by check_targets
+        return crop_masks(
+            target.masks,
+            rois.boxes,
+            rois.matched,
+            size,
+            aligned=self.config.target_aligned,
+            binary=self.config.binary_targets,
+        )
 
 
 def select_masks(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+from fastmrcnn.models import padding
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import PaddedInstances, Size
-from fastmrcnn.models.padding import reading_is_free, to_device
 from fastmrcnn.models.predict import detect_sources, is_single_image
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
@@ -22,10 +22,11 @@ from fastmrcnn.structures import Detections, ImageSource
 
 
 class MaskRCNN(nn.Module):
-    """ResNet, feature pyramid, region proposals, boxes and masks.
+    """ResNet, feature pyramid, region proposals, boxes and masks, or as many of these parts as the configuration has.
 
-    In training mode ``model(images, targets)`` returns the five losses; in evaluation mode ``model(images)`` returns a
-    :class:`~fastmrcnn.structures.Detections` for each image.
+    In training mode ``model(images, targets)`` returns the losses of its parts; in evaluation mode ``model(images)``
+    returns a :class:`~fastmrcnn.structures.Detections` for each image. Without a box head these are the proposals, as
+    objects of the first class.
 
     >>> from fastmrcnn.models import tiny
     >>> model = MaskRCNN(tiny(["coin"])).eval()
@@ -38,10 +39,10 @@ class MaskRCNN(nn.Module):
         super().__init__()
         self.config = config
         self.transform = InputTransform(config.input)
-        self.backbone = ResNet(config.backbone)
-        self.fpn = FPN(config.backbone.stage_channels, config.fpn)
-        self.rpn = RegionProposalNetwork(config.fpn.channels, config.rpn)
-        self.roi_heads = RoIHeads(config)
+        self.backbone = ResNet(config.backbone, stages=3 if config.neck == "c4" else 4)
+        self.fpn = FPN(config.backbone.stage_channels, config.fpn) if config.neck == "fpn" else None
+        self.rpn = RegionProposalNetwork(config.feature_channels, config.feature_strides, config.rpn)
+        self.roi_heads = None if config.box_head is None else RoIHeads(config)
         if config.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
 
@@ -54,13 +55,15 @@ class MaskRCNN(nn.Module):
             images: [3, H, W] each, float in 0..1 or uint8, sizes may differ; they may be on any device.
             targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
                 ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8, or
-                ``ops.InstanceMasks``, of which no bitmap is made. M may be 0.
+                ``ops.InstanceMasks``, of which no bitmap is made. M may be 0. Masks may be left out where the model has
+                no mask head.
                 Optionally ``ignore`` [R, 4] float: regions, such as COCO's crowds, whose insides are not taught as
                 background (:func:`fastmrcnn.ops.match_boxes`). Not used in evaluation mode.
 
         Returns:
             In training mode a dict of scalars: ``loss_classifier``, ``loss_box_reg``, ``loss_mask``,
-            ``loss_objectness``, ``loss_rpn_box_reg``. In evaluation mode a list of ``Detections``.
+            ``loss_objectness``, ``loss_rpn_box_reg``, but for those of parts that the model does not have. In
+            evaluation mode a list of ``Detections``.
 
         Raises:
             ValueError: targets missing in training mode, or shapes, dtypes, boxes or labels that do not fit (of targets
@@ -68,39 +71,45 @@ class MaskRCNN(nn.Module):
         """
         check_images(images)
         if self.training:
-            check_targets(targets, images, self.config.num_classes)
+            check_targets(targets, images, self.config)
             assert targets is not None
             return self.losses(images, targets)
         return self.detect(images)
 
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """The maps that proposals and heads read, at the strides ``config.feature_strides``. pixels: [B, 3, H, W]."""
+        stages: list[Tensor] = self.backbone(pixels)
+        return stages[-1:] if self.fpn is None else self.fpn(stages)
+
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """The five losses of a batch."""
+        """The losses of a batch."""
         batch = self.transform(images)
         objects = self.transform.targets(targets, batch)
-        features = self.fpn(self.backbone(batch.pixels))
+        features = self.features(batch.pixels)
         padded_size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
         prediction, proposals = self.rpn(features, padded_size, batch.image_sizes)
         first_stage = self.rpn.losses(prediction, objects)
+        if self.roi_heads is None:
+            return first_stage
         return self.roi_heads.losses(features, proposals, objects) | first_stage
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
-        found, originals = self._detect_images(images, packed=reading_is_free(self.transform.mean))
+        found, originals = self._detect_images(images, packed=padding.reading_is_free(self.transform.mean))
+        head, masks = self.config.mask_head, found.mask_probs
         return [
             Detections(
-                boxes=boxes[:count],
-                scores=scores[:count],
-                labels=labels[:count] - 1,
-                mask_probs=masks[:count],
+                boxes=found.boxes[index, :count],
+                scores=found.scores[index, :count],
+                labels=found.labels[index, :count] - 1,
+                mask_probs=None if masks is None else masks[index, :count],
                 image_size=original,
                 class_names=self.config.class_names,
                 category_ids=self.config.category_ids,
-                paste_method=self.config.mask_head.paste,
+                paste_method="exact" if head is None else head.paste,
                 source=image,
             )
-            for boxes, scores, labels, masks, count, original, image in zip(
-                *found[:-1], found.counts.tolist(), originals, images, strict=True
-            )
+            for index, (count, original, image) in enumerate(zip(found.counts.tolist(), originals, images, strict=True))
         ]
 
     def detect_padded(self, images: Sequence[Tensor]) -> PaddedInstances:
@@ -124,8 +133,11 @@ class MaskRCNN(nn.Module):
         Returns:
             Boxes in pixels of the frame; labels count from 1.
         """
-        features = self.fpn(self.backbone(pixels))
+        features = self.features(pixels)
         _, proposals = self.rpn(features, (pixels.shape[-2], pixels.shape[-1]), image_sizes)
+        if self.roi_heads is None:
+            labels = padding.is_filled(proposals.counts, proposals.boxes.shape[1]).long()
+            return PaddedInstances(proposals.boxes, proposals.scores, labels, proposals.counts)
         return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
 
     def _detect_images(self, images: Sequence[Tensor], *, packed: bool) -> tuple[PaddedInstances, list[Size]]:
@@ -136,8 +148,8 @@ class MaskRCNN(nn.Module):
             (original[1] / size[1], original[0] / size[0]) * 2
             for size, original in zip(batch.sizes, batch.original_sizes, strict=True)
         ]
-        scale = to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)  # [B, 4]
-        return PaddedInstances(found.boxes * scale[:, None], *found[1:]), batch.original_sizes
+        scale = padding.to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)  # [B, 4]
+        return found._replace(boxes=found.boxes * scale[:, None]), batch.original_sizes
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings

@@ -9,40 +9,66 @@ from torch import Tensor, nn
 
 from fastmrcnn.models import padding
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
-from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig
+from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig, PoolerConfig
 from fastmrcnn.models.instances import PaddedInstances, SampledRoIs, Targets
 from fastmrcnn.models.mask_head import MaskHead, select_masks
 from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
+from fastmrcnn.models.pooling import pool_regions
+from fastmrcnn.models.resnet import init_parameters, make_stage
 from fastmrcnn.models.sampling import Sampler, sample_balanced
 from fastmrcnn.ops import IGNORED, PaddedProposals
 
 
 class RoIHeads(nn.Module):
-    """Box head, then mask head: on the positive samples in training, on the detections in inference.
+    """The heads that read regions: in training samples of the proposals, in inference the box head all proposals and
+    the others what it detected.
 
     ``sampler`` chooses the RoIs of the losses; replace it to fix the sample.
     """
 
     def __init__(self, config: MaskRCNNConfig) -> None:
         super().__init__()
-        self.box_head = BoxHead(config.fpn.channels, config.num_classes, config.box_head)
-        self.mask_head = MaskHead(config.fpn.channels, config.num_classes, config.mask_head)
+        assert config.box_head is not None
+        self.strides = config.feature_strides
+        channels, cells = config.feature_channels, config.box_head.pooler.output_size
+        self.res5: nn.Module | None = None
+        if config.neck == "c4":
+            self.res5 = make_stage(config.backbone, 3)
+            init_parameters(self.res5)
+            self.res5.requires_grad_(config.backbone.frozen_stages < 5)
+            channels, cells = config.backbone.stage_channels[3], (cells + 1) // 2
+        self.box_head = BoxHead(channels, cells, config.num_classes, config.box_head)
+        self.mask_head: MaskHead | None = None
+        if config.mask_head is not None:
+            self.mask_head = MaskHead(channels, config.num_classes, config.mask_head)
         self.sampler: Sampler = sample_balanced
+
+    def regions(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor], pooler: PoolerConfig) -> Tensor:
+        """What the heads read of each box; see :func:`pool_regions` for the boxes and the result."""
+        pooled = pool_regions(features, self.strides, boxes, pooler)
+        return pooled if self.res5 is None else self.res5(pooled)
 
     def losses(
         self, features: Sequence[Tensor], proposals: PaddedProposals, targets: Sequence[Targets]
     ) -> dict[str, Tensor]:
-        """``loss_classifier``, ``loss_box_reg`` and ``loss_mask``."""
+        """``loss_classifier``, ``loss_box_reg`` and, of a model with masks, ``loss_mask``."""
         rois = [
             sample_rois(boxes, count, target, self.box_head.config, self.sampler)
             for boxes, count, target in zip(proposals.boxes, proposals.counts, targets, strict=True)
         ]
         if padding.reading_is_free(proposals.counts):
             rois = [drop_empty(roi) for roi in rois]
-        prediction = self.box_head(features, [roi.boxes for roi in rois])
+        regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler)
+        losses = self.box_head.losses(self.box_head(regions), rois)
         positive = [first_rois(roi, roi.positives) for roi in rois]
-        logits = self.mask_head(features, [roi.boxes for roi in positive])
-        return self.box_head.losses(prediction, rois) | self.mask_head.losses(logits, positive, targets)
+        if self.mask_head is not None:
+            if self.mask_head.config.pooler == self.box_head.config.pooler:  # C4: stage 5 has read these regions
+                parts = regions.split([roi.labels.shape[0] for roi in rois])
+                own = torch.cat([part[: roi.positives] for part, roi in zip(parts, rois, strict=True)])
+            else:
+                own = self.regions(features, [roi.boxes for roi in positive], self.mask_head.config.pooler)
+            losses |= self.mask_head.losses(self.mask_head(own), positive, targets)
+        return losses
 
     def detect(
         self, features: Sequence[Tensor], proposals: PaddedProposals, image_sizes: Tensor, *, packed: bool
@@ -53,19 +79,27 @@ class RoIHeads(nn.Module):
         """
         batch, capacity = proposals.boxes.shape[:2]
         rows = padding.filled_rows(proposals.counts, capacity) if packed else None
-        prediction = self.box_head(features, padding.pack(padding.as_rois(proposals.boxes), rows))
+        rois = padding.pack(padding.as_rois(proposals.boxes), rows)
+        prediction = self.box_head(self.regions(features, rois, self.box_head.config.pooler))
         prediction = BoxPrediction(*(padding.unpack(part, rows, batch * capacity) for part in prediction))
         found = self.box_head.detect(prediction, proposals, image_sizes)
+        instances = PaddedInstances(found.boxes, found.scores, found.labels, found.counts)
+        if self.mask_head is None:
+            return instances
+        return instances._replace(mask_probs=self._draw_masks(self.mask_head, features, instances, packed=packed))
 
+    def _draw_masks(
+        self, head: MaskHead, features: Sequence[Tensor], found: PaddedInstances, *, packed: bool
+    ) -> Tensor:
+        """The probabilities of each instance's own class: [B, D, M, M] float32; zeros in empty slots."""
         batch, capacity = found.labels.shape
         rows = padding.filled_rows(found.counts, capacity) if packed else None
-        logits = self.mask_head(features, padding.pack(padding.as_rois(found.boxes), rows))
+        rois = padding.pack(padding.as_rois(found.boxes), rows)
+        logits = head(self.regions(features, rois, head.config.pooler))
         probabilities = select_masks(logits, padding.pack(found.labels.flatten(), rows))  # [K, M, M]
         probabilities = padding.unpack(probabilities, rows, batch * capacity).unflatten(0, (batch, capacity))
         filled = padding.is_filled(found.counts, capacity)[..., None, None]
-        return PaddedInstances(
-            found.boxes, found.scores, found.labels, torch.where(filled, probabilities, 0), found.counts
-        )
+        return torch.where(filled, probabilities, 0)
 
 
 @torch.no_grad()

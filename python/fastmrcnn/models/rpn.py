@@ -1,9 +1,11 @@
-"""Region proposal network (Ren et al. 2015) on a feature pyramid."""
+"""Region proposal network (Ren et al. 2015) on one feature map or a pyramid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -35,19 +37,23 @@ def in_anchor_order(levels: Sequence[Tensor], numbers: int) -> Tensor:
 
 
 class RPNHead(nn.Module):
-    """A 3x3 convolution, then objectness and box deltas of every anchor by 1x1 convolutions; shared by all levels."""
+    """3x3 convolutions, then objectness and box deltas of every anchor by 1x1 convolutions; shared by all levels."""
 
-    def __init__(self, channels: int, anchors_per_cell: int) -> None:
+    def __init__(self, inputs: int, config: RPNConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, anchors_per_cell, 1)
-        self.deltas = nn.Conv2d(channels, anchors_per_cell * 4, 1)
-        for layer in (self.conv, self.objectness, self.deltas):
+        anchors, channels = config.anchors.per_location, config.channels or inputs
+        widths = [inputs] + [channels] * config.convolutions
+        self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.objectness = nn.Conv2d(channels, anchors, 1)
+        self.deltas = nn.Conv2d(channels, anchors * 4, 1)
+        for layer in (*self.convs, self.objectness, self.deltas):
             init_conv(layer, partial(nn.init.normal_, std=0.01))
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, H, W] -> logits [B, A, H, W], deltas [B, A * 4, H, W]."""
-        x = F.relu(self.conv(feature))
+        x = feature
+        for conv in self.convs:
+            x = F.relu(conv(x))
         return self.objectness(x), self.deltas(x)
 
 
@@ -57,16 +63,17 @@ class RegionProposalNetwork(nn.Module):
     ``sampler`` chooses the anchors of the loss; replace it to fix the sample.
     """
 
-    def __init__(self, channels: int, config: RPNConfig) -> None:
+    def __init__(self, channels: int, strides: Sequence[int], config: RPNConfig) -> None:
         super().__init__()
         self.config = config
-        self.head = RPNHead(channels, config.anchors.per_location)
+        self.strides = tuple(strides)  # of the feature maps, px of the network's input
+        self.head = RPNHead(channels, config)
         self.sampler: Sampler = sample_balanced
 
     def forward(
         self, features: Sequence[Tensor], padded_size: Size, image_sizes: Tensor
     ) -> tuple[RPNPrediction, PaddedProposals]:
-        """P2..P6 -> the raw prediction, for the loss, and the proposals of each image, without gradient.
+        """Feature maps -> the raw prediction, for the loss, and the proposals of each image, without gradient.
 
         padded_size: (height, width) of the padded batch, px. image_sizes: [B, 2] int64, of each image in it.
         """
@@ -74,7 +81,7 @@ class RegionProposalNetwork(nn.Module):
         prediction = RPNPrediction(
             logits=[logits for logits, _ in outputs],
             deltas=[deltas for _, deltas in outputs],
-            anchors=make_anchors(features, padded_size, self.config.anchors),
+            anchors=make_anchors(features, self.strides, padded_size, self.config.anchors),
         )
         return prediction, self.propose(prediction, image_sizes)
 
@@ -93,7 +100,7 @@ class RegionProposalNetwork(nn.Module):
             min_size=config.min_box_size,
             score_threshold=config.score_threshold,
             weights=config.box_weights,
-            clip=config.delta_clip,
+            clip=math.inf if config.delta_clip is None else config.delta_clip,
         )
 
     def losses(self, prediction: RPNPrediction, targets: Sequence[Targets]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.padding import reading_is_free
 from fastmrcnn.ops import InstanceMasks
 
@@ -26,39 +27,47 @@ def check_images(images: Sequence[Tensor]) -> None:
             raise ValueError(f"MaskRCNN: images[{index}] must be float in 0..1 or uint8; got {image.dtype}")
 
 
-def check_targets(targets: Sequence[Mapping[str, Any]] | None, images: Sequence[Tensor], num_classes: int) -> None:
+def check_targets(
+    targets: Sequence[Mapping[str, Any]] | None, images: Sequence[Tensor], config: MaskRCNNConfig
+) -> None:
     """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes.
 
-    ``ignore`` may be left out. Of targets on a GPU only shapes and dtypes are checked.
+    ``ignore`` may be left out, and masks where no head reads them. Of targets on a GPU only shapes and dtypes are
+    checked.
     """
     if targets is None:
         raise ValueError("MaskRCNN: targets are needed in training mode (call .eval() to detect); got None")
     if len(targets) != len(images):
         raise ValueError(f"MaskRCNN: targets must match the {len(images)} images; got {len(targets)}")
+    needed = ["boxes", "labels"] if config.mask_head is None else ["boxes", "labels", "masks"]
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
-        for key in ("boxes", "labels", "masks"):
-            if key not in target:
-                raise ValueError(f"MaskRCNN: targets[{index}] must hold boxes, labels and masks; got {sorted(target)}")
-        _check_target(f"MaskRCNN: targets[{index}]", target, (image.shape[-2], image.shape[-1]), num_classes)
+        if not target.keys() >= set(needed):
+            expected = f"{', '.join(needed[:-1])} and {needed[-1]}"
+            raise ValueError(f"MaskRCNN: targets[{index}] must hold {expected}; got {sorted(target)}")
+        _check_target(f"MaskRCNN: targets[{index}]", target, (image.shape[-2], image.shape[-1]), config.num_classes)
 
 
 def _check_target(where: str, target: Mapping[str, Any], size: tuple[int, int], num_classes: int) -> None:
-    boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
+    boxes, labels = target["boxes"], target["labels"]
     _check_boxes(where, "boxes", "[M, 4]", boxes)
     if "ignore" in target:
         _check_boxes(where, "ignore", "[R, 4]", target["ignore"])
     count = boxes.shape[0]
     if labels.shape != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"{where}: labels must be [{count}] int64; got {list(labels.shape)} {labels.dtype}")
-    encoded = isinstance(masks, InstanceMasks)
-    if masks.shape != (count, *size) or not (encoded or masks.dtype in (torch.uint8, torch.bool)):
-        expected, found = [count, *size], "" if encoded else f" {masks.dtype}"
-        raise ValueError(f"{where}: masks must be {expected} uint8 or bool; got {list(masks.shape)}{found}")
+    if "masks" in target:
+        _check_masks(where, target["masks"], (count, *size))
     if count == 0 or not reading_is_free(labels):
         return
     low, high = labels.aminmax()
     if low < 1 or high > num_classes:
         raise ValueError(f"{where}: labels must lie in 1..{num_classes}; got {int(low)}..{int(high)}")
+
+
+def _check_masks(where: str, masks: Tensor | InstanceMasks, shape: tuple[int, int, int]) -> None:
+    if masks.shape != shape or (isinstance(masks, Tensor) and masks.dtype not in (torch.uint8, torch.bool)):
+        found = f" {masks.dtype}" if isinstance(masks, Tensor) else ""
+        raise ValueError(f"{where}: masks must be {list(shape)} uint8 or bool; got {list(masks.shape)}{found}")
 
 
 def _check_boxes(where: str, key: str, shape: str, boxes: Tensor) -> None:

@@ -60,7 +60,7 @@ class InputTransform(nn.Module):
     def _resize(self, image: Tensor, size: Size) -> Tensor:
         if image.shape[-2:] == size:
             return image
-        antialias = self.config.antialias
+        antialias = self.config.resampling == "antialias"
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
@@ -84,13 +84,14 @@ class InputTransform(nn.Module):
         device = self.mean.device
         boxes = grow_empty_boxes(to_device(target["boxes"], device).to(self.mean.dtype))
         ignore = to_device(target["ignore"], device).to(boxes.dtype) if "ignore" in target else boxes.new_zeros((0, 4))
-        masks = target["masks"]
+        masks = target.get("masks")
         if isinstance(masks, Tensor):  # InstanceMasks are resized where they are: on the host, if all is well
             masks = to_device(masks, device)
         if original != size:
             boxes, ignore = scale_boxes(boxes, original, size), scale_boxes(ignore, original, size)
-            masks = resize_masks(masks, size)
-        return Targets(boxes, to_device(target["labels"], device), masks.to(device), ignore)
+            masks = None if masks is None else resize_masks(masks, size)
+        masks = None if masks is None else masks.to(device)
+        return Targets(boxes, to_device(target["labels"], device), masks, ignore)
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:

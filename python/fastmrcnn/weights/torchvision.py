@@ -25,11 +25,11 @@ _OUR_TO_THEIR = [
     (r"backbone\.stages\.(\d+)\.(\d+)\.shortcut\.norm\.", r"backbone.body.layer<\1>.\2.downsample.1."),
     (r"fpn\.lateral\.(\d+)\.conv\.", r"backbone.fpn.inner_blocks.\1.0."),
     (r"fpn\.output\.(\d+)\.conv\.", r"backbone.fpn.layer_blocks.\1.0."),
-    (r"rpn\.head\.conv\.", "rpn.head.conv.0.0."),
+    (r"rpn\.head\.convs\.(\d+)\.", r"rpn.head.conv.\1.0."),
     (r"rpn\.head\.objectness\.", "rpn.head.cls_logits."),
     (r"rpn\.head\.deltas\.", "rpn.head.bbox_pred."),
-    (r"roi_heads\.box_head\.fc1\.", "roi_heads.box_head.fc6."),
-    (r"roi_heads\.box_head\.fc2\.", "roi_heads.box_head.fc7."),
+    (r"roi_heads\.box_head\.layers\.0\.linear\.", "roi_heads.box_head.fc6."),
+    (r"roi_heads\.box_head\.layers\.1\.linear\.", "roi_heads.box_head.fc7."),
     (r"roi_heads\.box_head\.classifier\.", "roi_heads.box_predictor.cls_score."),
     (r"roi_heads\.box_head\.deltas\.", "roi_heads.box_predictor.bbox_pred."),
     (r"roi_heads\.mask_head\.convs\.(\d+)\.conv\.", r"roi_heads.mask_head.\1.0."),
@@ -124,8 +124,8 @@ def to_torchvision(model: MaskRCNN) -> dict[str, Tensor]:
     Raises:
         UserError: the network has parts that torchvision's does not have (a pyramid or mask head with normalisation).
     """
-    backbone, names = model.config.backbone, model.state_dict()
-    if model.config.fpn.norm != "none" or model.config.mask_head.norm != "none" or backbone.norm == "gn":
+    backbone, mask_head, names = model.config.backbone, model.config.mask_head, model.state_dict()
+    if model.config.fpn.norm != "none" or mask_head is None or mask_head.norm != "none" or backbone.norm == "gn":
         raise UserError("to_torchvision: expected the layers of torchvision's maskrcnn_resnet50_fpn; got other norms")
     return {torchvision_name(name): tensor for name, tensor in names.items()}
 
@@ -160,7 +160,7 @@ def _infer_config(
         class_names, category_ids, depth=_depth(state, source), norm=norm, norm_eps=norm_eps
     )
     hidden = state.get("roi_heads.box_head.fc6.weight")
-    if hidden is None:
+    if hidden is None or config.box_head is None:
         return config
     return dataclasses.replace(config, box_head=dataclasses.replace(config.box_head, hidden=hidden.shape[0]))
 

@@ -1,4 +1,4 @@
-"""Ready configurations. Each is a plain function; change a detail with ``dataclasses.replace``."""
+"""The project's own configurations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastmrcnn.models.config import (
     MaskHeadConfig,
     MaskRCNNConfig,
     Norm,
-    RoIAlignConfig,
+    PoolerConfig,
     RPNConfig,
     as_names,
 )
@@ -55,43 +55,6 @@ def _resnet_fpn(depth: Depth, class_names: Sequence[str], category_ids: Sequence
     return MaskRCNNConfig(as_names(class_names), tuple(category_ids), backbone=BackboneConfig(depth=depth, norm=norm))
 
 
-def torchvision_resnet50_fpn(
-    class_names: Sequence[str],
-    category_ids: Sequence[int] = (),
-    *,
-    depth: Depth = 50,
-    norm: Norm = "frozen_bn",
-    norm_eps: float = 1e-5,
-) -> MaskRCNNConfig:
-    """Exactly the mathematics of torchvision's ``maskrcnn_resnet50_fpn``, for its weights and its users. Crowds are
-    background, as in the recipe that trained these weights.
-
-    ``norm`` is "frozen_bn" where torchvision loads pretrained weights, "bn" where it starts from random ones. The
-    published COCO weights (V1) were trained with ``norm_eps`` 0.
-    """
-    return MaskRCNNConfig(
-        as_names(class_names),
-        tuple(category_ids),
-        input=InputConfig(antialias=False),
-        backbone=BackboneConfig(depth=depth, norm=norm, norm_eps=norm_eps),
-        rpn=RPNConfig(
-            anchors=AnchorConfig(rounded=True, strides="measured"),
-            ignore_overlap=None,
-            post_nms_train=2000,
-            smooth_l1_beta=1 / 9,
-        ),
-        box_head=BoxHeadConfig(
-            roi_align=RoIAlignConfig(sampling_ratio=2, aligned=False), ignore_overlap=None, smooth_l1_beta=1 / 9
-        ),
-        mask_head=MaskHeadConfig(
-            roi_align=RoIAlignConfig(output_size=14, sampling_ratio=2, aligned=False),
-            target_aligned=False,
-            paste="torchvision",
-        ),
-        channels_last=False,
-    )
-
-
 def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRCNNConfig:
     """A small network for small images (about 320 px): below 3.9 million parameters, trainable on a CPU in minutes.
 
@@ -112,8 +75,8 @@ def tiny(class_names: Sequence[str], category_ids: Sequence[int] = ()) -> MaskRC
             post_nms_train=250,
             post_nms_test=250,
         ),
-        box_head=BoxHeadConfig(roi_align=RoIAlignConfig(sampling_ratio=2, canonical_scale=112), hidden=192, samples=64),
+        box_head=BoxHeadConfig(pooler=PoolerConfig(sampling_ratio=2, canonical_scale=112), hidden=192, samples=64),
         mask_head=MaskHeadConfig(
-            roi_align=RoIAlignConfig(output_size=14, sampling_ratio=2, canonical_scale=112), channels=64
+            pooler=PoolerConfig(output_size=14, sampling_ratio=2, canonical_scale=112), channels=64
         ),
     )

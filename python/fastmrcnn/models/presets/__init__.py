@@ -1,0 +1,19 @@
+"""Ready configurations. Each is a plain function; change a detail with ``dataclasses.replace``."""
+
+from fastmrcnn.models.presets.own import (
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet34_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_resnet101_fpn,
+    tiny,
+)
+from fastmrcnn.models.presets.torchvision import torchvision_resnet50_fpn
+
+__all__ = [
+    "maskrcnn_resnet18_fpn",
+    "maskrcnn_resnet34_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet101_fpn",
+    "tiny",
+    "torchvision_resnet50_fpn",
+]
