@@ -56,6 +56,10 @@ class Detections:
     category_ids: tuple[int, ...]  # the data set's id of each class, in the order of class_names
     paste_method: str = "exact"  # or "torchvision": how masks are pasted, see fastmrcnn.ops.paste_masks
     source: ImageSource | None = None  # the image that was looked at: what plot() draws on
+    # float32 [N, K, 3]: x, y in pixels of the original image, and the score; None of a model without keypoints
+    keypoints: Tensor | None = None
+    keypoint_names: tuple[str, ...] = ()
+    keypoint_offset: float = 0.0  # px: COCO's keypoints are these less the offset, see KeypointHeadConfig
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -67,6 +71,8 @@ class Detections:
                 object.__setattr__(self, "mask_probs", self.mask_probs.squeeze(1))
             side = self.mask_probs.shape[-1]
             _check_shape("mask_probs", self.mask_probs, (count, side, side))
+        if self.keypoints is not None:
+            _check_shape("keypoints", self.keypoints, (count, len(self.keypoint_names), 3))
         if len(self.category_ids) != len(self.class_names):
             raise ValueError(
                 f"Detections: category_ids must have one id per class name; "
@@ -143,12 +149,19 @@ class Detections:
         return self._map(lambda tensor: tensor.to(device))
 
     def plot(
-        self, image: ImageSource | None = None, *, colour_by: str = "class", opacity: float = 0.45, zoom: int = 1
+        self,
+        image: ImageSource | None = None,
+        *,
+        colour_by: str = "class",
+        opacity: float = 0.45,
+        zoom: int = 1,
+        keypoint_score: float | None = None,
     ) -> Image.Image:
-        """Draw masks, boxes and labels with scores over ``image`` (``source`` when left out): a Pillow RGB
-        image.
+        """Draw masks, boxes, keypoints and labels with scores over ``image`` (``source`` when left out): a Pillow
+        RGB image.
 
-        ``colour_by`` is "class" or "instance"; ``zoom`` enlarges a small image before it is drawn on.
+        ``colour_by`` is "class" or "instance"; ``zoom`` enlarges a small image before it is drawn on; keypoints with
+        a score below ``keypoint_score`` are left out.
 
         Raises ``ValueError`` when there is no image or its size is not that of the detections.
         """
@@ -166,6 +179,8 @@ class Detections:
             pixels.permute(1, 2, 0).cpu().numpy(),
             here.boxes.detach().numpy(),
             masks=None if here.mask_probs is None else here._mask_crops(),
+            keypoints=here._drawn_keypoints(keypoint_score),
+            keypoint_names=self.keypoint_names,
             labels=here.labels.tolist(),
             names=here.names,
             scores=here.scores.tolist(),
@@ -176,9 +191,9 @@ class Detections:
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results: dicts of image_id, category_id, bbox [x, y, width, height], score, segmentation (an
-        RLE).
+        RLE) and keypoints [x1, y1, 1, x2, y2, 1, ..], whose scores stand in keypoint_scores.
 
-        Without masks there is no segmentation.
+        Without masks there is no segmentation, and without keypoints there are none.
         """
         corners = self.boxes.detach().double()
         xywh = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
@@ -189,29 +204,47 @@ class Detections:
         if self.mask_probs is not None:
             for result, encoding in zip(results, self.rle, strict=True):
                 result["segmentation"] = encoding
+        if self.keypoints is not None:
+            points = self.keypoints.detach().double()
+            flags = torch.cat([points[..., :2] - self.keypoint_offset, torch.ones_like(points[..., 2:])], dim=2)
+            for result, flat, certain in zip(results, flags.flatten(1).tolist(), points[..., 2].tolist(), strict=True):
+                result.update(keypoints=flat, keypoint_scores=certain)
         return results
 
     def to_torchvision(self) -> dict[str, Tensor]:
-        """The dict that torchvision's Mask R-CNN returns in eval mode.
+        """The dict that torchvision's Mask R-CNN and Keypoint R-CNN return in eval mode.
 
         ``boxes`` [N, 4], ``labels`` int64 [N] counted from 1 (0 is the background), ``scores`` [N] and
         ``masks`` float [N, 1, height, width]: probabilities pasted by torchvision's rule, whatever
-        ``paste_method`` is.
+        ``paste_method`` is. With keypoints ``keypoints`` [N, K, 3], x, y and 1, and ``keypoints_scores`` [N, K].
         """
         result = {"boxes": self.boxes, "labels": self.labels + 1, "scores": self.scores}
         if self.mask_probs is not None:
             result["masks"] = paste_soft_masks(self.mask_probs, self.boxes, self.image_size)[:, None]
+        if self.keypoints is not None:
+            places, scores = self.keypoints[..., :2], self.keypoints[..., 2]
+            result["keypoints"] = torch.cat([places, torch.ones_like(scores)[..., None]], dim=2)
+            result["keypoints_scores"] = scores
         return result
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Detections:
-        probabilities = None if self.mask_probs is None else change(self.mask_probs)
         return replace(
             self,
             boxes=change(self.boxes),
             scores=change(self.scores),
             labels=change(self.labels),
-            mask_probs=probabilities,
+            mask_probs=None if self.mask_probs is None else change(self.mask_probs),
+            keypoints=None if self.keypoints is None else change(self.keypoints),
         )
+
+    def _drawn_keypoints(self, score: float | None) -> np.ndarray | None:
+        """[N, K, 2], NaN for those below ``score``."""
+        if self.keypoints is None:
+            return None
+        points = self.keypoints.detach()
+        low = points[..., 2:] < (-torch.inf if score is None else score)
+        drawn: np.ndarray = torch.where(low, torch.nan, points[..., :2]).numpy()
+        return drawn
 
     def _require_masks(self) -> Tensor:
         if self.mask_probs is None:

@@ -1,4 +1,4 @@
-"""Instances drawn over their image: translucent masks with contours, boxes, and labels with scores.
+"""Instances drawn over their image: translucent masks with contours, boxes, keypoints, and labels with scores.
 
 Arrays and Pillow only. The work follows the size of the boxes, not the number of instances times the size of
 the image: every mask is handled within its own crop.
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fastmrcnn.visualisation.colours import Colour, colour_of
+from fastmrcnn.visualisation.keypoints import draw_keypoints, limbs_of
 from fastmrcnn.visualisation.labels import Label, draw_labels
 
 # A bitmap of the whole image, bool [H, W]; or a crop of it, bool [h, w], with the crop's corner (x, y) in the
@@ -26,6 +27,8 @@ def draw_instances(
     boxes: Any,
     *,
     masks: Sequence[Mask] | np.ndarray | None = None,
+    keypoints: Any = None,
+    keypoint_names: Sequence[str] = (),
     labels: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     scores: Sequence[float] | None = None,
@@ -41,6 +44,8 @@ def draw_instances(
             drawn.
         masks: N bitmaps: bool [N, H, W], or a sequence of bool [H, W] or of (bool [h, w], (x, y)), a crop and
             its corner.
+        keypoints: [N, K, 2] x, y in pixels; what is not finite is not drawn.
+        keypoint_names: K names; those of a body's joints (COCO's) are joined by lines.
         labels: N class indices: they choose the colour.
         names: N texts, usually class names; empty texts give no label.
         scores: N numbers, written behind the names with two digits.
@@ -53,8 +58,8 @@ def draw_instances(
         An RGB image of the size of ``image`` times ``zoom``. Lines and text grow with its size.
 
     Raises:
-        ValueError: the numbers of boxes, masks, labels, names and scores differ, or an option is out of its
-            range.
+        ValueError: the numbers of boxes, masks, keypoints, labels, names and scores differ, or an option is out of
+            its range.
 
     >>> image = np.zeros((48, 64, 3), np.uint8)
     >>> draw_instances(image, [[8, 8, 40, 30]], names=["coin"], scores=[0.98]).size
@@ -64,7 +69,8 @@ def draw_instances(
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * zoom  # [N, 4]
     drawn = _on_image(corners, canvas.size)  # [N]
     corners[~drawn] = 0.0
-    _check(len(corners), colour_by, opacity, masks=masks, labels=labels, names=names, scores=scores)
+    per_instance = {"masks": masks, "keypoints": keypoints, "labels": labels, "names": names, "scores": scores}
+    _check(len(corners), colour_by, opacity, **per_instance)
     colours = _colours(len(corners), labels, colour_by)
     width = line_width(canvas.size)
 
@@ -74,6 +80,9 @@ def draw_instances(
     for index in _largest_first(_areas(corners)):
         if drawn[index]:
             draw.rectangle(_inside(corners[index], canvas.size), outline=colours[index], width=width)
+    if keypoints is not None:
+        for points, colour in zip(np.asarray(keypoints, dtype=np.float64) * zoom, colours, strict=True):
+            draw_keypoints(draw, points, limbs_of(keypoint_names), colour, width)
     wanted = [
         Label(text, _inside(corners[index], canvas.size), colours[index])
         for index, text in enumerate(_texts(len(corners), names, scores))
