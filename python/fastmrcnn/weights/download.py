@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fastmrcnn.errors import UserError, first_line
 
-__all__ = ["cache_directory", "fetch", "sha256_of"]
+__all__ = ["cache_directory", "digest_of", "fetch"]
 
 _BLOCK = 1 << 20  # bytes read at a time
 _TIMEOUT = 30  # seconds without a byte
@@ -31,14 +31,15 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastmrcnn"
 
 
-def fetch(url: str, *, sha256_prefix: str = "", name: str | None = None) -> Path:
+def fetch(url: str, *, checksum: str = "", name: str | None = None) -> Path:
     """The file at `url`, from the cache or, the first time, from the network.
 
     A transfer that breaks off goes on where it stopped: at once, a few times, and at the next call. Processes that want
     the same file at the same time wait for the first one. A progress bar appears where standard error is a terminal.
 
     Args:
-        sha256_prefix: the first hexadecimal digits of the file's SHA-256, where they are published.
+        checksum: the algorithm and the first hexadecimal digits of the file's digest, as they are published:
+            "sha256:bf2d0c1e", "md5:f10217". The file is not checked when left out.
         name: of the file in the cache; the last part of the URL when left out.
 
     Raises:
@@ -52,15 +53,15 @@ def fetch(url: str, *, sha256_prefix: str = "", name: str | None = None) -> Path
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.is_file():
-                _Transfer(url, target).run(sha256_prefix)
+                _Transfer(url, target).run(checksum)
     except OSError as error:  # of the cache; those of the network are UserErrors by now
         raise UserError(f"{target}: cannot be written: {error.strerror or first_line(error)}") from None
     return target
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
+def digest_of(path: Path, algorithm: str) -> str:
+    """The digest of a file in hexadecimal digits; ``algorithm`` is "sha256" or "md5"."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)  # against damage: MD5 is also there under FIPS then
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
@@ -79,14 +80,19 @@ class _Transfer:
         self.part = target.with_name(target.name + ".part")
         self.etag = target.with_name(target.name + ".etag")
 
-    def run(self, sha256_prefix: str) -> None:
+    def run(self, checksum: str) -> None:
         self._receive_all()
-        found = sha256_of(self.part)
-        if not found.startswith(sha256_prefix.lower()):
-            self._forget()
-            raise self._failure(f"expected a SHA-256 that begins with {sha256_prefix}; got {found}")
+        if checksum:
+            self._check(checksum)
         os.replace(self.part, self.target)
         self._forget()
+
+    def _check(self, checksum: str) -> None:
+        algorithm, _, digits = checksum.partition(":")
+        found = digest_of(self.part, algorithm)
+        if not found.startswith(digits):
+            self._forget()
+            raise self._failure(f"expected a {algorithm} that begins with {digits}; got {found}")
 
     def _receive_all(self) -> None:
         attempts = 0
