@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -62,7 +63,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["demo", "train", "eval", "predict"]),
+        ([], ["demo", "train", "eval", "predict", "convert"]),
         (["--help"], ["Start with `fastmrcnn demo`"]),
         (["demo", "--help"], ["--output", "report"]),
         (["train", "--help"], ["--train-annotations", "--learning-rate", "--resume", "--config", "--precision"]),
@@ -188,6 +189,15 @@ def test_train_eval_predict_resume(
         "overlays",
         "predictions.json",
     ]
+
+
+def test_train_says_what_it_keeps_of_the_weights(
+    weights: str, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *data_options(scenes), "--weights", weights, "--output", str(tmp_path / "run"), *SHORT]
+    assert main([*words, "--steps", "1"]) == 0
+    assert f"{weights}: kept all " in capsys.readouterr().err
+    assert not logging.getLogger("fastmrcnn").handlers
 
 
 def test_refusals_of_predict_and_eval(

@@ -18,10 +18,11 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, torchvision_resnet50_fpn
 from fastmrcnn.weights import download, load_model, to_torchvision
 from fastmrcnn.weights.download import cache_directory, fetch
-from fastmrcnn.weights.published import PUBLISHED, PublishedFile
+from fastmrcnn.weights.published import PUBLISHED, PublishedModel
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+CHECKSUM = f"sha256:{DIGEST[:8]}"
 
 
 class Server(ThreadingHTTPServer):
@@ -108,10 +109,10 @@ def files_in(cache: Path) -> set[str]:
 
 
 def test_a_file_is_fetched_once(server: Server, cache: Path) -> None:
-    path = fetch(f"{server.url}/model.pth", sha256_prefix=DIGEST[:8])
+    path = fetch(f"{server.url}/model.pth", checksum=CHECKSUM)
     assert path == cache / "model.pth"
     assert path.read_bytes() == CONTENT
-    assert fetch(f"{server.url}/model.pth", sha256_prefix=DIGEST[:8]) == path
+    assert fetch(f"{server.url}/model.pth", checksum=CHECKSUM) == path
     assert server.ranges == [None]
     assert files_in(cache) == {"model.pth"}
 
@@ -122,7 +123,11 @@ def test_a_published_model_is_loaded_by_its_name(server: Server, monkeypatch: py
     file = io.BytesIO()
     torch.save(to_torchvision(model), file)
     server.content = file.getvalue()
-    published = PublishedFile(f"{server.url}/model.pth", hashlib.sha256(server.content).hexdigest()[:8])
+    published = PublishedModel(
+        f"{server.url}/model.pth",
+        f"sha256:{hashlib.sha256(server.content).hexdigest()[:8]}",
+        "torchvision_resnet50_fpn",
+    )
     monkeypatch.setitem(PUBLISHED, "torchvision/small", published)
     for _ in range(2):
         loaded = load_model("torchvision/small").state_dict()
@@ -140,7 +145,7 @@ def test_a_name_of_its_own(server: Server, cache: Path) -> None:
 
 def test_a_cut_connection_is_resumed(server: Server, cache: Path) -> None:
     server.cut_after = [300_000, 0, 200_000]
-    path = fetch(f"{server.url}/model.pth", sha256_prefix=DIGEST)
+    path = fetch(f"{server.url}/model.pth", checksum=f"sha256:{DIGEST}")
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-", "bytes=300000-", "bytes=500000-"]
     assert files_in(cache) == {"model.pth"}
@@ -181,7 +186,7 @@ def test_a_complete_part_is_kept(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / "model.pth.part").write_bytes(CONTENT)
     (cache / "model.pth.etag").write_text('"first"')
-    assert fetch(f"{server.url}/model.pth", sha256_prefix=DIGEST[:8]).read_bytes() == CONTENT
+    assert fetch(f"{server.url}/model.pth", checksum=CHECKSUM).read_bytes() == CONTENT
 
 
 def test_a_server_that_announces_no_length(server: Server) -> None:
@@ -192,9 +197,9 @@ def test_a_server_that_announces_no_length(server: Server) -> None:
 def test_a_wrong_checksum_leaves_nothing(server: Server, cache: Path) -> None:
     url = f"{server.url}/model.pth"
     with pytest.raises(UserError) as caught:
-        fetch(url, sha256_prefix="bf2d0c1e")
+        fetch(url, checksum="sha256:bf2d0c1e")
     assert str(caught.value) == (
-        f"{url}: cannot be fetched: expected a SHA-256 that begins with bf2d0c1e; got {DIGEST}; "
+        f"{url}: cannot be fetched: expected a sha256 that begins with bf2d0c1e; got {DIGEST}; "
         f"a copy of the file can be put at {cache / 'model.pth'}"
     )
     assert files_in(cache) == set()

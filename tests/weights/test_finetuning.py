@@ -1,4 +1,4 @@
-"""Starting from weights for other classes."""
+"""Starting from weights for other classes: what depends on them is new, everything else is kept."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights import load_model_for_finetuning, save_model
-from fastmrcnn.weights.load import CLASS_DEPENDENT
+from fastmrcnn.weights.finetuning import class_dependent
 from tests.models.small import small_model
 
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    save_model(small_model(), tmp_path / "model.safetensors")
-    return tmp_path / "model.safetensors"
+PREDICTORS = {"box_head.classifier": 1, "box_head.deltas": 4, "mask_head.logits": 1}  # outputs of a class
 
 
-def test_only_the_outputs_of_new_classes_are_new(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def saved(model: MaskRCNN, folder: Path) -> Path:
+    save_model(model, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def tensors_of(layers: set[str]) -> set[str]:
+    return {f"roi_heads.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
+def test_only_the_outputs_of_new_classes_are_new(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(small_model(), tmp_path)
     with caplog.at_level(logging.INFO, logger="fastmrcnn"):
-        model = load_model_for_finetuning(saved, ["box", "star", "ring"], [5, 6, 9])
-    assert "class outputs kept for box" in caplog.text
+        model = load_model_for_finetuning(path, ["box", "star", "ring"], [5, 6, 9])
+    old, new = small_model().state_dict(), model.state_dict()
+    assert caplog.messages == [
+        f"{path}: kept all {len(old)} tensors but the outputs of star, ring in roi_heads.box_head.classifier, "
+        "roi_heads.box_head.deltas, roi_heads.mask_head.logits; those of box and the background are kept"
+    ]
     assert model.config.class_names == ("box", "star", "ring")
     assert model.config.category_ids == (5, 6, 9)
-    old, new = small_model().state_dict(), model.state_dict()
-    for name, value in new.items():
-        if not name.startswith(CLASS_DEPENDENT):
-            assert torch.equal(value, old[name]), name
+    changed = {name for name, value in new.items() if not torch.equal(value, old[name])}
+    assert changed == tensors_of(set(PREDICTORS))
     # disc, box were classes 1, 2; box is class 1 now.
-    for name, outputs in (("box_head.classifier", 1), ("box_head.deltas", 4), ("mask_head.logits", 1)):
+    for layer, outputs in PREDICTORS.items():
         for kind in ("weight", "bias"):
-            before = old[f"roi_heads.{name}.{kind}"].unflatten(0, (3, outputs))
-            after = new[f"roi_heads.{name}.{kind}"].unflatten(0, (4, outputs))
+            before = old[f"roi_heads.{layer}.{kind}"].unflatten(0, (3, outputs))
+            after = new[f"roi_heads.{layer}.{kind}"].unflatten(0, (4, outputs))
             assert torch.equal(after[0], before[0])
             assert torch.equal(after[1], before[2])
             if kind == "weight":
@@ -41,8 +50,30 @@ def test_only_the_outputs_of_new_classes_are_new(saved: Path, caplog: pytest.Log
                 assert 0 < after[2:].abs().max() < 0.1
 
 
-def test_the_same_classes_keep_everything(saved: Path) -> None:
-    model = load_model_for_finetuning(saved, ["disc", "box"])
+def test_the_same_classes_keep_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fastmrcnn"):
+        model = load_model_for_finetuning(saved(small_model(), tmp_path), ["disc", "box"])
     old = small_model().state_dict()
     assert all(torch.equal(value, old[name]) for name, value in model.state_dict().items())
     assert model.config.category_ids == (1, 2)
+    assert caplog.messages[0].endswith(f": kept all {len(old)} tensors")
+
+
+def test_classes_in_another_order_take_their_outputs_along(tmp_path: Path) -> None:
+    model = load_model_for_finetuning(saved(small_model(), tmp_path), ["box", "disc"])
+    old, new = small_model().state_dict(), model.state_dict()
+    for layer, outputs in PREDICTORS.items():
+        before, after = (state[f"roi_heads.{layer}.weight"].unflatten(0, (3, outputs)) for state in (old, new))
+        assert torch.equal(after, before[[0, 2, 1]])
+
+
+def test_unknown_classes_keep_the_background(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fastmrcnn"):
+        model = load_model_for_finetuning(saved(small_model(), tmp_path), ["star"])
+    assert caplog.messages[0].endswith("roi_heads.mask_head.logits; that of the background is kept")
+    name = "roi_heads.box_head.classifier.weight"
+    assert torch.equal(model.state_dict()[name][0], small_model().state_dict()[name][0])
+
+
+def test_the_number_of_classes_decides_what_depends_on_it() -> None:
+    assert set(class_dependent(small_model().config)) == tensors_of(set(PREDICTORS))

@@ -97,10 +97,13 @@ def with_metadata(**changes: str) -> Callable[[Path], None]:
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (cut, "expected a complete safetensors file; it is damaged or cut short"),
     (cut_header, "expected a complete safetensors file; it is damaged or cut short"),
-    (lambda path: path.write_bytes(b""), "expected a safetensors file or a torchvision .pth; the file is empty"),
-    (lambda path: path.write_text("hello, world"), "or a torchvision .pth; it begins with b'hello, wo'"),
-    (without_metadata, "expected a model written by fastmrcnn.save_model; its metadata names no such format"),
-    (with_metadata(format="pt"), "expected a model written by fastmrcnn.save_model"),
+    (lambda path: path.write_bytes(b""), ".pth, .pkl or .h5); the file is empty"),
+    (
+        lambda path: path.write_text("hello, world"),
+        "expected a weights file (safetensors, .pth, .pkl or .h5); it begins with b'hello, wo'",
+    ),
+    (without_metadata, "expected the metadata that fastmrcnn.save_model writes; they name no such format"),
+    (with_metadata(format="pt"), "expected the metadata that fastmrcnn.save_model writes"),
     (with_metadata(format_version="9"), "expected format version 1 of fastmrcnn's models; got 9"),
     (with_metadata(config="{"), "expected a valid model configuration in the metadata: "),
     (with_metadata(config="{}"), "configuration in the metadata: MaskRCNNConfig: missing field 'class_names'"),
@@ -114,7 +117,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda path: rewrite(path, lambda tensors: tensors.update({"extra": torch.zeros(1)})),
-        "expected no tensor 'extra'; the configured model has none of that name",
+        "expected no tensor 'extra', the configured model has none of that name; found [1] (1 in all)",
     ),
     (
         lambda path: rewrite(path, lambda tensors: tensors.update({STEM: torch.zeros(8, 3, 5, 5)})),

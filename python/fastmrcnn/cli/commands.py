@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from fastmrcnn.cli.log import log_on_stderr
 from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.inference.config import PredictConfig
@@ -47,7 +48,8 @@ class Train(TrainConfig):
         from fastmrcnn.training.loop import train
 
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainConfig)}
-        result = train(TrainConfig(**fields), resume=self.resume is not None)
+        with log_on_stderr():  # what is kept of the weights that it starts from
+            result = train(TrainConfig(**fields), resume=self.resume is not None)
         print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
         if result.evaluation is not None:
             print(result.evaluation.table)
@@ -106,3 +108,30 @@ class Predict(PredictConfig):
         rate = summary.images / max(summary.seconds, 1e-9)
         print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
         print(f"written to {summary.output}")
+
+
+@readable_help
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Turn one kind of weights file into another; every weight keeps its bits.
+
+    For example: fastmrcnn convert model_final.pth model.safetensors
+    """
+
+    # The weights file to read, or the name of a model.
+    source: tyro.conf.Positional[str]
+    # The file to write; its suffix says of which kind: .safetensors is fastmrcnn's own.
+    target: tyro.conf.Positional[Path]
+    # Whose file it shall be, where the suffix does not say: "fastmrcnn", "torchvision", ...
+    format: str | None = None
+    # Names of the classes in the order of the outputs, for files that do not hold them.
+    class_names: tuple[str, ...] = ()
+    # Their ids in the data set.
+    category_ids: tuple[int, ...] = ()
+    # Store the kernels in 16 bits: half the size, not the same bits; of fastmrcnn's own files.
+    half: bool = False
+
+    def run(self) -> None:
+        from fastmrcnn.cli.convert import convert_file
+
+        convert_file(self)

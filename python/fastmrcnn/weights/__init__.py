@@ -1,6 +1,7 @@
 """Reading and writing weights: the library's own safetensors files and torchvision's state_dicts."""
 
-from fastmrcnn.weights.load import load_model, load_model_for_finetuning, shipped_models
+from fastmrcnn.weights.finetuning import load_model_for_finetuning
+from fastmrcnn.weights.load import load_model, shipped_models
 from fastmrcnn.weights.store import save_model
 from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
 

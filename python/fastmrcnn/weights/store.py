@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 
 FORMAT = "fastmrcnn"
 FORMAT_VERSION = "1"
+_A_NAME_OF_OURS = "rpn.head.objectness.weight"  # every network has it, and no other software
 
 
 def save_model(model: MaskRCNN, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
@@ -67,30 +68,23 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return narrowed
 
 
-def read_model(path: Path) -> MaskRCNN:
-    """The model in a file of :func:`save_model`, on the CPU in evaluation mode; UserError where it is not one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            config = _read_config(path, metadata)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path}: expected a complete safetensors file; it is damaged or cut short: {first_line(error)}"
-        ) from None
-    return build_model(config, tensors, str(path))
+def is_own_state(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
+    """Are these a file's tensors and metadata that :func:`save_model` wrote, or at least the tensors of one?"""
+    return metadata.get("format") == FORMAT or _A_NAME_OF_OURS in tensors
 
 
-def _read_config(path: Path, metadata: Mapping[str, str]) -> MaskRCNNConfig:
+def from_own(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> MaskRCNN:
+    """The model in a file of :func:`save_model`, on the CPU in evaluation mode; UserError where it is damaged."""
     if metadata.get("format") != FORMAT or "config" not in metadata:
-        raise UserError(f"{path}: expected a model written by fastmrcnn.save_model; its metadata names no such format")
+        raise UserError(f"{source}: expected the metadata that fastmrcnn.save_model writes; they name no such format")
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
-        raise UserError(f"{path}: expected format version {FORMAT_VERSION} of fastmrcnn's models; got {version}")
+        raise UserError(f"{source}: expected format version {FORMAT_VERSION} of fastmrcnn's models; got {version}")
     try:
-        return MaskRCNNConfig.from_dict(json.loads(metadata["config"]))
+        config = MaskRCNNConfig.from_dict(json.loads(metadata["config"]))
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: expected a valid model configuration in the metadata: {error}") from None
+        raise UserError(f"{source}: expected a valid model configuration in the metadata: {error}") from None
+    return build_model(config, tensors, source)
 
 
 def build_model(
@@ -121,6 +115,10 @@ def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor
             raise UserError(f"{source}: expected a tensor {name!r} {list(shape)}; it is missing ({missing} in all)")
         if found[name].shape != shape:
             raise UserError(f"{source}: expected {name!r} to be {list(shape)}; found {list(found[name].shape)}")
-    for name in found:
-        if name not in expected:
-            raise UserError(f"{source}: expected no tensor {name!r}; the configured model has none of that name")
+    extra = [name for name in found if name not in expected]
+    if extra:
+        shape = found[extra[0]].shape
+        raise UserError(
+            f"{source}: expected no tensor {extra[0]!r}, the configured model has none of that name; "
+            f"found {list(shape)} ({len(extra)} in all)"
+        )

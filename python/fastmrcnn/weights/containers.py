@@ -1,0 +1,144 @@
+"""The tensors of a weights file, whatever holds them: safetensors, an archive of torch, a pickle or HDF5.
+
+What holds the tensors is told by the first bytes of a file, never by its suffix; whose tensors they are, by their names
+(:mod:`fastmrcnn.weights.families`). Nothing that a file contains is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fastmrcnn.errors import UserError, first_line
+from fastmrcnn.files import atomic_path
+from fastmrcnn.weights.pickles import read_pickle
+from fastmrcnn.weights.store import write_tensors
+
+__all__ = ["Content", "read_content", "write_content"]
+
+EXPECTED = "a weights file (safetensors, .pth, .pkl or .h5)"
+_TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
+_NESTED = ("model", "state_dict", "model_state_dict")  # where trainers put the weights among other things
+_WRAPPERS = ("module.", "model.")  # what DistributedDataParallel and trainers put before every name
+
+
+class Content(NamedTuple):
+    """What a weights file holds."""
+
+    tensors: dict[str, Tensor]  # by the names that the file gives them
+    metadata: dict[str, str]  # of safetensors files; the others have none
+
+
+def read_content(path: Path) -> Content:
+    """The tensors in the file at ``path``, on the CPU.
+
+    Raises:
+        UserError: the file cannot be read, is of none of the known kinds, is damaged or cut short, or refers to code.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if not beginning:
+        raise UserError(f"{path}: expected {EXPECTED}; the file is empty")
+    return _reader(path, beginning)(path)
+
+
+def _reader(path: Path, beginning: bytes) -> Callable[[Path], Content]:
+    if beginning.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
+        return _read_torch
+    if beginning[4:9] == b"\0\0\0\0{":  # eight bytes of length, far below 4 GiB, then JSON
+        return _read_safetensors
+    if beginning[:1] == b"\x80" or path.suffix == ".pkl":  # protocols before 2 begin with anything
+        return _read_numpy_pickle
+    raise UserError(f"{path}: expected {EXPECTED}; it begins with {beginning[:9]!r}")
+
+
+def _read_safetensors(path: Path) -> Content:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return Content({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        reason = first_line(error)
+        raise UserError(f"{path}: expected a complete safetensors file; it is damaged or cut short: {reason}") from None
+
+
+def _read_torch(path: Path) -> Content:
+    try:
+        with path.open("rb") as file:  # given a path, torch goes by its suffix
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive or pickle ends in any of a dozen types
+        reason = first_line(error)
+        raise UserError(f"{path}: expected a state_dict of plain tensors; it cannot be read: {reason}") from None
+    return Content(_state_in(content, path), {})
+
+
+def _read_numpy_pickle(path: Path) -> Content:
+    return Content(_state_in(read_pickle(path), path), {})
+
+
+def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """The mapping of names to tensors in what a checkpoint holds."""
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), content)
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: expected a state_dict, tensors by name; it holds a {type(content).__name__}")
+    return _unwrapped({str(name): _as_tensor(str(name), value, path) for name, value in content.items()})
+
+
+def _as_tensor(name: str, value: Any, path: Path) -> Tensor:
+    if isinstance(value, np.ndarray | np.generic):
+        return torch.as_tensor(value)
+    if not isinstance(value, Tensor):
+        raise UserError(f"{path}: expected a state_dict of tensors alone; {name!r} is a {type(value).__name__}")
+    return value
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if state and all(name.startswith(wrapper) for name in state):
+            return _unwrapped({name.removeprefix(wrapper): value for name, value in state.items()})
+    return state
+
+
+def write_content(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to ``path`` in the way that its suffix says; an older file there is replaced atomically.
+
+    Raises:
+        UserError: the suffix is not one of those that can be written, or the file cannot be.
+    """
+    write = _WRITERS.get(path.suffix)
+    if write is None:
+        raise UserError(
+            f"{path}: expected a name that ends in {', '.join(_WRITERS)}; got {path.suffix or 'no suffix'!r}"
+        )
+    with atomic_path(path) as temporary:
+        write({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, path)
+
+
+def _write_safetensors(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
+    write_tensors(tensors, path, shown=shown)
+
+
+def _write_torch(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
+    try:
+        torch.save(tensors, path)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter for a full disk
+        raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
+
+
+_WRITERS: dict[str, Callable[[dict[str, Tensor], Path, Path], None]] = {
+    ".safetensors": _write_safetensors,
+    ".pth": _write_torch,
+    ".pt": _write_torch,
+}

@@ -1,0 +1,65 @@
+"""The families of published models: whose tensors a file holds, and who reads and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state, to_torchvision
+
+__all__ = ["FAMILIES", "Family", "family_called", "family_of"]
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that share the names of their tensors and their mathematics."""
+
+    name: str
+    models: str  # what is read, in words, for messages
+    recognises: Callable[[Mapping[str, Any]], bool]  # by the names of the tensors
+    # (state, *, class_names, category_ids, source) -> the model with the mathematics of this family
+    read: Callable[..., MaskRCNN]
+    # The inverse; UserError where the network has parts that the family knows nothing of.
+    write: Callable[[MaskRCNN], dict[str, Tensor]]
+    suffixes: tuple[str, ...] = ()  # of the files that nothing but this family is written to
+
+
+FAMILIES = (
+    Family(
+        name="torchvision",
+        models="torchvision's maskrcnn_resnet50_fpn",
+        recognises=is_torchvision_state,
+        read=from_torchvision,
+        write=to_torchvision,
+        suffixes=(".pth", ".pt"),
+    ),
+)
+
+
+def family_of(state: State, source: str) -> Family:
+    """The family of a file's tensors; UserError naming the file ``source`` where it is none of the known ones."""
+    for family in FAMILIES:
+        if family.recognises(state):
+            return family
+    known = " or ".join(family.models for family in FAMILIES)
+    raise UserError(f"{source}: expected the weights of fastmrcnn or of {known}; {_beginning(state)}")
+
+
+def family_called(name: str) -> Family:
+    """The family of that name; UserError where there is none."""
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    raise UserError(f"expected one of the formats {', '.join(family.name for family in FAMILIES)}; got {name!r}")
+
+
+def _beginning(state: State) -> str:
+    shown = ", ".join(f"{name!r} {list(tensor.shape)}" for name, tensor in list(state.items())[:3])
+    return f"its {len(state)} tensors begin with {shown}" if shown else "it holds no tensor"

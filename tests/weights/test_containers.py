@@ -1,0 +1,134 @@
+"""What holds the tensors of a file: told by its bytes, read without running anything, refused in one line."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.weights.containers import read_content, write_content
+
+STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "steps": torch.tensor(7)}
+ARRAYS = {name: tensor.numpy() for name, tensor in STATE.items()}
+
+
+def pickled(content: Any, path: Path, protocol: int = 2) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+
+
+def assert_is_state(tensors: Mapping[str, Tensor]) -> None:
+    assert set(tensors) == set(STATE)
+    for name, tensor in tensors.items():
+        assert tensor.dtype == STATE[name].dtype
+        assert torch.equal(tensor, STATE[name])
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "torch": lambda path: torch.save(STATE, path),
+    "torch before 1.6": lambda path: torch.save(STATE, path, _use_new_zipfile_serialization=False),
+    "safetensors": lambda path: save_file(STATE, path),
+    "pickle": lambda path: pickled(ARRAYS, path),
+    "pickle, protocol 5": lambda path: pickled(ARRAYS, path, 5),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors", ".h5", ""])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_bytes_tell_what_it_is(kind: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"weights{suffix}"
+    WRITERS[kind](path)
+    assert_is_state(read_content(path).tensors)
+
+
+def test_pickles_of_protocol_0_go_by_their_suffix(tmp_path: Path) -> None:
+    pickled(ARRAYS, tmp_path / "weights.pkl", protocol=0)
+    assert_is_state(read_content(tmp_path / "weights.pkl").tensors)
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "model.module."])
+def test_weights_are_found_in_checkpoints(key: str, prefix: str, tmp_path: Path) -> None:
+    torch.save({"epoch": 3, key: {prefix + name: value for name, value in STATE.items()}}, tmp_path / "last.pth")
+    assert_is_state(read_content(tmp_path / "last.pth").tensors)
+
+
+def test_one_name_without_the_prefix_keeps_it(tmp_path: Path) -> None:
+    state = {"model.weight": torch.zeros(2), "bias": torch.zeros(2)}
+    torch.save(state, tmp_path / "odd.pth")
+    assert set(read_content(tmp_path / "odd.pth").tensors) == set(state)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("this must never be printed",))
+
+
+def cut(share: float, kind: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        WRITERS[kind](path)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * share)])
+
+    return write
+
+
+REFUSED: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: path.write_bytes(b""), "expected a weights file (safetensors, .pth, .pkl or .h5); the file is empty"),
+    (lambda path: path.write_text("a page of HTML"), "or .h5); it begins with b'a page of'"),
+    (cut(0.5, "torch"), "expected a state_dict of plain tensors; it cannot be read: "),
+    (cut(0.5, "torch before 1.6"), "expected a state_dict of plain tensors; it cannot be read: "),
+    (cut(0.9, "safetensors"), "expected a complete safetensors file; it is damaged or cut short: "),
+    (cut(0.5, "pickle"), "expected a pickle of plain numpy arrays; it is damaged: "),
+    (lambda path: torch.save({"model": Payload()}, path), "expected a state_dict of plain tensors; it cannot be read"),
+    (lambda path: pickled({"model": Payload()}, path), "it refers to __builtin__.print, refused"),
+    (lambda path: pickled({"model": Payload()}, path, 5), "it refers to builtins.print, refused"),
+    (lambda path: torch.save([1, 2], path), "expected a state_dict, tensors by name; it holds a list"),
+    (lambda path: pickled(3.5, path), "expected a state_dict, tensors by name; it holds a float"),
+    (lambda path: torch.save({"epoch": 3}, path), "expected a state_dict of tensors alone; 'epoch' is a int"),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), REFUSED)
+def test_what_is_refused(
+    write: Callable[[Path], object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.bin"
+    write(path)
+    with pytest.raises(UserError) as raised:
+        read_content(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.pth: cannot be read: No such file or directory"):
+        read_content(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_what_is_written_is_read_back(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / f"weights{suffix}"
+    write_content(STATE, path)
+    assert_is_state(read_content(path).tensors)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_suffixes_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.onnx: expected a name that ends in \.safetensors, .*; got '\.onnx'"):
+        write_content(STATE, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numpy_numbers_are_tensors(tmp_path: Path) -> None:
+    pickled({"steps": np.int64(7)}, tmp_path / "weights.pkl")
+    assert torch.equal(read_content(tmp_path / "weights.pkl").tensors["steps"], torch.tensor(7))
