@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
 from fastmrcnn.models.padding import to_device
+from fastmrcnn.models.resampling import nearest_size, resize_in_8_bits
 from fastmrcnn.ops import InstanceMasks
 
 
@@ -31,7 +32,7 @@ class InputTransform(nn.Module):
     def forward(self, images: Sequence[Tensor]) -> ImageBatch:
         """Images [3, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device."""
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
-        resized = [self._resize(self._normalise(image), self.target_size(*image.shape[-2:])) for image in images]
+        resized = [self._prepare(image) for image in images]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
         image_sizes = to_device(torch.tensor(sizes), self.mean.device)
         return ImageBatch(self._pad(resized), sizes, originals, image_sizes)
@@ -47,14 +48,30 @@ class InputTransform(nn.Module):
         if self.training:
             choices = config.train_min_sizes or (config.min_size,)
             shorter = choices[int(torch.rand(1) * len(choices))]
+        if config.size_rounding == "nearest":
+            if not config.enlarge:
+                shorter = min(shorter, height, width)
+            return nearest_size(height, width, shorter, config.max_size)
         scale = min(shorter / min(height, width), config.max_size / max(height, width))
         if not config.enlarge:
             scale = min(scale, 1.0)
         return max(int(height * scale), 1), max(int(width * scale), 1)
 
+    def _prepare(self, image: Tensor) -> Tensor:
+        """One image [3, H, W] normalised and resized, on the module's device."""
+        size = self.target_size(image.shape[-2], image.shape[-1])
+        if self.config.resampling == "pil":
+            return self._normalise(resize_in_8_bits(image, size))
+        return self._resize(self._normalise(image), size)
+
     def _normalise(self, image: Tensor) -> Tensor:
-        image = to_device(image, self.mean.device)
-        pixels = image.to(self.mean.dtype) / (255 if image.dtype == torch.uint8 else 1)
+        """RGB, float in 0..1 or uint8, to what the network was trained on."""
+        image, white = to_device(image, self.mean.device), 255.0 if image.dtype == torch.uint8 else 1.0
+        pixels = image.to(self.mean.dtype)
+        if white != self.config.pixel_max:
+            pixels = pixels / white * self.config.pixel_max
+        if self.config.channel_order == "bgr":
+            pixels = pixels.flip(0)
         return (pixels - self.mean) / self.std
 
     def _resize(self, image: Tensor, size: Size) -> Tensor:
