@@ -29,6 +29,7 @@ def test_objectness_loss() -> None:
     logits, labels = torch.randn(40) * 5, torch.randint(0, 2, (40,))
     expected = binary_cross_entropy(logits.double().numpy(), labels.numpy()).mean()
     assert objectness_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+    assert objectness_loss(logits, labels, 256).item() == pytest.approx(expected * 40 / 256, rel=1e-6)
 
 
 def test_classification_loss() -> None:

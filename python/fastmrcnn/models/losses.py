@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def objectness_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def objectness_loss(logits: Tensor, labels: Tensor, samples: Tensor | int | None = None) -> Tensor:
     """Binary cross-entropy of the sampled anchors.
 
     Args:
         logits: [S] float. labels: [S], 1 for object, 0 for background and -1 for an empty slot.
+        samples: what the sum is divided by; None: by how many anchors were sampled.
     """
     wanted = labels.clamp(min=0).to(logits.dtype)
     losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    return torch.where(labels >= 0, losses, 0).sum() / sampled(labels)
+    return torch.where(labels >= 0, losses, 0).sum() / (sampled(labels) if samples is None else samples)
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -32,7 +33,9 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / sampled(labels)
 
 
-def box_regression_loss(deltas: Tensor, targets: Tensor, positive: Tensor, *, beta: float, samples: Tensor) -> Tensor:
+def box_regression_loss(
+    deltas: Tensor, targets: Tensor, positive: Tensor, *, beta: float, samples: Tensor | int
+) -> Tensor:
     """Smooth L1 (L1 where ``beta`` is 0) summed over the positive boxes and divided by all the sampled ones.
 
     The division by positives and negatives alike (Girshick 2015) gives every positive the same weight whatever their
@@ -40,7 +43,7 @@ def box_regression_loss(deltas: Tensor, targets: Tensor, positive: Tensor, *, be
 
     Args:
         deltas, targets: [P, 4] float. positive: [P] bool, the rows that count; the others need finite targets.
-        samples: how many boxes were sampled, negatives included, >= 1.
+        samples: what the sum is divided by, >= 1: how many boxes were sampled, negatives included.
     """
     losses = F.smooth_l1_loss(deltas, targets, beta=beta, reduction="none")
     return torch.where(positive[:, None], losses, 0).sum() / samples

@@ -104,7 +104,7 @@ class RegionProposalNetwork(nn.Module):
         )
 
     def losses(self, prediction: RPNPrediction, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """``loss_objectness`` and ``loss_rpn_box_reg``, means over the sampled anchors of the batch."""
+        """``loss_objectness`` and ``loss_rpn_box_reg``, means over the anchors of the sample (``loss_mean``)."""
         config = self.config
         anchors = torch.cat(prediction.anchors)  # [N, 4], of all levels
         drawn, first_drawn, labels, first_labels, wanted = [], [], [], [], []
@@ -123,13 +123,14 @@ class RegionProposalNetwork(nn.Module):
         # One look-up for all images: the gradient of each is as large as the prediction.
         logits = in_anchor_order(prediction.logits, 1).flatten()[torch.cat(drawn)]
         deltas = in_anchor_order(prediction.deltas, 4).flatten(0, 1)[torch.cat(first_drawn)]
+        samples = sampled(every_label) if config.loss_mean == "sampled" else config.samples * len(targets)
         return {
-            "loss_objectness": objectness_loss(logits, every_label),
+            "loss_objectness": objectness_loss(logits, every_label, samples),
             "loss_rpn_box_reg": box_regression_loss(
                 deltas,
                 torch.cat(wanted),
                 torch.cat(first_labels) > 0,
                 beta=config.smooth_l1_beta,
-                samples=sampled(every_label),
+                samples=samples,
             ),
         }
