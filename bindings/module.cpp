@@ -9,6 +9,7 @@
 #include "fastmrcnn/ops/assign_levels.h"
 #include "fastmrcnn/ops/crop_masks.h"
 #include "fastmrcnn/ops/decode_boxes.h"
+#include "fastmrcnn/ops/decode_keypoints.h"
 #include "fastmrcnn/ops/encoded_masks.h"
 #include "fastmrcnn/ops/generate_anchors.h"
 #include "fastmrcnn/ops/generate_proposals.h"
@@ -52,6 +53,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "crop_bitmaps", &cpu::crop_bitmaps, CUDA_KERNEL(crop_bitmaps));
   def_op(module, "crop_encoded_masks", &cpu::crop_encoded_masks, CUDA_KERNEL(crop_encoded_masks));
   def_op(module, "decode_boxes", &cpu::decode_boxes, CUDA_KERNEL(decode_boxes));
+  def_op(module, "decode_keypoints", &cpu::decode_keypoints, CUDA_KERNEL(decode_keypoints));
   def_op(module, "format_rle", &cpu::format_rle, nullptr);
   def_op(module, "generate_anchors", &cpu::generate_anchors, CUDA_KERNEL(generate_anchors));
   def_op(module, "generate_proposals", &cpu::generate_proposals, CUDA_KERNEL(generate_proposals));

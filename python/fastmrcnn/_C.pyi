@@ -53,6 +53,7 @@ def decode_boxes(
     image_size: Sequence[float] | None,
     decoded: Tensor,
 ) -> None: ...
+def decode_keypoints(context: Context, heatmaps: Tensor, boxes: Tensor, keypoints: Tensor) -> None: ...
 def format_rle(
     context: Context,
     transitions: Tensor,

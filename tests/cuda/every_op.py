@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn import ops
 from tests.ops.box_cases import DEGENERATE, clustered_boxes, random_boxes
+from tests.ops.keypoint_cases import peaked_maps
 from tests.ops.multiscale_cases import pool as pool_pyramid
 from tests.ops.multiscale_cases import pyramid, rois_of_all_levels
 from tests.ops.proposal_cases import random_heads
@@ -37,6 +38,7 @@ def _of_boxes() -> Iterator[tuple[str, Call]]:
     yield "batched_nms", (lambda b, s, g: ops.batched_nms(b, s, g, 0.5), (boxes, scores, groups))
     yield "soft_nms", (ops.soft_nms, (boxes, scores))
     yield "decode_boxes", (lambda d, b: ops.decode_boxes(d, b, weights), (torch.randn(133, 12), boxes))
+    yield "decode_keypoints", (ops.decode_keypoints, (peaked_maps(5, 3, 11, 9), random_boxes(5)))
     yield "assign_levels", (lambda b: ops.assign_levels(b, 2, 5, canonical_scale=20), (boxes,))
     yield "generate_anchors", (_anchors, (boxes,))
     yield "match_boxes", (_match, (clustered_boxes(7, 7), boxes, random_boxes(2)))

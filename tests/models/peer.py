@@ -1,7 +1,8 @@
-"""torchvision's Mask R-CNN with weights that make it detect something, for comparisons."""
+"""torchvision's models with weights that make them detect something, for comparisons."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,66 +19,87 @@ LIMITS = {
 }
 
 
-def make_peer(*, frozen_norm: bool, num_classes: int = 7, **settings: Any) -> nn.Module:
-    """torchvision's ``maskrcnn_resnet50_fpn`` for small images, in evaluation mode.
+def make_peer(
+    builder: str = "maskrcnn_resnet50_fpn", *, frozen_norm: bool, num_classes: int = 7, **settings: Any
+) -> nn.Module:
+    """A model of one of torchvision's builders, for small images, in evaluation mode.
 
     A freshly initialised network explodes without batch statistics and scores every class alike. So the running
     statistics are measured on noise, and the output layers standardised so that scores, boxes and masks vary.
     """
-    from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+    from torchvision.models import detection
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
     torch.manual_seed(0)
     settings = LIMITS | settings
-    plain = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=num_classes, **settings)
-    measure_statistics(plain.backbone)
-    standardise_predictors(plain)
+    plain = getattr(detection, builder)(weights=None, weights_backbone=None, num_classes=num_classes, **settings)
+    standardise(plain)
     if not frozen_norm:
         return plain.eval()
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=5
     )
-    frozen = MaskRCNN(backbone, num_classes=num_classes, **settings)
+    frozen = type(plain)(backbone, num_classes=num_classes, **settings)
     frozen.load_state_dict({k: v for k, v in plain.state_dict().items() if "num_batches" not in k})
     return frozen.eval()
 
 
 @torch.no_grad()
-def measure_statistics(backbone: nn.Module) -> None:
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # average all batches
-            module.weight.uniform_(0.5, 1.5)
-            module.bias.uniform_(-0.2, 0.2)
-    backbone.train()
-    backbone(torch.randn(2, 3, MIN_SIZE, MAX_SIZE))
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1
-
-
-@torch.no_grad()
-def standardise_predictors(model: Any) -> None:
-    """Scale and shift each output layer so that its outputs on noise have mean 0 and the given standard deviation."""
-    images = noise_images((120, 160), (200, 140))
-    box, mask = model.roi_heads.box_predictor, model.roi_heads.mask_predictor
+def standardise(model: Any) -> None:
+    """Measure the statistics of the norms and scale the output layers, part by part in the order of the network: the
+    inputs of each depend on those before it."""
+    heads = model.roi_heads
+    measure_statistics(model.backbone, torch.randn(2, 3, MIN_SIZE, MAX_SIZE))
     model.eval()
-    # In the order of the network: each layer's inputs depend on the layers before.
-    for layer, deviation in (
-        (model.rpn.head.cls_logits, 2.0),
-        (model.rpn.head.bbox_pred, 0.3),
-        (box.cls_score, 2.0),
-        (box.bbox_pred, 1.0),
-        (mask.mask_fcn_logits, 2.0),
-    ):
+    batch, _ = model.transform(noise_images((120, 160), (200, 140)))
+    features = model.backbone(batch.tensors)
+    rpn = model.rpn.head
+    standardise_outputs({rpn.cls_logits: 2.0, rpn.bbox_pred: 0.3}, lambda: rpn(list(features.values())))
+    proposals, _ = model.rpn(batch, features)
+    regions = heads.box_roi_pool(features, proposals, batch.image_sizes)
+    measure_statistics(heads.box_head, regions)
+    hidden, box = heads.box_head(regions), heads.box_predictor
+    standardise_outputs({box.cls_score: 2.0, box.bbox_pred: 1.0}, lambda: box(hidden))
+    boxes = [found["boxes"] for found in heads(features, proposals, batch.image_sizes)[0]]
+    if heads.has_mask():
+        regions = heads.mask_roi_pool(features, boxes, batch.image_sizes)
+        measure_statistics(heads.mask_head, regions)
+        masks = heads.mask_predictor
+        standardise_outputs({masks.mask_fcn_logits: 2.0}, lambda: masks(heads.mask_head(regions)))
+    if heads.has_keypoint():
+        regions = heads.keypoint_roi_pool(features, boxes, batch.image_sizes)
+        keypoints = heads.keypoint_predictor
+        standardise_outputs({keypoints.kps_score_lowres: 2.0}, lambda: keypoints(heads.keypoint_head(regions)))
+
+
+def measure_statistics(part: nn.Module, x: Tensor) -> None:
+    """Draw weights and biases of the batch normalisations in ``part``, and take their statistics from ``x``."""
+    norms = [module for module in part.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.momentum = None  # average all batches
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.uniform_(-0.2, 0.2)
+    part.train()
+    part(x)
+    part.eval()
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def standardise_outputs(deviations: dict[Any, float], run: Callable[[], object]) -> None:
+    """Scale and shift layers so that, in ``run``, each output has mean 0 and the given standard deviation."""
+    for layer, deviation in deviations.items():
         outputs: list[Tensor] = []
         handle = layer.register_forward_hook(lambda _module, _inputs, out, kept=outputs: kept.append(out))
-        model(images)
+        run()
         handle.remove()
         values = torch.cat([out.movedim(1, -1).flatten(0, -2) for out in outputs])  # [samples, outputs]
         scale = deviation / values.std(dim=0)
-        layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # of the outputs
+        layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1 - axis)))
         layer.bias.sub_(values.mean(dim=0)).mul_(scale)
 
 

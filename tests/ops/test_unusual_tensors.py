@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from fastmrcnn.ops import (
     assign_levels,
     decode_boxes,
+    decode_keypoints,
     encode_boxes,
     generate_proposals,
     match_boxes,
@@ -48,6 +49,7 @@ def cases() -> dict[str, Case]:
         "match_boxes": (lambda m, b: match_boxes(m, b, foreground=0.5, background=0.5), (boxes[:3] + 1, boxes)),
         "soft_nms": (lambda b, s: soft_nms(b, s)[1], (boxes, scores)),
         "decode_boxes": (decode_boxes, (torch.randn(20, 8), boxes)),
+        "decode_keypoints": (decode_keypoints, (torch.randn(20, 3, 7, 7), boxes)),
         "encode_boxes": (encode_boxes, (boxes, boxes + torch.tensor([0.0, 0, 1, 2]))),
         "assign_levels": (lambda b: assign_levels(b, 2, 5, canonical_scale=20), (boxes,)),
         "multiscale_roi_align": (

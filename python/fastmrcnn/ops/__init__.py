@@ -15,6 +15,7 @@ from fastmrcnn.ops.assign_levels import LevelRule, assign_levels
 from fastmrcnn.ops.box_coding import decode_boxes, encode_boxes
 from fastmrcnn.ops.boxes import box_area, box_convert, clip_boxes_to_image, masks_to_boxes, remove_small_boxes
 from fastmrcnn.ops.crop_masks import crop_masks
+from fastmrcnn.ops.decode_keypoints import decode_keypoints
 from fastmrcnn.ops.detections import PaddedDetections, select_detections
 from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
@@ -58,6 +59,7 @@ __all__ = [
     "complete_box_iou",
     "crop_masks",
     "decode_boxes",
+    "decode_keypoints",
     "distance_box_iou",
     "encode_boxes",
     "generalized_box_iou",
