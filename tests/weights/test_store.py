@@ -94,6 +94,13 @@ def with_metadata(**changes: str) -> Callable[[Path], None]:
     return lambda path: save_file(load_file(path), path, metadata_of(path) | changes)
 
 
+def with_fields(path: Path, **changes: dict[str, object]) -> None:
+    config = json.loads(metadata_of(path)["config"])
+    for component, fields in changes.items():
+        config[component] |= fields
+    with_metadata(config=json.dumps(config))(path)
+
+
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (cut, "expected a complete safetensors file; it is damaged or cut short"),
     (cut_header, "expected a complete safetensors file; it is damaged or cut short"),
@@ -110,6 +117,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (
         with_metadata(config=json.dumps({"class_names": ["a"], "roi": 1})),
         "configuration in the metadata: MaskRCNNConfig: unknown field 'roi'; expected class_names,",
+    ),
+    (
+        lambda path: with_fields(path, box_head={"hidden": 10**9}),  # more than any machine has
+        "expected 'roi_heads.box_head.layers.0.linear.weight' to be [1000000000, 392]; found [16, 392]",
     ),
     (
         lambda path: rewrite(path, lambda tensors: tensors.pop(STEM)),

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 from fastmrcnn.models.config import as_names
 from fastmrcnn.weights.load import load_model
+from fastmrcnn.weights.store import shapes_of
 
 NEW_CLASS = -1
 
@@ -58,13 +59,8 @@ def load_model_for_finetuning(
 def class_dependent(config: MaskRCNNConfig) -> list[str]:
     """The tensors whose size depends on the number of classes, whatever heads the network has."""
     more = replace(config, class_names=(*config.class_names, "\0one more"), category_ids=())
-    own, larger = _shapes(config), _shapes(more)
+    own, larger = shapes_of(config), shapes_of(more)
     return [name for name, shape in own.items() if shape != larger[name]]
-
-
-def _shapes(config: MaskRCNNConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):  # neither memory nor random numbers
-        return {name: tensor.shape for name, tensor in MaskRCNN(config).state_dict().items()}
 
 
 def transfer_rows(old: Tensor, fresh: Tensor, rows: Sequence[int]) -> Tensor:

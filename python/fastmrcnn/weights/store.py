@@ -99,12 +99,23 @@ def build_model(
     Weights of a narrower floating-point type become float32. ``stored_name`` gives the name in ``tensors`` of each of
     the model's own; ``source`` names the weights in the UserError that is raised where they do not fit.
     """
-    with torch.random.fork_rng(devices=[]):  # the initialisation, soon overwritten, must not advance the caller's seed
-        model = MaskRCNN(config)
-    own = model.state_dict()
-    check_tensors({stored_name(name): tensor.shape for name, tensor in own.items()}, tensors, source)
-    model.load_state_dict({name: tensors[stored_name(name)] for name in own})
+    # Before anything is allocated: the sizes in a damaged configuration may be beyond any memory.
+    check_tensors({stored_name(name): shape for name, shape in shapes_of(config).items()}, tensors, source)
+    model = new_model(config)
+    model.load_state_dict({name: tensors[stored_name(name)] for name in model.state_dict()})
     return model.eval()
+
+
+def new_model(config: MaskRCNNConfig) -> MaskRCNN:
+    """A model whose weights are soon overwritten: their initialisation does not advance the caller's seed."""
+    with torch.random.fork_rng(devices=[]):
+        return MaskRCNN(config)
+
+
+def shapes_of(config: MaskRCNNConfig) -> dict[str, torch.Size]:
+    """The tensors in the state of a model of that configuration, found without its memory or random numbers."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in MaskRCNN(config).state_dict().items()}
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], source: str) -> None:
