@@ -18,7 +18,7 @@ def test_twenty_four_coins_that_do_not_touch() -> None:
     sample = photograph()
     assert sample.image.shape == (3, 303, 384)
     assert len(sample) == 24
-    assert sample.masks.sum(dim=0).max() == 1
+    assert sample.masks.to_bitmaps().sum(dim=0).max() == 1
     sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
     assert sides.min() >= 35
     assert sides.max() < 66
@@ -28,8 +28,9 @@ def test_twenty_four_coins_that_do_not_touch() -> None:
 
 def test_coins_are_brighter_than_the_ground_around_them() -> None:
     sample = photograph()
-    image, ground = sample.image[0].float(), ~sample.masks.any(dim=0)
-    for mask, box in zip(sample.masks, sample.boxes.int().tolist(), strict=True):
+    masks = sample.masks.to_bitmaps()
+    image, ground = sample.image[0].float(), ~masks.any(dim=0)
+    for mask, box in zip(masks, sample.boxes.int().tolist(), strict=True):
         x1, y1, x2, y2 = box
         window = (slice(max(y1 - 4, 0), y2 + 4), slice(max(x1 - 4, 0), x2 + 4))
         assert image[mask].mean() > 1.3 * image[window][ground[window]].mean()

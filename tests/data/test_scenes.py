@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from fastmrcnn.data import CocoDataset
-from fastmrcnn.data.masks import mask_boxes
 from fastmrcnn.data.scenes import CLASS_NAMES, render_scene, write_dataset
 from fastmrcnn.data.scenes.canvas import MIN_SIDE
 from fastmrcnn.errors import UserError
@@ -38,7 +37,7 @@ def test_the_reader_gives_back_what_was_drawn(dataset: CocoDataset) -> None:
         assert [CLASS_NAMES[label] for label in sample.labels] == [item.class_name for item in scene.objects]
         difference = sample.image.permute(1, 2, 0).numpy().astype(int) - scene.image
         assert np.abs(difference).mean() < 5  # JPEG smooths the noise
-        for item, mask in zip(scene.objects, sample.masks.numpy(), strict=True):
+        for item, mask in zip(scene.objects, sample.masks.to_bitmaps().numpy(), strict=True):
             # A polygon's own pixels differ from the antialiased drawing's along the border alone.
             overlap = (item.mask & mask).sum() / (item.mask | mask).sum()
             assert overlap > (0.999 if item.outline is None else 0.85)
@@ -46,8 +45,8 @@ def test_the_reader_gives_back_what_was_drawn(dataset: CocoDataset) -> None:
 
 def test_boxes_and_areas_are_those_of_the_masks(dataset: CocoDataset) -> None:
     for sample in dataset:
-        torch.testing.assert_close(sample.boxes, mask_boxes(sample.masks))
-        torch.testing.assert_close(sample.areas, sample.masks.flatten(1).sum(dim=1).float())
+        torch.testing.assert_close(sample.boxes, sample.masks.boxes())
+        torch.testing.assert_close(sample.areas, sample.masks.areas())
 
 
 def test_objects_are_large_enough_and_few_enough(dataset: CocoDataset) -> None:
@@ -78,8 +77,8 @@ def test_all_kinds_of_annotation_occur(annotations: Path) -> None:
 def test_masks_do_not_overlap(dataset: CocoDataset) -> None:
     """Each pixel shows one object: masks are visible parts (a polygon's border may share a pixel)."""
     for sample in list(dataset)[:10]:
-        shared = (sample.masks.sum(dim=0) > 1).sum()
-        assert shared <= 0.02 * sample.masks.any(dim=0).sum()
+        covered = sample.masks.to_bitmaps().sum(dim=0)
+        assert (covered > 1).sum() <= 0.02 * (covered > 0).sum()
 
 
 def test_rings_have_holes() -> None:

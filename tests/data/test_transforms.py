@@ -10,23 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmrcnn.data import Sample
-from fastmrcnn.data.masks import mask_boxes
+from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.data.transforms import ColorJitter, HorizontalFlip, RandomScale, Transform, VerticalFlip, resize
+from fastmrcnn.ops import InstanceMasks
 
 
 def make_sample(height: int, width: int, objects: int, seed: int = 0) -> Sample:
-    """Filled rectangles; where a mask is true the image is white, elsewhere black."""
+    """Filled rectangles."""
     generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros((objects, height, width), dtype=torch.bool)
-    for mask in masks:
+    bitmaps = torch.zeros((objects, height, width), dtype=torch.bool)
+    for mask in bitmaps:
         y1, y2 = sorted(torch.randint(0, height + 1, (2,), generator=generator).tolist())
         x1, x2 = sorted(torch.randint(0, width + 1, (2,), generator=generator).tolist())
         mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
         mask[min(y1, height - 1), min(x1, width - 1)] = True
-    image = (masks.any(dim=0).to(torch.uint8) * 255).expand(3, -1, -1)
-    areas = masks.flatten(1).sum(dim=1).float()
+    return sample_of(bitmaps)
+
+
+def sample_of(bitmaps: torch.Tensor) -> Sample:
+    """Objects with these masks; where one of them is true the image is white, elsewhere black."""
+    objects, height, width = bitmaps.shape
+    image = (bitmaps.any(dim=0).to(torch.uint8) * 255).expand(3, -1, -1)
+    masks = InstanceMasks.from_coco([encode_rle(bitmap.numpy()) for bitmap in bitmaps], height, width)
     crowd = torch.zeros(objects, dtype=torch.bool)
-    return Sample(image, 1, Path("a.png"), mask_boxes(masks), torch.arange(objects), masks, crowd, areas)
+    return Sample(image, 1, Path("a.png"), masks.boxes(), torch.arange(objects), masks, crowd, masks.areas())
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -39,18 +46,18 @@ samples = st.builds(make_sample, st.integers(1, 20), st.integers(1, 20), st.inte
 @given(samples, st.sampled_from([HorizontalFlip(1.0), VerticalFlip(1.0)]))
 def test_flips_move_everything_and_undo_themselves(sample: Sample, flip: Transform) -> None:
     flipped = flip(sample, generator())
-    assert torch.equal(flipped.boxes, mask_boxes(flipped.masks))
-    assert torch.equal(flipped.image[0] == 255, flipped.masks.any(dim=0))
+    assert torch.equal(flipped.boxes, flipped.masks.boxes())
+    assert torch.equal(flipped.image[0] == 255, flipped.masks.to_bitmaps().any(dim=0))
     back = flip(flipped, generator())
     assert torch.equal(back.image, sample.image)
     assert torch.equal(back.boxes, sample.boxes)
-    assert torch.equal(back.masks, sample.masks)
+    assert back.masks.to_rle() == sample.masks.to_rle()
 
 
 def test_horizontal_means_left_and_right() -> None:
     sample = make_sample(4, 6, 1)
     flipped = HorizontalFlip(1.0)(sample, generator())
-    assert torch.equal(flipped.masks, sample.masks.flip(2))
+    assert torch.equal(flipped.masks.to_bitmaps(), sample.masks.to_bitmaps().flip(2))
     assert torch.equal(flipped.boxes[:, [1, 3]], sample.boxes[:, [1, 3]])
 
 
@@ -59,10 +66,10 @@ def test_resized_boxes_stay_about_their_masks(sample: Sample, height: int, width
     resized = resize(sample, height, width)
     assert resized.image.shape == (3, height, width)
     assert resized.masks.shape == (len(resized), height, width)
-    assert resized.masks.flatten(1).any(dim=1).all()
+    assert (resized.masks.areas() > 0).all()
     # A pixel is in the mask when its centre was: the box is off by half a pixel at most, rounding aside.
     if len(resized):
-        assert (mask_boxes(resized.masks) - resized.boxes).abs().max() <= 0.501
+        assert (resized.masks.boxes() - resized.boxes).abs().max() <= 0.501
 
 
 def test_areas_follow_the_scale() -> None:
@@ -71,12 +78,10 @@ def test_areas_follow_the_scale() -> None:
 
 
 def test_objects_that_vanish_are_left_out_of_everything() -> None:
-    masks = torch.zeros((2, 40, 40), dtype=torch.bool)
-    masks[0, 1, 1] = True
-    masks[1, 10:30, 10:30] = True
-    sample = make_sample(40, 40, 2)
-    sample = Sample(sample.image, 1, sample.path, mask_boxes(masks), sample.labels, masks, sample.iscrowd, sample.areas)
-    small = resize(sample, 4, 4)
+    bitmaps = torch.zeros((2, 40, 40), dtype=torch.bool)
+    bitmaps[0, 1, 1] = True
+    bitmaps[1, 10:30, 10:30] = True
+    small = resize(sample_of(bitmaps), 4, 4)
     assert small.labels.tolist() == [1]
     assert [len(t) for t in (small.boxes, small.masks, small.iscrowd, small.areas)] == [1, 1, 1, 1]
 
@@ -102,7 +107,7 @@ def test_the_generator_alone_decides() -> None:
     for transform in (HorizontalFlip(), VerticalFlip(), ColorJitter(0.3), RandomScale(0.5, 2.0)):
         first, second = transform(sample, generator(5)), transform(sample, generator(5))
         assert torch.equal(first.image, second.image)
-        assert torch.equal(first.masks, second.masks)
+        assert first.masks.to_rle() == second.masks.to_rle()
     flips = [HorizontalFlip(0.5)(sample, generator(seed)) is sample for seed in range(40)]
     assert 8 < sum(flips) < 32
 

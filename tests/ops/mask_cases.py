@@ -23,6 +23,16 @@ def random_masks(kind: str, n: int, size: int, dtype: torch.dtype = torch.float3
     return masks.to(dtype)
 
 
+def tight_boxes(masks: Tensor) -> Tensor:
+    """Boxes `[G, 4]`, the right and bottom borders exclusive, of bool masks `[G, h, w]`; zeros for an empty mask."""
+    boxes = torch.zeros((len(masks), 4))
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        if len(rows):
+            box[:] = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    return boxes
+
+
 def grid_sampled(masks: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """detectron2's rule by torch's own grid_sample over the whole image: `[n, h, w]` values."""
     height, width = image_size

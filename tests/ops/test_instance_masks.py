@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmrcnn.data.masks import mask_boxes
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.ops._library import native
 from tests.ops.box_cases import INF, NAN
-from tests.ops.mask_cases import plain_rle
+from tests.ops.mask_cases import plain_rle, tight_boxes
 from tests.ops.segmentation_cases import POLYGON_KINDS, random_bitmap, random_polygon, random_segmentations
 
 SQUARE = [0.0, 0, 2, 0, 2, 3, 0, 3]
@@ -107,7 +106,7 @@ def test_measures_and_selection_equal_those_of_the_bitmaps(seed: int) -> None:
     bitmaps = masks.to_bitmaps()
     assert masks.shape == bitmaps.shape
     assert torch.equal(masks.areas(), bitmaps.flatten(1).sum(dim=1).float())
-    assert torch.equal(masks.boxes(), mask_boxes(bitmaps))
+    assert torch.equal(masks.boxes(), tight_boxes(bitmaps))
     order = torch.from_numpy(rng.integers(0, 9, 5))
     for chosen in (order, torch.from_numpy(rng.random(9) < 0.5), slice(2, 7, 2), slice(0, 0)):
         assert torch.equal(masks[chosen].to_bitmaps(), bitmaps[chosen])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from fastmrcnn.data import CocoDataset
+from fastmrcnn.models import MaskRCNN, presets
+from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.batches import StepBatches, derived_seed, epoch_order, training_loader
 
@@ -47,4 +50,32 @@ def test_workers_do_not_change_the_batches(scenes: Path, make_config: Callable[.
         assert all(torch.equal(image, other) for image, other in zip(images, others, strict=True))
         assert [sample.path for sample in samples] == [sample.path for sample in other_samples]
         for target, other in zip(targets, other_targets, strict=True):
-            assert all(torch.equal(target[name], other[name]) for name in target)
+            assert all(torch.equal(target[name], other[name]) for name in ("boxes", "labels", "ignore"))
+            assert target["masks"].to_rle() == other["masks"].to_rle()
+
+
+def test_no_mask_becomes_a_bitmap_on_its_way_to_the_loss(
+    scenes: Path, make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(masks: InstanceMasks) -> torch.Tensor:
+        raise AssertionError("a bitmap was made")
+
+    monkeypatch.setattr(InstanceMasks, "to_bitmaps", refuse)
+    config = make_config(vertical_flip=0.5, min_size=80)  # flips and resizes
+    dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
+    images, targets, _ = next(iter(training_loader(dataset, config, first_step=0)))
+    assert all(isinstance(target["masks"], InstanceMasks) for target in targets)
+    model = MaskRCNN(presets.tiny(dataset.class_names, dataset.category_ids)).train()
+    assert model(images, targets)["loss_mask"] > 0
+
+
+def test_many_samples_reach_the_training_process_without_an_open_file_for_each_array_of_a_mask(
+    scenes: Path, make_config: Callable[..., TrainConfig]
+) -> None:
+    dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
+    open_files = Path("/proc/self/fd")
+    batches = iter(training_loader(dataset, make_config(workers=1, batch_size=8, steps=2), first_step=0))
+    batch = next(batches)
+    before = len(list(open_files.iterdir()))
+    del batch
+    assert before - len(list(open_files.iterdir())) <= 8 * 9  # of the other tensors of a sample and its target

@@ -10,21 +10,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fastmrcnn.data.annotation_file import ImageRecord, ObjectRecord, read_annotations
-from fastmrcnn.data.masks import decode_rle, mask_boxes, segmentation_to_rle
+from fastmrcnn.data.annotation_file import ImageRecord, read_annotations
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
-from fastmrcnn.ops import RLE
+from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures.images import read_image
 
 
 class CocoDataset(Dataset[Sample]):
     """Images and objects of a COCO annotation file, as :class:`~fastmrcnn.data.sample.Sample` by position.
 
-    Everything that can be known without decoding is checked when the data set is opened; masks stay polygons or run
-    lengths until a sample is asked for. Objects whose mask has no pixel are left out of samples; a missing or empty
-    ``bbox`` is measured on the mask.
+    Everything that can be known without decoding is checked when the data set is opened. Masks stay the polygons and
+    run lengths of the file, here and in samples. Objects whose mask has no pixel are left out of samples; a missing or
+    empty ``bbox`` is measured on the mask.
 
     Args:
         annotations: path of the COCO JSON file.
@@ -133,10 +132,10 @@ class CocoDataset(Dataset[Sample]):
         path = self.images_path / record.file_name
         image = self._read_pixels(path, record)
         objects = [o for o in self.content.objects.get(record.id, []) if o.category_id in self._label_of]
-        rles = [self._to_rle(item, record) for item in objects]
-        masks = decode_rle(rles, record.height, record.width)
-        boxes = mask_boxes(masks)
-        areas = masks.flatten(1).sum(dim=1).float()
+        masks = InstanceMasks.from_coco([item.segmentation for item in objects], record.height, record.width)
+        runs = masks.to_runs()  # once, for both
+        boxes, areas = runs.boxes(), runs.areas()
+        filled = areas > 0
         for number, item in enumerate(objects):
             if item.bbox is not None:
                 x, y, width, height = item.bbox
@@ -153,11 +152,4 @@ class CocoDataset(Dataset[Sample]):
             iscrowd=torch.tensor([item.iscrowd for item in objects], dtype=torch.bool),
             areas=areas,
         )
-        filled = masks.flatten(1).any(dim=1)
         return sample if bool(filled.all()) else sample.select(filled)
-
-    def _to_rle(self, item: ObjectRecord, record: ImageRecord) -> RLE:
-        try:
-            return segmentation_to_rle(item.segmentation, record.height, record.width)
-        except ValueError as error:
-            raise UserError(f"{self.annotations_path}: annotation {item.id}: segmentation: {error}") from None

@@ -1,4 +1,4 @@
-"""COCO segmentations (polygons, compressed and uncompressed run-length encodings) to bitmaps and back.
+"""COCO segmentations (polygons, compressed and uncompressed run-length encodings) and bitmaps.
 
 Conventions, all COCO's: a polygon is a flat list x0, y0, x1, y1, ... of continuous pixel coordinates in which pixel
 ``i`` covers ``i`` to ``i + 1``; a run-length encoding counts down the columns and begins with zeros; its compressed
@@ -7,15 +7,13 @@ form is a string (see pycocotools' ``maskApi.c`` for the format).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
-from fastmrcnn.ops import RLE, masks_to_boxes
+from fastmrcnn.ops import RLE
 
 Segmentation = Any
 """A list of polygons, or ``{"size": [height, width], "counts": str | list[int]}``, as read from JSON."""
@@ -55,19 +53,6 @@ def segmentation_to_rle(segmentation: Segmentation, height: int, width: int) -> 
     return _with_text(encoded)
 
 
-def decode_rle(rles: Sequence[RLE], height: int, width: int) -> torch.Tensor:
-    """Compressed run-length encodings of one image size to bool [N, height, width].
-
-    Example:
-        >>> decode_rle([{"size": [2, 2], "counts": "112"}], 2, 2).int().tolist()
-        [[[0, 0], [1, 0]]]
-    """
-    if not rles:
-        return torch.zeros((0, height, width), dtype=torch.bool)
-    planes = np.atleast_3d(coco_mask.decode(list(rles)))  # [H, W, N], columns first in memory
-    return torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1))).bool()
-
-
 def encode_rle(mask: NDArray[np.bool_]) -> RLE:
     """A bitmap [H, W] as compressed run-length encoding ``{"size": [H, W], "counts": str}``.
 
@@ -99,21 +84,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs: list[int] = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
     return [0, *runs] if flat.size and flat[0] else runs
-
-
-def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Tight boxes, float32 [N, 4] (x1, y1, x2, y2), of masks bool [N, H, W]; a one-pixel mask has a box of side 1.
-
-    The right and bottom borders are exclusive (``ops.masks_to_boxes`` keeps torchvision's inclusive maximum), so that
-    a mask and its box have the same extent. An empty mask gives zeros.
-
-    Example:
-        >>> mask_boxes(torch.tensor([[[False, False], [True, False]]]))
-        tensor([[0., 1., 1., 2.]])
-    """
-    boxes = masks_to_boxes(masks)
-    boxes[:, 2:] += masks.flatten(1).any(dim=1, keepdim=True)
-    return boxes
 
 
 def _check_polygons(polygons: list[Any]) -> None:

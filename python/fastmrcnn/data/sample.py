@@ -8,7 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-Target = dict[str, Tensor]
+from fastmrcnn.ops import InstanceMasks
+
+Target = dict[str, Tensor | InstanceMasks]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Sample:
         path: the image file.
         boxes: float32 [N, 4], x1, y1, x2, y2 in pixels.
         labels: int64 [N], indices into the data set's ``class_names`` (0-based).
-        masks: bool [N, H, W]; none is empty.
+        masks: the N masks, as the polygons or run lengths that the file has; none is empty.
         iscrowd: bool [N]; true where the mask is a region of many objects.
         areas: float32 [N], pixels.
     """
@@ -31,7 +33,7 @@ class Sample:
     path: Path
     boxes: Tensor
     labels: Tensor
-    masks: Tensor
+    masks: InstanceMasks
     iscrowd: Tensor
     areas: Tensor
 
@@ -57,7 +59,7 @@ def to_target(sample: Sample) -> Target:
     Crowds are no objects to learn, and what lies in them is no background: their boxes are regions to ignore.
 
     Returns:
-        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, ``masks`` bool [N, H, W], ``ignore`` float32 [crowds, 4].
+        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, the ``masks`` of both, ``ignore`` float32 [crowds, 4].
     """
     ignore = sample.boxes[sample.iscrowd]
     if len(ignore) > 0:

@@ -7,7 +7,7 @@ is a function of the sample and the generator's state. ``CocoDataset(..., transf
 >>> from fastmrcnn.data.scenes import write_dataset
 >>> sample = CocoDataset(write_dataset("scenes", images=1, seed=0), "scenes/images")[0]
 >>> flipped = HorizontalFlip(probability=1)(sample, torch.Generator())
->>> torch.equal(flipped.masks, sample.masks.flip(2))
+>>> torch.equal(flipped.boxes[:, 2], sample.image.shape[2] - sample.boxes[:, 0])
 True
 """
 
@@ -56,7 +56,7 @@ class HorizontalFlip:
         width = sample.image.shape[2]
         x1, y1, x2, y2 = sample.boxes.unbind(1)
         boxes = torch.stack([width - x2, y1, width - x1, y2], dim=1)
-        return replace(sample, image=sample.image.flip(2), masks=sample.masks.flip(2), boxes=boxes)
+        return replace(sample, image=sample.image.flip(2), masks=sample.masks.flip(horizontal=True), boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class VerticalFlip:
         height = sample.image.shape[1]
         x1, y1, x2, y2 = sample.boxes.unbind(1)
         boxes = torch.stack([x1, height - y2, x2, height - y1], dim=1)
-        return replace(sample, image=sample.image.flip(1), masks=sample.masks.flip(1), boxes=boxes)
+        return replace(sample, image=sample.image.flip(1), masks=sample.masks.flip(vertical=True), boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,10 @@ class RandomScale:
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
-    """The sample at another size: antialiased bilinear image, nearest masks; objects left without a pixel go."""
+    """The sample at another size: antialiased bilinear image, scaled polygons; objects left without a pixel go.
+
+    Masks of run lengths take the nearest pixel.
+    """
     old_height, old_width = sample.image.shape[1:]
     if (height, width) == (old_height, old_width):
         return sample
@@ -131,17 +134,10 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
         sample,
         image=pixels.round().clamp(0, 255).to(torch.uint8),
         boxes=sample.boxes * sample.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]),
-        masks=_resize_masks(sample.masks, height, width),
+        masks=sample.masks.resize(height, width),
         areas=sample.areas * (scale_x * scale_y),
     )
-    return resized.select(resized.masks.any(dim=2).any(dim=1))
-
-
-def _resize_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    if masks.shape[0] == 0:
-        return masks.new_zeros((0, height, width))
-    resized = F.interpolate(masks[:, None].to(torch.uint8), (height, width), mode="nearest-exact")
-    return resized[:, 0].bool()
+    return resized.select(resized.masks.areas() > 0)
 
 
 def _luminance(image: Tensor) -> Tensor:

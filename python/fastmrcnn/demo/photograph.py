@@ -9,7 +9,6 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
 from fastmrcnn.data import CocoDataset, Sample
-from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.ops import RLE
 from fastmrcnn.structures import Detections
@@ -37,7 +36,7 @@ def segment_photograph(model: MaskRCNN) -> SegmentedPhotograph:
     with resources.as_file(resources.files("fastmrcnn") / "assets") as assets:
         sample = CocoDataset(assets / "coins.json", assets)[0]
     found = model.predict(sample.image).filter(score=SCORE)
-    matched = count_matches([encode_rle(mask.numpy()) for mask in sample.masks], found)
+    matched = count_matches(sample.masks.to_rle(), found)
     return SegmentedPhotograph(sample, found, len(sample), matched, len(found) - matched)
 
 

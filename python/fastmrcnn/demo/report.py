@@ -113,7 +113,7 @@ def _truth(sample: Sample, class_names: tuple[str, ...]) -> Image.Image:
     return draw_instances(
         sample.image.permute(1, 2, 0).numpy(),
         sample.boxes.numpy(),
-        masks=sample.masks.numpy(),
+        masks=sample.masks.to_bitmaps().numpy(),
         labels=sample.labels.tolist(),
         names=[f"{name} crowd" if crowd else name for name, crowd in zip(names, sample.iscrowd.tolist(), strict=True)],
         zoom=ZOOM,

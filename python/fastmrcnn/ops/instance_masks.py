@@ -120,6 +120,11 @@ class InstanceMasks:
             return self._unpack(self._pack(packed).to(device, non_blocking=True))
         return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by value: torch would send each of the tensors between processes as an open file, five an image."""
+        arrays = (getattr(self, name).cpu().numpy() for name in _TENSORS)
+        return _from_arrays, (self.height, self.width, self.points.device, *arrays)
+
     def _packed_size(self) -> int:
         return sum(getattr(self, name).numel() for name in _TENSORS)
 
@@ -265,6 +270,10 @@ class InstanceMasks:
 
 _TENSORS = ("points", "polygons", "object_polygons", "transitions", "object_transitions")
 _NOTHING = np.empty(0, dtype=np.int64)
+
+
+def _from_arrays(height: int, width: int, device: torch.device, *arrays: NDArray[Any]) -> InstanceMasks:
+    return InstanceMasks(height, width, *(torch.from_numpy(array) for array in arrays)).to(device)
 
 
 def _offsets(counts: list[int]) -> Tensor:
