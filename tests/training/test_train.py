@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from fastmrcnn import load_model
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, read_metrics, train
+from fastmrcnn.weights import save_model
 
 CLASSES = ("ball", "star")  # of the fixture `scenes`
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
@@ -62,6 +63,30 @@ def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -
     assert all(row["loss"] == pytest.approx(sum(row[name] for name in LOSSES), rel=1e-5) for row in steps)
     assert [row["step"] for row in result.metrics if "mask_ap" in row] == [2, 3]
     assert load_model(result.output / "last.safetensors").config.class_names == CLASSES
+
+
+WITHOUT_MASKS: dict[str, tuple[dict[str, None], set[str]]] = {
+    "faster": ({"mask_head": None}, LOSSES - {"loss_mask"}),
+    "proposals": ({"mask_head": None, "box_head": None}, {"loss_objectness", "loss_rpn_box_reg"}),
+}
+
+
+@pytest.mark.parametrize("parts", WITHOUT_MASKS)
+def test_models_without_masks_are_kept_by_box_ap(
+    parts: str, make_config: MakeConfig, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent, losses = WITHOUT_MASKS[parts]
+    save_model(MaskRCNN(replace(tiny(CLASSES), **absent)), tmp_path / "start.safetensors")
+    config = make_config(
+        model=None, weights=str(tmp_path / "start.safetensors"), eval_annotations=scenes / "annotations.json"
+    )
+    result = train(config)
+    assert {name for name in result.metrics[0] if name.startswith("loss_")} == losses
+    [evaluated] = [row for row in result.metrics if "box_ap" in row]
+    assert evaluated["box_ap"] is not None
+    assert evaluated["mask_ap"] is None
+    assert (result.output / "best.safetensors").exists()
+    assert "nan" not in capsys.readouterr().err
 
 
 def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -> None:

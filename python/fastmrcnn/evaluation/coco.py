@@ -58,6 +58,7 @@ class CocoEvaluator:
         self._content = annotations if isinstance(annotations, AnnotationFile) else read_annotations(annotations)
         self._category_ids = self._content.choose(class_names)
         self._seen: set[int] = set()
+        self._masks_given = True  # by the model, whether it found anything or not
         self.results: list[dict[str, Any]] = []
         """COCO results: image_id, category_id (the file's), bbox, score and, with masks, segmentation (RLE)."""
 
@@ -76,6 +77,7 @@ class CocoEvaluator:
             expected = (record.height, record.width)
             raise ValueError(f"CocoEvaluator.update: image {image_id} must be {expected}; got {detections.image_size}")
         self._seen.add(image_id)
+        self._masks_given &= detections.mask_probs is not None
         if not self._category_ids.keys() & set(detections.class_names):
             known, found = ", ".join(detections.class_names), ", ".join(self._category_ids)
             raise UserError(f"{self._content.path}: expected a category that the model knows ({known}); got {found}")
@@ -86,10 +88,8 @@ class CocoEvaluator:
     def summarize(self) -> EvaluationResult:
         """Measure everything that was added so far; may be called again after more updates."""
         truth = self._ground_truth()
-        with_masks = [result for result in self.results if "segmentation" in result]
         box = _measure(truth, self.results, "bbox")
-        measurable = len(with_masks) == len(self.results)
-        mask = _measure(truth, with_masks, "segm") if measurable else _nothing_measured(truth)
+        mask = _measure(truth, self.results, "segm") if self._masks_given else _nothing_measured(truth)
         per_class = {
             name: {
                 "box_ap": box.class_ap[name],

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import EvaluationResult, evaluate
-from fastmrcnn.files import write_json
+from fastmrcnn.files import finite, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
@@ -112,7 +112,7 @@ class Trainer:
             progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=self.step) as bar,
             MetricsLog(self.output / "metrics.jsonl", first_step=self.step) as self.log,
         ):
-            self.best_mask_ap = max((row["mask_ap"] or 0.0 for row in self.log.kept if "mask_ap" in row), default=-1.0)
+            self.best_ap = max((_ap_of(row) for row in self.log.kept if "box_ap" in row), default=-1.0)
             with InterruptFlag() as interrupt:
                 self._train_steps(bar, interrupt)
             if self.step == first_step:  # the resumed run was already complete
@@ -199,19 +199,22 @@ class Trainer:
         )
 
     def _evaluate(self, bar: tqdm[Any]) -> None:
-        """COCO metrics on the evaluation data; the best mask AP so far is kept as best.safetensors."""
+        """COCO metrics on the evaluation data; the best so far is kept as best.safetensors: by mask AP, or by box AP of
+        a model without masks."""
         if self.eval_data is None:
             return
         bar.set_description_str("evaluate")
         self.evaluation = evaluate(self.model, self.eval_data, batch_size=self.config.batch_size, progress=False)
         bar.set_description_str("train")
-        box_ap, mask_ap = self.evaluation.box_ap, self.evaluation.mask_ap
-        mask_ap50 = self.evaluation.mask_ap50
-        self.log.write({"step": self.step, "box_ap": box_ap, "mask_ap": mask_ap, "mask_ap50": mask_ap50})
+        row = {name: getattr(self.evaluation, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
+        row = finite(row)  # NaN of what cannot be measured
+        self.log.write({"step": self.step} | row)
         if self.progress:
-            bar.write(f"step {self.step}: box AP {box_ap:.3f}, mask AP {mask_ap:.3f}, mask AP50 {mask_ap50:.3f}")
-        if mask_ap > self.best_mask_ap:
-            self.best_mask_ap = mask_ap
+            shown = {"box AP": row["box_ap"], "mask AP": row["mask_ap"], "mask AP50": row["mask_ap50"]}
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
+            bar.write(f"step {self.step}: {figures or 'nothing to measure'}")
+        if _ap_of(row) > self.best_ap:
+            self.best_ap = _ap_of(row)
             save_model(self.model, self.output / "best.safetensors")
 
     def _checkpoint(self) -> Path:
@@ -225,6 +228,12 @@ class Trainer:
         raise KeyboardInterrupt
 
 
+def _ap_of(row: dict[str, Any]) -> float:
+    """What tells a better model from a worse one in the row of an evaluation, as the log holds it."""
+    ap = row["box_ap"] if row["mask_ap"] is None else row["mask_ap"]
+    return 0.0 if ap is None else float(ap)
+
+
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
@@ -232,7 +241,7 @@ def _due(step: int, every: int) -> bool:
 def _summary(row: dict[str, Any]) -> str:
     """The numbers beside the progress bar, the most important first: a narrow terminal cuts off the end."""
     total, rate = f"loss {row['loss']:.3f}", f"{row['images_per_second']:.1f} images/s"
-    parts = " ".join(f"{short} {row[name]:.3f}" for short, name in _LOSSES.items())
+    parts = " ".join(f"{short} {row[name]:.3f}" for short, name in _LOSSES.items() if name in row)
     return f"{total}, {rate}, lr {row['learning_rate']:.2g}, {parts}"
 
 
@@ -240,6 +249,7 @@ _LOSSES = {
     "class": "loss_classifier",
     "box": "loss_box_reg",
     "mask": "loss_mask",
+    "keypoint": "loss_keypoint",
     "object": "loss_objectness",
     "proposal": "loss_rpn_box_reg",
 }

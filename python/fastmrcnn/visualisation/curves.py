@@ -31,6 +31,7 @@ LOSSES = {
     "loss_mask": "mask",
     "loss_objectness": "RPN object",
     "loss_rpn_box_reg": "RPN box",
+    "loss_keypoint": "keypoint",
 }
 # The averages of an evaluation row.
 AVERAGE_PRECISIONS = {"box_ap": "box AP", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
