@@ -21,7 +21,11 @@ from fastmrcnn.models.presets import (
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
     tiny,
+    torchvision_fasterrcnn_resnet50_fpn,
+    torchvision_fasterrcnn_resnet50_fpn_v2,
+    torchvision_keypointrcnn_resnet50_fpn,
     torchvision_resnet50_fpn,
+    torchvision_resnet50_fpn_v2,
 )
 
 __all__ = [
@@ -44,5 +48,9 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "tiny",
+    "torchvision_fasterrcnn_resnet50_fpn",
+    "torchvision_fasterrcnn_resnet50_fpn_v2",
+    "torchvision_keypointrcnn_resnet50_fpn",
     "torchvision_resnet50_fpn",
+    "torchvision_resnet50_fpn_v2",
 ]
