@@ -25,6 +25,18 @@ def anchors_plainly(rows: int, columns: int, stride: tuple[int, int], sizes, rat
     return np.array(anchors)
 
 
+def test_anchors_of_one_map_by_size_or_by_ratio() -> None:
+    """15 in a cell, as C4 models have them: torchvision counts sizes first, detectron2 ratios."""
+    sizes, ratios = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)
+    feature = [torch.zeros(1, 8, 3, 4)]
+    expected = anchors_plainly(3, 4, (16, 16), sizes, ratios, False)
+    [by_ratio] = make_anchors(feature, (16,), (48, 64), AnchorConfig(sizes=(sizes,)))
+    np.testing.assert_allclose(by_ratio.numpy(), expected, rtol=1e-6)
+    [by_size] = make_anchors(feature, (16,), (48, 64), AnchorConfig(sizes=(sizes,), sizes_first=True))
+    reordered = expected.reshape(12, 3, 5, 4).transpose(0, 2, 1, 3).reshape(-1, 4)
+    np.testing.assert_allclose(by_size.numpy(), reordered, rtol=1e-6)
+
+
 @pytest.mark.parametrize("rounded", [False, True])
 @pytest.mark.parametrize("rule", ["nominal", "measured"])
 def test_anchors_of_a_pyramid(rounded: bool, rule: str) -> None:

@@ -16,16 +16,13 @@ from fastmrcnn.models.fixed_capacity import FixedCapacityDetector, GraphedDetect
 from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.models.mask_rcnn import MaskRCNN
 from fastmrcnn.models.presets import (
+    detectron2_rcnn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
     tiny,
-    torchvision_fasterrcnn_resnet50_fpn,
-    torchvision_fasterrcnn_resnet50_fpn_v2,
-    torchvision_keypointrcnn_resnet50_fpn,
     torchvision_resnet50_fpn,
-    torchvision_resnet50_fpn_v2,
 )
 
 __all__ = [
@@ -43,14 +40,11 @@ __all__ = [
     "PaddedInstances",
     "PoolerConfig",
     "RPNConfig",
+    "detectron2_rcnn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet34_fpn",
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "tiny",
-    "torchvision_fasterrcnn_resnet50_fpn",
-    "torchvision_fasterrcnn_resnet50_fpn_v2",
-    "torchvision_keypointrcnn_resnet50_fpn",
     "torchvision_resnet50_fpn",
-    "torchvision_resnet50_fpn_v2",
 ]

@@ -15,7 +15,8 @@ from fastmrcnn.ops import generate_anchors
 def make_anchors(
     features: Sequence[Tensor], strides: Sequence[int], padded_size: Size, config: AnchorConfig
 ) -> list[Tensor]:
-    """Anchors centred on the cells' top-left corners, in the order (row, column, aspect ratio, size).
+    """Anchors centred on the cells' top-left corners, in the order (row, column, aspect ratio, size), or, with
+    ``sizes_first``, (row, column, size, aspect ratio).
 
     Args:
         features: each [B, C, H_i, W_i]; their values do not matter.
@@ -38,6 +39,7 @@ def make_anchors(
         config.sizes,
         [config.aspect_ratios] * len(features),
         rounded=config.rounded,
+        sizes_first=config.sizes_first,
         dtype=torch.promote_types(features[0].dtype, torch.float32),
         device=features[0].device,
     )

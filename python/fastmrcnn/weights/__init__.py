@@ -1,15 +1,18 @@
-"""Reading and writing weights: the library's own safetensors files and torchvision's state_dicts."""
+"""Reading and writing weights: the library's own safetensors files, and those of torchvision and detectron2."""
 
+from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
 from fastmrcnn.weights.finetuning import load_model_for_finetuning
 from fastmrcnn.weights.load import load_model, shipped_models
 from fastmrcnn.weights.store import save_model
 from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
 
 __all__ = [
+    "from_detectron2",
     "from_torchvision",
     "load_model",
     "load_model_for_finetuning",
     "save_model",
     "shipped_models",
+    "to_detectron2",
     "to_torchvision",
 ]

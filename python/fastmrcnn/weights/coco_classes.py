@@ -1,4 +1,4 @@
-"""The classes of COCO as torchvision's weights number them: position + 1 is the category id; ten ids are unused."""
+"""The classes of COCO: with the ten ids that are not used, as torchvision numbers them, or without, as others do."""
 
 from __future__ import annotations
 
@@ -13,4 +13,7 @@ microwave, oven, toaster, sink, refrigerator, unused 83, book, clock, vase, scis
 toothbrush
 """
 
-COCO_CLASSES = tuple(" ".join(name.split()) for name in _NAMES.split(","))  # 90 names, ids 1..90
+COCO_CLASSES = tuple(" ".join(name.split()) for name in _NAMES.split(","))  # 90 names, those of the ids 1..90
+
+COCO_80_IDS = tuple(index for index, name in enumerate(COCO_CLASSES, start=1) if not name.startswith("unused"))
+COCO_80_CLASSES = tuple(COCO_CLASSES[index - 1] for index in COCO_80_IDS)

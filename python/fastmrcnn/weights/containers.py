@@ -6,6 +6,7 @@ What holds the tensors is told by the first bytes of a file, never by its suffix
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,8 +138,19 @@ def _write_torch(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
         raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
 
 
+def _write_pickle(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
+    # The form of detectron2's zoo, whose reader looks for an author.
+    content = {"model": {name: tensor.numpy() for name, tensor in tensors.items()}, "__author__": "fastmrcnn"}
+    try:
+        with path.open("wb") as file:
+            pickle.dump(content, file, protocol=4)
+    except OSError as error:
+        raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
+
+
 _WRITERS: dict[str, Callable[[dict[str, Tensor], Path, Path], None]] = {
     ".safetensors": _write_safetensors,
     ".pth": _write_torch,
     ".pt": _write_torch,
+    ".pkl": _write_pickle,
 }

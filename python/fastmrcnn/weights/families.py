@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.weights.detectron2 import from_detectron2, is_detectron2_state, to_detectron2
 from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state, to_torchvision
 
 __all__ = ["FAMILIES", "Family", "family_called", "family_of"]
@@ -34,11 +35,19 @@ class Family:
 FAMILIES = (
     Family(
         name="torchvision",
-        models="torchvision's Mask, Faster and Keypoint R-CNN",
+        models="torchvision's maskrcnn_resnet50_fpn",
         recognises=is_torchvision_state,
         read=from_torchvision,
         write=to_torchvision,
         suffixes=(".pth", ".pt"),
+    ),
+    Family(
+        name="detectron2",
+        models="detectron2's Mask, Faster and Keypoint R-CNNs",
+        recognises=is_detectron2_state,
+        read=from_detectron2,
+        write=to_detectron2,
+        suffixes=(".pkl",),
     ),
 )
 

@@ -20,6 +20,9 @@ class AnchorConfig:
 
     sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    # Which of several anchors in a cell is which output of the head: the ratios of the first size, of the second, ...
+    # (detectron2), or the sizes of the first ratio, ... (torchvision). The same where a level has one size.
+    sizes_first: bool = False
     rounded: bool = False  # round the corners of the cell anchors to integers (torchvision does)
     # "nominal": 4..64; "measured": padded image size // feature size, which differs from 64 on P6 when P5 is odd.
     strides: StrideRule = "nominal"

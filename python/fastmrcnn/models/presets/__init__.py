@@ -1,5 +1,6 @@
 """Ready configurations. Each is a plain function; change a detail with ``dataclasses.replace``."""
 
+from fastmrcnn.models.presets.detectron2 import detectron2_rcnn
 from fastmrcnn.models.presets.own import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -7,23 +8,14 @@ from fastmrcnn.models.presets.own import (
     maskrcnn_resnet101_fpn,
     tiny,
 )
-from fastmrcnn.models.presets.torchvision import (
-    torchvision_fasterrcnn_resnet50_fpn,
-    torchvision_fasterrcnn_resnet50_fpn_v2,
-    torchvision_keypointrcnn_resnet50_fpn,
-    torchvision_resnet50_fpn,
-    torchvision_resnet50_fpn_v2,
-)
+from fastmrcnn.models.presets.torchvision import torchvision_resnet50_fpn
 
 __all__ = [
+    "detectron2_rcnn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet34_fpn",
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "tiny",
-    "torchvision_fasterrcnn_resnet50_fpn",
-    "torchvision_fasterrcnn_resnet50_fpn_v2",
-    "torchvision_keypointrcnn_resnet50_fpn",
     "torchvision_resnet50_fpn",
-    "torchvision_resnet50_fpn_v2",
 ]
