@@ -1,4 +1,4 @@
-"""The preset torchvision_resnet50_fpn against torchvision itself: the same weights give the same numbers."""
+"""The presets torchvision_... against torchvision itself: the same weights give the same numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.sampling import Sample
 from fastmrcnn.ops import PaddedProposals
+from fastmrcnn.structures import Detections
 from fastmrcnn.weights import from_torchvision
 from fastmrcnn.weights.torchvision import torchvision_name
 
@@ -31,30 +32,52 @@ from tests.models.peer import (
 BOX_TOLERANCE = 1e-3  # px
 SCORE_TOLERANCE = 1e-5
 RELATIVE_TOLERANCE = 1e-4  # of losses and gradients
+# Of the whole gradient in float32 where heads normalise by their batches: torchvision on one thread differs from itself
+# on two by 0.3 there, so that the test in float64 is the one that holds the gradients.
+BATCH_STATISTICS_TOLERANCE = 1e-2
 PASTE_TOLERANCE = 1e-4  # probabilities this close to the threshold may fall on either side
+
+
+# Each of torchvision's builders; the first also with norms that follow the batch, as it starts from random weights.
+PAIRS = {
+    "frozen": ("maskrcnn_resnet50_fpn", "frozen_bn"),
+    "training": ("maskrcnn_resnet50_fpn", "bn"),
+    "v2": ("maskrcnn_resnet50_fpn_v2", "bn"),
+    "faster": ("fasterrcnn_resnet50_fpn", "frozen_bn"),
+    "faster_v2": ("fasterrcnn_resnet50_fpn_v2", "bn"),
+}
+V2_PROPOSALS, V2_SAMPLED_ROIS = 100, 48  # an image: each takes four convolutions
 
 
 def twin_of(peer: Any) -> MaskRCNN:
     """Our model with the peer's weights and limits."""
     loaded = from_torchvision(peer.state_dict())
     config = loaded.config
+    samples = peer.roi_heads.fg_bg_sampler.batch_size_per_image
     config = dataclasses.replace(
         config,
         input=dataclasses.replace(config.input, min_size=MIN_SIZE, max_size=MAX_SIZE),
-        rpn=dataclasses.replace(config.rpn, post_nms_test=PROPOSALS),
-        box_head=dataclasses.replace(config.box_head, detections=DETECTIONS, samples=SAMPLED_ROIS),
+        rpn=dataclasses.replace(config.rpn, post_nms_test=peer.rpn._post_nms_top_n["testing"]),
+        box_head=dataclasses.replace(config.box_head, detections=DETECTIONS, samples=samples),
     )
     model = MaskRCNN(config)
     model.load_state_dict(loaded.state_dict())
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["frozen_bn", "bn"])
-def pair(request: pytest.FixtureRequest) -> tuple[Any, MaskRCNN]:
-    peer = make_peer(frozen_norm=request.param == "frozen_bn")
+def make_pair(builder: str, norm: str) -> tuple[Any, MaskRCNN]:
+    limits = {"rpn_post_nms_top_n_test": PROPOSALS, "box_batch_size_per_image": SAMPLED_ROIS}
+    if builder.endswith("v2"):
+        limits = {"rpn_post_nms_top_n_test": V2_PROPOSALS, "box_batch_size_per_image": V2_SAMPLED_ROIS}
+    peer = make_peer(builder, frozen_norm=norm == "frozen_bn", **limits)
     ours = twin_of(peer)
-    assert ours.config.backbone.norm == request.param
+    assert ours.config.backbone.norm == norm
     return peer, ours
+
+
+@pytest.fixture(scope="module", params=["frozen", "training", "v2", "faster"])
+def pair(request: pytest.FixtureRequest) -> tuple[Any, MaskRCNN]:
+    return make_pair(*PAIRS[request.param])
 
 
 def show(what: str, value: Tensor) -> None:
@@ -63,26 +86,40 @@ def show(what: str, value: Tensor) -> None:
 
 
 def test_the_detections_are_torchvisions(pair: tuple[Any, MaskRCNN]) -> None:
-    peer, ours = pair
+    assert_same_detections(*pair)
+
+
+def test_the_detections_are_those_of_the_second_faster_rcnn() -> None:
+    """Its losses are those of Mask R-CNN's second version without the last."""
+    assert_same_detections(*make_pair(*PAIRS["faster_v2"]))
+
+
+def assert_same_detections(peer: Any, ours: MaskRCNN) -> None:
     images = noise_images((120, 160), (200, 140), (96, 96))
     with torch.no_grad():
         theirs, found = peer.eval()(images), ours.eval()(images)
     for expected, detections in zip(theirs, found, strict=True):
         result = detections.to_torchvision()
+        assert set(result) == set(expected)
         assert len(expected["boxes"]) == DETECTIONS
         assert expected["labels"].unique().numel() > 3
         assert torch.equal(result["labels"], expected["labels"])
-        for part in ("boxes", "scores", "masks"):
+        for part in expected.keys() - {"labels"}:
             show(f"{part}, greatest difference", (result[part] - expected[part]).abs().max())
         torch.testing.assert_close(result["boxes"], expected["boxes"], atol=BOX_TOLERANCE, rtol=0)
         torch.testing.assert_close(result["scores"], expected["scores"], atol=SCORE_TOLERANCE, rtol=0)
-        torch.testing.assert_close(result["masks"], expected["masks"], atol=PASTE_TOLERANCE, rtol=0)
-        soft = expected["masks"][:, 0]
-        undecided = (soft - 0.5).abs() < PASTE_TOLERANCE
-        different = detections.masks != (soft >= 0.5)
-        show("bitmap pixels that differ", different.sum())
-        assert (~different | undecided).all()
-        assert (soft >= 0.5).float().mean() > 0.02  # there is something to compare
+        if "masks" in expected:
+            assert_same_masks(detections, expected["masks"])
+
+
+def assert_same_masks(detections: Detections, expected: Tensor) -> None:
+    torch.testing.assert_close(detections.to_torchvision()["masks"], expected, atol=PASTE_TOLERANCE, rtol=0)
+    soft = expected[:, 0]
+    undecided = (soft - 0.5).abs() < PASTE_TOLERANCE
+    different = detections.masks != (soft >= 0.5)
+    show("bitmap pixels that differ", different.sum())
+    assert (~different | undecided).all()
+    assert (soft >= 0.5).float().mean() > 0.02  # there is something to compare
 
 
 @pytest.mark.slow
@@ -112,13 +149,15 @@ def test_losses_and_gradients_are_torchvisions(
     targets = noise_targets(images, list(counts))
     expected, losses = step_both(peer, ours, images, targets, monkeypatch)
     assert_same_losses(losses, expected)
-    names = {torchvision_name(name): parameter for name, parameter in ours.named_parameters()}
+    names = {name_in(peer, name): parameter for name, parameter in ours.named_parameters()}
     gradients = torch.cat([names[name].grad.flatten() for name, _ in peer.named_parameters()])
     wanted = torch.cat([parameter.grad.flatten() for parameter in peer.parameters()])
     show("whole gradient in float32, relative", (gradients - wanted).norm() / wanted.norm())
-    assert (gradients - wanted).norm() <= RELATIVE_TOLERANCE * wanted.norm()
+    tolerance = RELATIVE_TOLERANCE if ours.config.fpn.norm == "none" else BATCH_STATISTICS_TOLERANCE
+    assert (gradients - wanted).norm() <= tolerance * wanted.norm()
 
 
+@pytest.mark.parametrize("pair", ["frozen", "training", "v2"], indirect=True)
 def test_the_gradient_of_every_parameter_is_torchvisions(
     pair: tuple[Any, MaskRCNN], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +177,7 @@ def test_the_gradient_of_every_parameter_is_torchvisions(
         ours.float()
 
 
+@pytest.mark.parametrize("pair", ["frozen", "training"], indirect=True)
 def test_given_samples_are_used_by_both(pair: tuple[Any, MaskRCNN], monkeypatch: pytest.MonkeyPatch) -> None:
     """The injectable samplers: every third candidate, no random numbers."""
     peer, ours = pair
@@ -148,6 +188,12 @@ def test_given_samples_are_used_by_both(pair: tuple[Any, MaskRCNN], monkeypatch:
         monkeypatch.setattr(getattr(ours, stage), "sampler", every_third)
     expected, losses = step_both(peer, ours, images, targets, monkeypatch)
     assert_same_losses(losses, expected)
+
+
+def name_in(peer: Any, name: str) -> str:
+    """The peer's name of our tensor."""
+    box_head = peer.roi_heads.box_head
+    return torchvision_name(name, box_convolutions=0 if hasattr(box_head, "fc6") else 4)
 
 
 def step_both(
@@ -209,7 +255,7 @@ def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
     assert len(theirs) == len(list(ours.parameters()))
     errors = {}
     for name, parameter in ours.named_parameters():
-        gradient = theirs[torchvision_name(name)].grad
+        gradient = theirs[name_in(peer, name)].grad
         errors[name] = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-12)
     show("worst gradient of a parameter in float64, relative", max(errors.values()))
     for name, error in errors.items():

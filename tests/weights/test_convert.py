@@ -77,9 +77,9 @@ def test_refusals(torchvision_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected 2 class_names, as the classifier has; got 1"):
         convert(torchvision_file, tmp_path / "a.safetensors", class_names=["cat"])
     save_model(small_model(backbone={"norm": "gn"}), tmp_path / "gn.safetensors")
-    with pytest.raises(UserError, match="to_torchvision: expected the layers of torchvision"):
+    with pytest.raises(UserError, match="to_torchvision: expected backbone"):
         convert(tmp_path / "gn.safetensors", tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"the network in the names of torchvision: expected 'backbone\.body\.conv1"):
+    with pytest.raises(UserError, match=r"to_torchvision: expected backbone\.width to be 64, .*; got 32"):
         convert("tiny", tmp_path / "a.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["gn.safetensors"]
 

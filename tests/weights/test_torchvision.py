@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN, maskrcnn_resnet50_fpn, torchvision_resnet50_fpn
+from fastmrcnn.models import (
+    FPNConfig,
+    MaskRCNN,
+    MaskRCNNConfig,
+    torchvision_fasterrcnn_resnet50_fpn,
+    torchvision_fasterrcnn_resnet50_fpn_v2,
+    torchvision_resnet50_fpn,
+    torchvision_resnet50_fpn_v2,
+)
 from fastmrcnn.weights import from_torchvision, load_model, to_torchvision
 from fastmrcnn.weights.coco_classes import COCO_CLASSES
 from fastmrcnn.weights.torchvision import torchvision_name
+from fastmrcnn.weights.torchvision_config import infer_config
 from tests.models.small import small_model
+
+# Each preset, torchvision's builder of the same architecture, and how many tensors its state_dict has with batch
+# normalisation.
+PRESETS: dict[str, tuple[Callable[..., MaskRCNNConfig], int]] = {
+    "maskrcnn_resnet50_fpn": (torchvision_resnet50_fpn, 360),
+    "maskrcnn_resnet50_fpn_v2": (torchvision_resnet50_fpn_v2, 432),
+    "fasterrcnn_resnet50_fpn": (torchvision_fasterrcnn_resnet50_fpn, 348),
+    "fasterrcnn_resnet50_fpn_v2": (torchvision_fasterrcnn_resnet50_fpn_v2, 404),
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +64,68 @@ def assert_same_tensors(model: MaskRCNN, other: MaskRCNN) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in state.items())
 
 
+def narrow(preset: Callable[..., MaskRCNNConfig], **options: Any) -> MaskRCNNConfig:
+    """The preset with the smallest of torchvision's backbones and few channels elsewhere."""
+    config = preset(["cat", "dog"], depth=18, **options)
+    assert config.box_head is not None
+    return replace(
+        config,
+        fpn=replace(config.fpn, channels=8),
+        box_head=replace(config.box_head, hidden=24, **({"channels": 16} if config.box_head.convolutions else {})),
+        mask_head=config.mask_head and replace(config.mask_head, channels=16),
+    )
+
+
 @pytest.mark.parametrize("old_names", [False, True])
-def test_there_and_back(resnet18: MaskRCNN, old_names: bool) -> None:
-    state = to_torchvision(resnet18)
+@pytest.mark.parametrize("norm", ["bn", "frozen_bn"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_there_and_back(name: str, norm: str, old_names: bool) -> None:
+    model = MaskRCNN(narrow(PRESETS[name][0], norm=norm)).eval()
+    state = to_torchvision(model)
     loaded = from_torchvision(with_old_names(state) if old_names else state, class_names=["cat", "dog"])
-    assert loaded.config == resnet18.config
+    assert loaded.config == model.config
     assert not loaded.training
-    assert_same_tensors(loaded, resnet18)
+    assert_same_tensors(loaded, model)
+    written = to_torchvision(loaded)
+    assert list(written) == list(state)
+    assert all(torch.equal(written[key], value) and written[key].dtype == value.dtype for key, value in state.items())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_names_and_shapes_of_every_tensor(name: str) -> None:
+    preset, count = PRESETS[name]
+    with torch.device("meta"):
+        own = to_torchvision(MaskRCNN(preset(COCO_CLASSES, norm="bn")))
+    assert len(own) == count
+    detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
+    with torch.device("meta"):
+        theirs = getattr(detection, name)(weights=None, weights_backbone=None).state_dict()
+    assert {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in theirs.items()}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [
+        ("resnet34", {"depth": 34}),
+        ("resnet101", {"depth": 101}),
+        ("resnet152", {"depth": 152}),
+        ("resnext101_32x8d", {"depth": 101, "groups": 32, "group_width": 8}),
+        ("wide_resnet50_2", {"depth": 50, "group_width": 128}),
+    ],
+)
+def test_other_backbones_are_read_off(backbone: str, expected: dict[str, int]) -> None:
+    detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    with torch.device("meta"):
+        theirs = detection.MaskRCNN(resnet_fpn_backbone(backbone_name=backbone, weights=None), num_classes=3)
+    config = infer_config(theirs.state_dict(), None, (), 1e-5, "meta")
+    assert config.backbone == replace(torchvision_resnet50_fpn(["a"]).backbone, **expected)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        own = to_torchvision(MaskRCNN(config))
+    assert {key: value.shape for key, value in own.items()} == {
+        key: value.shape for key, value in theirs.state_dict().items()
+    }
 
 
 def test_names_of_contracts() -> None:
@@ -72,7 +148,25 @@ def test_names_of_contracts() -> None:
         "roi_heads.mask_head.3.0.weight",
         "roi_heads.mask_predictor.conv5_mask.weight",
     }  # fmt: skip
-    with pytest.raises(ValueError, match=r"expected a tensor that torchvision's Mask R-CNN has; got 'transform\.mean'"):
+    assert [
+        torchvision_name(name, box_convolutions=4)
+        for name in (
+            "fpn.output.1.norm.running_mean",
+            "rpn.head.convs.1.bias",
+            "roi_heads.box_head.convs.3.conv.weight",
+            "roi_heads.box_head.convs.3.norm.bias",
+            "roi_heads.box_head.layers.0.linear.weight",
+            "roi_heads.mask_head.convs.0.norm.weight",
+        )
+    ] == [
+        "backbone.fpn.layer_blocks.1.1.running_mean",
+        "rpn.head.conv.1.0.bias",
+        "roi_heads.box_head.3.0.weight",
+        "roi_heads.box_head.3.1.bias",
+        "roi_heads.box_head.5.weight",
+        "roi_heads.mask_head.0.1.weight",
+    ]
+    with pytest.raises(ValueError, match=r"expected a tensor that torchvision's models have; got 'transform\.mean'"):
         torchvision_name("transform.mean")
 
 
@@ -149,31 +243,72 @@ def test_tensors_that_do_not_fit_are_named_as_torchvision_does(resnet18: MaskRCN
         from_torchvision(state | {"roi_heads.keypoint_head.0.weight": torch.zeros(5)})
     with pytest.raises(UserError, match="expected 2 class_names, as the classifier has; got 1"):
         from_torchvision(state, class_names=["cat"])
-    with pytest.raises(
-        UserError, match="expected torchvision's maskrcnn_resnet50_fpn; the _v2 variant is not supported yet"
-    ):
-        from_torchvision(state | {"backbone.fpn.inner_blocks.0.1.weight": torch.zeros(5)})
+    with pytest.raises(UserError, match=r"a tensor 'backbone\.fpn\.inner_blocks\.0\.1\.weight' \[256\]; it is missing"):
+        from_torchvision(state | {"backbone.fpn.inner_blocks.0.1.running_mean": torch.zeros(256)})
+    with pytest.raises(UserError, match=r"expected batch normalisation; 'backbone\.body\.bn1' has no running mean"):
+        from_torchvision({key: value for key, value in state.items() if key != "backbone.body.bn1.running_mean"})
+    with pytest.raises(UserError, match="ResNet-18, 34, 50, 101 or 152 backbone; layer3 has 9 blocks"):
+        from_torchvision(state | {"backbone.body.layer3.8.conv1.weight": torch.zeros(5)})
+    with pytest.raises(UserError, match="state_dict: expected the sizes of a network; MaskHeadConfig: channels must"):
+        from_torchvision(state | {"roi_heads.mask_predictor.conv5_mask.weight": torch.zeros(5, 0, 2, 2)})
     with pytest.raises(UserError, match="expected a state_dict of torchvision's Mask R-CNN; it begins with none"):
         from_torchvision({})
 
 
-def test_other_architectures_have_no_torchvision_form() -> None:
-    with pytest.raises(UserError, match="to_torchvision: expected the layers of torchvision's maskrcnn_resnet50_fpn"):
-        to_torchvision(small_model(backbone={"norm": "gn"}))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": {"norm": "gn"}}, "backbone.norm to be none, bn, sync_bn or frozen_bn, .*; got 'gn'"),
+        ({"backbone": {"conv_bias": True}}, "backbone.conv_bias to be False, .*; got True"),
+        ({"mask_head": {"norm": "gn"}}, "mask_head.norm to be none, bn, sync_bn or frozen_bn, .*; got 'gn'"),
+        ({"rpn": {"channels": 24}}, "rpn.channels to be 8, .*; got 24"),
+        ({"box_head": {"fully_connected": 1}}, "box_head.fully_connected to be 2 without convolutions, .*; got 1"),
+        ({"box_head": {"fully_connected": 0, "convolutions": 1}}, "box_head.fully_connected to be positive, .*; got 0"),
+        ({}, "backbone.width to be 64, .*; got 8"),
+        ({"box_head": {"fully_connected_norm": "bn"}}, "box_head.fully_connected_norm to be none, .*; got 'bn'"),
+    ],
+)
+def test_other_architectures_have_no_torchvision_form(changes: dict[str, dict[str, Any]], message: str) -> None:
+    with pytest.raises(UserError, match=f"^to_torchvision: expected {message}$"):
+        to_torchvision(small_model(**changes))
 
 
-@pytest.mark.parametrize("norm", ["bn", "frozen_bn"])
-def test_torchvision_loads_what_we_write(norm: str) -> None:
+def test_other_necks_and_proposals_alone_have_no_torchvision_form() -> None:
+    with torch.device("meta"):
+        config = torchvision_resnet50_fpn(["cat"])
+        alone = MaskRCNN(replace(config, box_head=None, mask_head=None))
+        anchors = replace(config.rpn.anchors, sizes=((32, 64, 128, 256, 512),))
+        c4 = MaskRCNN(replace(config, neck="c4", rpn=replace(config.rpn, anchors=anchors)))
+    with pytest.raises(UserError, match="expected box_head to be there, as in torchvision's models; got None"):
+        to_torchvision(alone)
+    with pytest.raises(UserError, match="expected neck to be fpn, as in torchvision's models; got 'c4'"):
+        to_torchvision(c4)
+
+
+def test_a_pyramid_alone_may_have_norms(resnet18: MaskRCNN) -> None:
+    """torchvision's parts can be combined in other ways than its builders do."""
+    config = replace(resnet18.config, fpn=FPNConfig(norm="bn"), rpn=replace(resnet18.config.rpn, convolutions=3))
+    model = MaskRCNN(config)
+    assert from_torchvision(to_torchvision(model), class_names=["cat", "dog"]).config == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_torchvision_loads_what_we_write(name: str) -> None:
+    detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
+    model = MaskRCNN(PRESETS[name][0]([f"class {index}" for index in range(6)], norm="bn"))
+    with torch.device("meta"):
+        peer = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=7)
+    peer.load_state_dict(to_torchvision(model), assign=True)  # strict: every key, every shape
+    assert_same_tensors(from_torchvision(peer.state_dict()), model)
+
+
+def test_torchvision_loads_frozen_norms_that_we_write() -> None:
     detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
-    names = [f"class {index}" for index in range(6)]
-    if norm == "bn":
-        peer = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7)
-    else:
-        backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d)
-        peer = detection.MaskRCNN(backbone, num_classes=7)
-    model = MaskRCNN(maskrcnn_resnet50_fpn(names, norm=norm))  # type: ignore[arg-type]
-    peer.load_state_dict(to_torchvision(model))  # strict: every key, every shape
+    model = MaskRCNN(torchvision_resnet50_fpn(["cat", "dog"], depth=18))
+    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=FrozenBatchNorm2d)
+    peer = detection.MaskRCNN(backbone, num_classes=3)
+    peer.load_state_dict(to_torchvision(model))
     assert_same_tensors(from_torchvision(peer.state_dict()), model)

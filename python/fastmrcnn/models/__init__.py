@@ -22,7 +22,11 @@ from fastmrcnn.models.presets import (
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
     tiny,
+    torchvision_fasterrcnn_resnet50_fpn,
+    torchvision_fasterrcnn_resnet50_fpn_v2,
+    torchvision_keypointrcnn_resnet50_fpn,
     torchvision_resnet50_fpn,
+    torchvision_resnet50_fpn_v2,
 )
 
 __all__ = [
@@ -46,5 +50,9 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "tiny",
+    "torchvision_fasterrcnn_resnet50_fpn",
+    "torchvision_fasterrcnn_resnet50_fpn_v2",
+    "torchvision_keypointrcnn_resnet50_fpn",
     "torchvision_resnet50_fpn",
+    "torchvision_resnet50_fpn_v2",
 ]

@@ -30,6 +30,8 @@ class Targets:
     labels: Tensor  # [M] int64, >= 1
     masks: Tensor | InstanceMasks | None  # [M, H, W] uint8 or bool, of the resized image; None without a mask head
     ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
+    # [M, K, 3] float32: x, y like boxes, and the visibility, 0 where not labelled; None without a keypoint head
+    keypoints: Tensor | None = None
 
 
 class PaddedInstances(NamedTuple):
@@ -43,6 +45,7 @@ class PaddedInstances(NamedTuple):
     labels: Tensor  # [B, D] int64, >= 1
     counts: Tensor  # [B] int64
     mask_probs: Tensor | None = None  # [B, D, M, M] float32, probabilities within the boxes; None without a mask head
+    keypoints: Tensor | None = None  # [B, D, K, 3] float32: x, y and the score; None without a keypoint head
 
 
 @dataclass(frozen=True)

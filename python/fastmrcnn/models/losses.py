@@ -1,4 +1,4 @@
-"""The five losses, as pure functions.
+"""The losses, as pure functions.
 
 Each is a mean over the sampled boxes of the batch; without any it is zero, still attached to the network's outputs, so
 that every parameter receives a gradient (data-parallel training needs one). Boxes come in slots, of which some may be
@@ -67,6 +67,17 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     losses = F.binary_cross_entropy_with_logits(own, targets, reduction="none").mean(dim=(1, 2))  # [P]
     positive = labels > 0
     return torch.where(positive, losses, 0).sum() / positive.sum().clamp(min=1)
+
+
+def keypoint_loss(logits: Tensor, cells: Tensor) -> Tensor:
+    """Cross-entropy over the S x S cells of each heatmap, one of which is right (He et al. 2017, section 5); the mean
+    over the keypoints that have one.
+
+    Args:
+        logits: [P, K, S, S] float. cells: [P, K] int64, row by row; -1 for keypoints that do not count.
+    """
+    losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), cells.flatten(), ignore_index=-1, reduction="sum")
+    return losses / (cells >= 0).sum().clamp(min=1)
 
 
 def sampled(labels: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ from fastmrcnn.structures import Detections, ImageSource
 
 
 class MaskRCNN(nn.Module):
-    """ResNet, feature pyramid, region proposals, boxes and masks, or as many of these parts as the configuration has.
+    """ResNet, feature pyramid, region proposals, boxes, masks and keypoints, or as many of these parts as the
+    configuration has.
 
     In training mode ``model(images, targets)`` returns the losses of its parts; in evaluation mode ``model(images)``
     returns a :class:`~fastmrcnn.structures.Detections` for each image. Without a box head these are the proposals, as
@@ -56,14 +57,15 @@ class MaskRCNN(nn.Module):
             targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
                 ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8, or
                 ``ops.InstanceMasks``, of which no bitmap is made. M may be 0. Masks may be left out where the model has
-                no mask head.
+                no mask head; one with a keypoint head needs ``keypoints`` [M, K, 3] float: x, y, and the visibility,
+                0 where a keypoint is not labelled.
                 Optionally ``ignore`` [R, 4] float: regions, such as COCO's crowds, whose insides are not taught as
                 background (:func:`fastmrcnn.ops.match_boxes`). Not used in evaluation mode.
 
         Returns:
             In training mode a dict of scalars: ``loss_classifier``, ``loss_box_reg``, ``loss_mask``,
-            ``loss_objectness``, ``loss_rpn_box_reg``, but for those of parts that the model does not have. In
-            evaluation mode a list of ``Detections``.
+            ``loss_keypoint``, ``loss_objectness``, ``loss_rpn_box_reg``, but for those of parts that the model does
+            not have. In evaluation mode a list of ``Detections``.
 
         Raises:
             ValueError: targets missing in training mode, or shapes, dtypes, boxes or labels that do not fit (of targets
@@ -97,6 +99,7 @@ class MaskRCNN(nn.Module):
         """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
         found, originals = self._detect_images(images, packed=padding.reading_is_free(self.transform.mean))
         head, masks = self.config.mask_head, found.mask_probs
+        keypoint_head, keypoints = self.config.keypoint_head, found.keypoints
         return [
             Detections(
                 boxes=found.boxes[index, :count],
@@ -108,6 +111,9 @@ class MaskRCNN(nn.Module):
                 category_ids=self.config.category_ids,
                 paste_method="exact" if head is None else head.paste,
                 source=image,
+                keypoints=None if keypoints is None else keypoints[index, :count],
+                keypoint_names=() if keypoint_head is None else keypoint_head.keypoint_names,
+                keypoint_offset=0.0 if keypoint_head is None else keypoint_head.annotation_offset,
             )
             for index, (count, original, image) in enumerate(zip(found.counts.tolist(), originals, images, strict=True))
         ]
@@ -115,7 +121,7 @@ class MaskRCNN(nn.Module):
     def detect_padded(self, images: Sequence[Tensor]) -> PaddedInstances:
         """:meth:`detect` without waiting for a GPU: as many slots as there may be detections, and their number.
 
-        Boxes are in pixels of the original images; labels count from 1.
+        Boxes and keypoints are in pixels of the original images; labels count from 1.
         """
         return self._detect_images(images, packed=False)[0]
 
@@ -149,7 +155,11 @@ class MaskRCNN(nn.Module):
             for size, original in zip(batch.sizes, batch.original_sizes, strict=True)
         ]
         scale = padding.to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)  # [B, 4]
-        return found._replace(boxes=found.boxes * scale[:, None]), batch.original_sizes
+        found = found._replace(boxes=found.boxes * scale[:, None])
+        if found.keypoints is not None:
+            places = found.keypoints[..., :2] * scale[:, None, None, :2]
+            found = found._replace(keypoints=torch.cat((places, found.keypoints[..., 2:]), dim=-1))
+        return found, batch.original_sizes
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings

@@ -11,6 +11,7 @@ from fastmrcnn.models import padding
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig, PoolerConfig
 from fastmrcnn.models.instances import PaddedInstances, SampledRoIs, Targets
+from fastmrcnn.models.keypoint_head import KeypointHead
 from fastmrcnn.models.mask_head import MaskHead, select_masks
 from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.pooling import pool_regions
@@ -41,6 +42,9 @@ class RoIHeads(nn.Module):
         self.mask_head: MaskHead | None = None
         if config.mask_head is not None:
             self.mask_head = MaskHead(channels, config.num_classes, config.mask_head)
+        self.keypoint_head: KeypointHead | None = None
+        if config.keypoint_head is not None:
+            self.keypoint_head = KeypointHead(channels, config.keypoint_head)
         self.sampler: Sampler = sample_balanced
 
     def regions(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor], pooler: PoolerConfig) -> Tensor:
@@ -51,7 +55,7 @@ class RoIHeads(nn.Module):
     def losses(
         self, features: Sequence[Tensor], proposals: PaddedProposals, targets: Sequence[Targets]
     ) -> dict[str, Tensor]:
-        """``loss_classifier``, ``loss_box_reg`` and, of a model with masks, ``loss_mask``."""
+        """``loss_classifier``, ``loss_box_reg`` and, with the heads, ``loss_mask`` and ``loss_keypoint``."""
         rois = [
             sample_rois(boxes, count, target, self.box_head.config, self.sampler)
             for boxes, count, target in zip(proposals.boxes, proposals.counts, targets, strict=True)
@@ -61,13 +65,15 @@ class RoIHeads(nn.Module):
         regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler)
         losses = self.box_head.losses(self.box_head(regions), rois)
         positive = [first_rois(roi, roi.positives) for roi in rois]
-        if self.mask_head is not None:
-            if self.mask_head.config.pooler == self.box_head.config.pooler:  # C4: stage 5 has read these regions
+        for head in (self.mask_head, self.keypoint_head):
+            if head is None:
+                continue
+            if head.config.pooler == self.box_head.config.pooler:  # C4: stage 5 has read these regions
                 parts = regions.split([roi.labels.shape[0] for roi in rois])
                 own = torch.cat([part[: roi.positives] for part, roi in zip(parts, rois, strict=True)])
             else:
-                own = self.regions(features, [roi.boxes for roi in positive], self.mask_head.config.pooler)
-            losses |= self.mask_head.losses(self.mask_head(own), positive, targets)
+                own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler)
+            losses |= head.losses(head(own), positive, targets)
         return losses
 
     def detect(
@@ -84,22 +90,28 @@ class RoIHeads(nn.Module):
         prediction = BoxPrediction(*(padding.unpack(part, rows, batch * capacity) for part in prediction))
         found = self.box_head.detect(prediction, proposals, image_sizes)
         instances = PaddedInstances(found.boxes, found.scores, found.labels, found.counts)
-        if self.mask_head is None:
-            return instances
-        return instances._replace(mask_probs=self._draw_masks(self.mask_head, features, instances, packed=packed))
+        return self._look_closer(features, instances, packed=packed)
 
-    def _draw_masks(
-        self, head: MaskHead, features: Sequence[Tensor], found: PaddedInstances, *, packed: bool
-    ) -> Tensor:
-        """The probabilities of each instance's own class: [B, D, M, M] float32; zeros in empty slots."""
+    def _look_closer(self, features: Sequence[Tensor], found: PaddedInstances, *, packed: bool) -> PaddedInstances:
+        """The instances with what the mask head and the keypoint head see of them; zeros in empty slots."""
         batch, capacity = found.labels.shape
         rows = padding.filled_rows(found.counts, capacity) if packed else None
-        rois = padding.pack(padding.as_rois(found.boxes), rows)
-        logits = head(self.regions(features, rois, head.config.pooler))
-        probabilities = select_masks(logits, padding.pack(found.labels.flatten(), rows))  # [K, M, M]
-        probabilities = padding.unpack(probabilities, rows, batch * capacity).unflatten(0, (batch, capacity))
+        rois = padding.pack(padding.as_rois(found.boxes), rows)  # [N, 5]
         filled = padding.is_filled(found.counts, capacity)[..., None, None]
-        return torch.where(filled, probabilities, 0)
+
+        def in_slots(values: Tensor) -> Tensor:
+            """[N, ., .] -> [B, D, ., .]"""
+            slots = padding.unpack(values, rows, batch * capacity).unflatten(0, (batch, capacity))
+            return torch.where(filled, slots, 0)
+
+        if self.mask_head is not None:
+            logits = self.mask_head(self.regions(features, rois, self.mask_head.config.pooler))
+            labels = padding.pack(found.labels.flatten(), rows)
+            found = found._replace(mask_probs=in_slots(select_masks(logits, labels)))
+        if self.keypoint_head is not None:
+            logits = self.keypoint_head(self.regions(features, rois, self.keypoint_head.config.pooler))
+            found = found._replace(keypoints=in_slots(self.keypoint_head.keypoints(logits, rois[:, 1:])))
+        return found
 
 
 @torch.no_grad()

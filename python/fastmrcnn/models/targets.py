@@ -32,19 +32,25 @@ def check_targets(
 ) -> None:
     """ValueError unless each image has boxes, labels and masks that fit together, the image and the classes.
 
-    ``ignore`` may be left out, and masks where no head reads them. Of targets on a GPU only shapes and dtypes are
-    checked.
+    ``ignore`` may be left out, and masks and keypoints where no head reads them. Of targets on a GPU only shapes and
+    dtypes are checked.
     """
     if targets is None:
         raise ValueError("MaskRCNN: targets are needed in training mode (call .eval() to detect); got None")
     if len(targets) != len(images):
         raise ValueError(f"MaskRCNN: targets must match the {len(images)} images; got {len(targets)}")
-    needed = ["boxes", "labels"] if config.mask_head is None else ["boxes", "labels", "masks"]
+    heads = {"masks": config.mask_head, "keypoints": config.keypoint_head}
+    needed = ["boxes", "labels", *(key for key, head in heads.items() if head is not None)]
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
         if not target.keys() >= set(needed):
             expected = f"{', '.join(needed[:-1])} and {needed[-1]}"
             raise ValueError(f"MaskRCNN: targets[{index}] must hold {expected}; got {sorted(target)}")
-        _check_target(f"MaskRCNN: targets[{index}]", target, (image.shape[-2], image.shape[-1]), config.num_classes)
+        where = f"MaskRCNN: targets[{index}]"
+        _check_target(where, target, (image.shape[-2], image.shape[-1]), config.num_classes)
+        if config.keypoint_head is not None:
+            _check_keypoints(
+                where, target["keypoints"], (len(target["boxes"]), len(config.keypoint_head.keypoint_names))
+            )
 
 
 def _check_target(where: str, target: Mapping[str, Any], size: tuple[int, int], num_classes: int) -> None:
@@ -68,6 +74,12 @@ def _check_masks(where: str, masks: Tensor | InstanceMasks, shape: tuple[int, in
     if masks.shape != shape or (isinstance(masks, Tensor) and masks.dtype not in (torch.uint8, torch.bool)):
         found = f" {masks.dtype}" if isinstance(masks, Tensor) else ""
         raise ValueError(f"{where}: masks must be {list(shape)} uint8 or bool; got {list(masks.shape)}{found}")
+
+
+def _check_keypoints(where: str, keypoints: Tensor, shape: tuple[int, int]) -> None:
+    if keypoints.shape != (*shape, 3) or not keypoints.is_floating_point():
+        found = f"{list(keypoints.shape)} {keypoints.dtype}"
+        raise ValueError(f"{where}: keypoints must be {[*shape, 3]} float; got {found}")
 
 
 def _check_boxes(where: str, key: str, shape: str, boxes: Tensor) -> None:

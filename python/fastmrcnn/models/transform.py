@@ -91,7 +91,8 @@ class InputTransform(nn.Module):
         return batch
 
     def targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[Targets]:
-        """Boxes, labels, masks and regions to ignore of the original images, brought to the sizes of the batch."""
+        """Boxes, labels, masks, keypoints and regions to ignore of the original images, brought to the sizes of the
+        batch."""
         return [
             self._resize_target(target, original, size)
             for target, original, size in zip(targets, batch.original_sizes, batch.sizes, strict=True)
@@ -108,7 +109,10 @@ class InputTransform(nn.Module):
             boxes, ignore = scale_boxes(boxes, original, size), scale_boxes(ignore, original, size)
             masks = None if masks is None else resize_masks(masks, size)
         masks = None if masks is None else masks.to(device)
-        return Targets(boxes, to_device(target["labels"], device), masks, ignore)
+        keypoints = target.get("keypoints")
+        if keypoints is not None:
+            keypoints = scale_keypoints(to_device(keypoints, device).to(boxes.dtype), original, size)
+        return Targets(boxes, to_device(target["labels"], device), masks, ignore, keypoints)
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:
@@ -122,6 +126,13 @@ def scale_boxes(boxes: Tensor, source: Size, target: Size) -> Tensor:
     # Plain numbers: a tensor of them would have to be copied to the device of the boxes.
     x, y = boxes[..., 0::2] * horizontal, boxes[..., 1::2] * vertical
     return torch.stack((x, y), dim=-1).flatten(-2)
+
+
+def scale_keypoints(keypoints: Tensor, source: Size, target: Size) -> Tensor:
+    """Keypoints [N, K, 3] as :func:`scale_boxes` scales boxes; what follows x and y stays."""
+    vertical, horizontal = target[0] / source[0], target[1] / source[1]
+    x, y, flag = keypoints.unbind(dim=-1)
+    return torch.stack((x * horizontal, y * vertical, flag), dim=-1)
 
 
 def resize_masks(masks: Tensor | InstanceMasks, size: Size) -> Tensor | InstanceMasks:

@@ -35,7 +35,7 @@ class Family:
 FAMILIES = (
     Family(
         name="torchvision",
-        models="torchvision's maskrcnn_resnet50_fpn",
+        models="torchvision's Mask, Faster and Keypoint R-CNN",
         recognises=is_torchvision_state,
         read=from_torchvision,
         write=to_torchvision,

@@ -23,6 +23,7 @@ Pooling = Literal["roi_align", "roi_pool", "crop_and_resize"]
 PasteMethod = Literal["exact", "torchvision"]
 MaskPredictor = Literal["fcn", "mlp"]
 MaskActivation = Literal["sigmoid", "softmax"]
+KeypointScore = Literal["probability", "logit"]
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,16 @@ class KeypointHeadConfig:
     pooler: PoolerConfig = field(default_factory=lambda: PoolerConfig(output_size=14))
     channels: int = 512
     convolutions: int = 8
+    # Of a keypoint that was found: what the softmax over the heatmap gives (detectron2), or the heatmap's height there
+    # (torchvision).
+    score: KeypointScore = "probability"
+    # COCO's keypoints are whole numbers of pixels. Half a pixel makes them pixel centres (detectron2); torchvision's
+    # models learn the numbers as they are: 0. Added where annotations are read, subtracted where results are written.
+    annotation_offset: float = 0.5
 
     def __post_init__(self) -> None:
         names = as_names(self.keypoint_names)
         object.__setattr__(self, "keypoint_names", names)
         require(len(set(names)) == len(names) > 0, self, "keypoint_names must differ, at least one", names)
         require_positive(self, channels=self.channels, convolutions=self.convolutions)
+        require_choice(self, KeypointScore, score=self.score)

@@ -8,7 +8,13 @@ from fastmrcnn.models.presets.own import (
     maskrcnn_resnet101_fpn,
     tiny,
 )
-from fastmrcnn.models.presets.torchvision import torchvision_resnet50_fpn
+from fastmrcnn.models.presets.torchvision import (
+    torchvision_fasterrcnn_resnet50_fpn,
+    torchvision_fasterrcnn_resnet50_fpn_v2,
+    torchvision_keypointrcnn_resnet50_fpn,
+    torchvision_resnet50_fpn,
+    torchvision_resnet50_fpn_v2,
+)
 
 __all__ = [
     "detectron2_rcnn",
@@ -17,5 +23,9 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "tiny",
+    "torchvision_fasterrcnn_resnet50_fpn",
+    "torchvision_fasterrcnn_resnet50_fpn_v2",
+    "torchvision_keypointrcnn_resnet50_fpn",
     "torchvision_resnet50_fpn",
+    "torchvision_resnet50_fpn_v2",
 ]
