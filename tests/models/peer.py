@@ -117,8 +117,8 @@ def noise_images(*sizes: tuple[int, int]) -> list[Tensor]:
 
 
 def noise_targets(images: list[Tensor], counts: list[int], num_classes: int = 7) -> list[dict[str, Tensor]]:
-    """``counts[i]`` elliptic objects in image i, small to large."""
-    generator = torch.Generator().manual_seed(2)
+    """``counts[i]`` elliptic objects in image i, small to large, with COCO's 17 keypoints in and around them."""
+    generator, of_keypoints = (torch.Generator().manual_seed(seed) for seed in (2, 3))
     targets = []
     for image, count in zip(images, counts, strict=True):
         height, width = image.shape[-2:]
@@ -129,11 +129,14 @@ def noise_targets(images: list[Tensor], counts: list[int], num_classes: int = 7)
         centre, half = corner + sides / 2, sides / 2
         x = (columns - centre[:, 0, None, None]) / half[:, 0, None, None]
         y = (rows - centre[:, 1, None, None]) / half[:, 1, None, None]
+        places = corner[:, None] + sides[:, None] * (1.2 * torch.rand(count, 17, 2, generator=of_keypoints) - 0.1)
+        visibility = torch.randint(0, 3, (count, 17, 1), generator=of_keypoints)
         targets.append(
             {
                 "boxes": torch.cat((corner, corner + sides), dim=1),
                 "labels": torch.randint(1, num_classes, (count,), generator=generator),
                 "masks": (x**2 + y**2 <= 1).to(torch.uint8),
+                "keypoints": torch.cat((places, visibility), dim=2),
             }
         )
     return targets

@@ -36,6 +36,7 @@ RELATIVE_TOLERANCE = 1e-4  # of losses and gradients
 # on two by 0.3 there, so that the test in float64 is the one that holds the gradients.
 BATCH_STATISTICS_TOLERANCE = 1e-2
 PASTE_TOLERANCE = 1e-4  # probabilities this close to the threshold may fall on either side
+HEATMAP_TOLERANCE = 1e-4  # logits this close to the highest may be taken for it, one point of a heatmap away or far off
 
 
 # Each of torchvision's builders; the first also with norms that follow the batch, as it starts from random weights.
@@ -44,9 +45,11 @@ PAIRS = {
     "training": ("maskrcnn_resnet50_fpn", "bn"),
     "v2": ("maskrcnn_resnet50_fpn_v2", "bn"),
     "faster": ("fasterrcnn_resnet50_fpn", "frozen_bn"),
+    "keypoints": ("keypointrcnn_resnet50_fpn", "frozen_bn"),
     "faster_v2": ("fasterrcnn_resnet50_fpn_v2", "bn"),
 }
 V2_PROPOSALS, V2_SAMPLED_ROIS = 100, 48  # an image: each takes four convolutions
+KEYPOINT_DETECTIONS, KEYPOINT_SAMPLED_ROIS = 10, 24  # an image: each takes eight, of 512 channels
 
 
 def twin_of(peer: Any) -> MaskRCNN:
@@ -56,9 +59,9 @@ def twin_of(peer: Any) -> MaskRCNN:
     samples = peer.roi_heads.fg_bg_sampler.batch_size_per_image
     config = dataclasses.replace(
         config,
-        input=dataclasses.replace(config.input, min_size=MIN_SIZE, max_size=MAX_SIZE),
+        input=dataclasses.replace(config.input, min_size=MIN_SIZE, max_size=MAX_SIZE, train_min_sizes=()),
         rpn=dataclasses.replace(config.rpn, post_nms_test=peer.rpn._post_nms_top_n["testing"]),
-        box_head=dataclasses.replace(config.box_head, detections=DETECTIONS, samples=samples),
+        box_head=dataclasses.replace(config.box_head, detections=peer.roi_heads.detections_per_img, samples=samples),
     )
     model = MaskRCNN(config)
     model.load_state_dict(loaded.state_dict())
@@ -69,13 +72,15 @@ def make_pair(builder: str, norm: str) -> tuple[Any, MaskRCNN]:
     limits = {"rpn_post_nms_top_n_test": PROPOSALS, "box_batch_size_per_image": SAMPLED_ROIS}
     if builder.endswith("v2"):
         limits = {"rpn_post_nms_top_n_test": V2_PROPOSALS, "box_batch_size_per_image": V2_SAMPLED_ROIS}
+    if builder.startswith("keypoint"):
+        limits |= {"box_detections_per_img": KEYPOINT_DETECTIONS, "box_batch_size_per_image": KEYPOINT_SAMPLED_ROIS}
     peer = make_peer(builder, frozen_norm=norm == "frozen_bn", **limits)
     ours = twin_of(peer)
     assert ours.config.backbone.norm == norm
     return peer, ours
 
 
-@pytest.fixture(scope="module", params=["frozen", "training", "v2", "faster"])
+@pytest.fixture(scope="module", params=["frozen", "training", "v2", "faster", "keypoints"])
 def pair(request: pytest.FixtureRequest) -> tuple[Any, MaskRCNN]:
     return make_pair(*PAIRS[request.param])
 
@@ -98,11 +103,11 @@ def assert_same_detections(peer: Any, ours: MaskRCNN) -> None:
     images = noise_images((120, 160), (200, 140), (96, 96))
     with torch.no_grad():
         theirs, found = peer.eval()(images), ours.eval()(images)
+    assert torch.cat([expected["labels"] for expected in theirs]).unique().numel() > 3
     for expected, detections in zip(theirs, found, strict=True):
         result = detections.to_torchvision()
         assert set(result) == set(expected)
-        assert len(expected["boxes"]) == DETECTIONS
-        assert expected["labels"].unique().numel() > 3
+        assert len(expected["boxes"]) == ours.config.box_head.detections
         assert torch.equal(result["labels"], expected["labels"])
         for part in expected.keys() - {"labels"}:
             show(f"{part}, greatest difference", (result[part] - expected[part]).abs().max())
@@ -110,6 +115,8 @@ def assert_same_detections(peer: Any, ours: MaskRCNN) -> None:
         torch.testing.assert_close(result["scores"], expected["scores"], atol=SCORE_TOLERANCE, rtol=0)
         if "masks" in expected:
             assert_same_masks(detections, expected["masks"])
+        if "keypoints" in expected:
+            assert_same_keypoints(result, expected)
 
 
 def assert_same_masks(detections: Detections, expected: Tensor) -> None:
@@ -120,6 +127,16 @@ def assert_same_masks(detections: Detections, expected: Tensor) -> None:
     show("bitmap pixels that differ", different.sum())
     assert (~different | undecided).all()
     assert (soft >= 0.5).float().mean() > 0.02  # there is something to compare
+
+
+def assert_same_keypoints(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """The logits hold each heatmap's height; where a place differs, two of its points are as high."""
+    assert expected["keypoints"].shape == (KEYPOINT_DETECTIONS, 17, 3)
+    torch.testing.assert_close(found["keypoints_scores"], expected["keypoints_scores"], atol=HEATMAP_TOLERANCE, rtol=0)
+    same = ((found["keypoints"] - expected["keypoints"]).abs() < 2 * BOX_TOLERANCE).all(dim=-1)
+    show("share of keypoints in another place", (~same).float().mean())
+    assert same.float().mean() > 0.99
+    assert expected["keypoints"][..., :2].std(dim=1).mean() > 1  # px; there is something to compare
 
 
 @pytest.mark.slow
@@ -157,7 +174,7 @@ def test_losses_and_gradients_are_torchvisions(
     assert (gradients - wanted).norm() <= tolerance * wanted.norm()
 
 
-@pytest.mark.parametrize("pair", ["frozen", "training", "v2"], indirect=True)
+@pytest.mark.parametrize("pair", ["frozen", "training", "v2", "keypoints"], indirect=True)
 def test_the_gradient_of_every_parameter_is_torchvisions(
     pair: tuple[Any, MaskRCNN], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from fastmrcnn.models import (
     MaskRCNNConfig,
     torchvision_fasterrcnn_resnet50_fpn,
     torchvision_fasterrcnn_resnet50_fpn_v2,
+    torchvision_keypointrcnn_resnet50_fpn,
     torchvision_resnet50_fpn,
     torchvision_resnet50_fpn_v2,
 )
@@ -35,6 +36,7 @@ PRESETS: dict[str, tuple[Callable[..., MaskRCNNConfig], int]] = {
     "maskrcnn_resnet50_fpn_v2": (torchvision_resnet50_fpn_v2, 432),
     "fasterrcnn_resnet50_fpn": (torchvision_fasterrcnn_resnet50_fpn, 348),
     "fasterrcnn_resnet50_fpn_v2": (torchvision_fasterrcnn_resnet50_fpn_v2, 404),
+    "keypointrcnn_resnet50_fpn": (torchvision_keypointrcnn_resnet50_fpn, 366),
 }
 
 
@@ -73,6 +75,7 @@ def narrow(preset: Callable[..., MaskRCNNConfig], **options: Any) -> MaskRCNNCon
         fpn=replace(config.fpn, channels=8),
         box_head=replace(config.box_head, hidden=24, **({"channels": 16} if config.box_head.convolutions else {})),
         mask_head=config.mask_head and replace(config.mask_head, channels=16),
+        keypoint_head=config.keypoint_head and replace(config.keypoint_head, channels=16),
     )
 
 
@@ -95,7 +98,7 @@ def test_there_and_back(name: str, norm: str, old_names: bool) -> None:
 def test_the_names_and_shapes_of_every_tensor(name: str) -> None:
     preset, count = PRESETS[name]
     with torch.device("meta"):
-        own = to_torchvision(MaskRCNN(preset(COCO_CLASSES, norm="bn")))
+        own = to_torchvision(MaskRCNN(preset(["person"] if "keypoint" in name else COCO_CLASSES, norm="bn")))
     assert len(own) == count
     detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
     with torch.device("meta"):

@@ -115,7 +115,9 @@ def torchvision_keypointrcnn_resnet50_fpn(
     return replace(
         config,
         input=replace(config.input, train_min_sizes=KEYPOINT_TRAIN_SIZES),
-        keypoint_head=KeypointHeadConfig(as_names(keypoint_names), pooler=_pooler(14)),
+        keypoint_head=KeypointHeadConfig(
+            as_names(keypoint_names), pooler=_pooler(14), score="logit", annotation_offset=0.0
+        ),
     )
 
 
