@@ -135,6 +135,14 @@ def test_a_published_model_is_loaded_by_its_name(server: Server, monkeypatch: py
     assert server.ranges == [None]
 
 
+def test_checksums_of_either_kind(server: Server, cache: Path) -> None:
+    digits = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()[:6]
+    assert fetch(f"{server.url}/model.pkl", checksum=f"md5:{digits}").read_bytes() == CONTENT
+    with pytest.raises(UserError, match=rf"expected its md5 to begin with 000000; got {digits}"):
+        fetch(f"{server.url}/other.pkl", checksum="md5:000000")
+    assert not (cache / "other.pkl").exists()
+
+
 def test_redirects_are_followed(server: Server) -> None:
     assert fetch(f"{server.url}/moved/model.pth").read_bytes() == CONTENT
 
@@ -199,7 +207,7 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, cache: Path) -> None:
     with pytest.raises(UserError) as caught:
         fetch(url, checksum="sha256:bf2d0c1e")
     assert str(caught.value) == (
-        f"{url}: cannot be fetched: expected a sha256 that begins with bf2d0c1e; got {DIGEST}; "
+        f"{url}: cannot be fetched: expected its sha256 to begin with bf2d0c1e; got {DIGEST}; "
         f"a copy of the file can be put at {cache / 'model.pth'}"
     )
     assert files_in(cache) == set()

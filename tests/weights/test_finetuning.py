@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.weights import load_model_for_finetuning, save_model
+from fastmrcnn.models.config import AnchorConfig, KeypointHeadConfig, PoolerConfig
+from fastmrcnn.weights import load_model, load_model_for_finetuning, save_model
 from fastmrcnn.weights.finetuning import class_dependent
-from tests.models.small import small_model
+from tests.models.small import images_of, small_model
 
 PREDICTORS = {"box_head.classifier": 1, "box_head.deltas": 4, "mask_head.logits": 1}  # outputs of a class
 
@@ -77,3 +79,41 @@ def test_unknown_classes_keep_the_background(tmp_path: Path, caplog: pytest.LogC
 
 def test_the_number_of_classes_decides_what_depends_on_it() -> None:
     assert set(class_dependent(small_model().config)) == tensors_of(set(PREDICTORS))
+
+
+SINGLE_MAP = {"anchors": AnchorConfig(sizes=((16, 32, 64),))}
+VARIANTS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "faster": ({"mask_head": None}, {"box_head.classifier", "box_head.deltas"}),
+    "proposals": ({"mask_head": None, "box_head": None}, set()),
+    "c5": ({"neck": "c5", "rpn": SINGLE_MAP}, set(PREDICTORS)),
+    "c4": (
+        {
+            "neck": "c4",
+            "rpn": SINGLE_MAP,
+            "box_head": {"fully_connected": 0, "pooler": PoolerConfig(output_size=14)},
+            "mask_head": {"convolutions": 0, "channels": 8},
+        },
+        set(PREDICTORS),
+    ),
+    "convolutions": ({"box_head": {"convolutions": 2, "fully_connected": 1, "norm": "bn"}}, set(PREDICTORS)),
+    "mlp": ({"mask_head": {"predictor": "mlp"}}, set(PREDICTORS)),
+    "keypoints": ({"keypoint_head": KeypointHeadConfig(channels=8, convolutions=1)}, set(PREDICTORS)),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_head_keeps_all_but_the_outputs_of_new_classes(variant: str, tmp_path: Path) -> None:
+    changes, layers = VARIANTS[variant]
+    path = saved(small_model(**changes), tmp_path)
+    model = load_model_for_finetuning(path, ["box", "star", "ring"])
+    old, new = load_model(path).state_dict(), model.state_dict()
+    assert set(new) == set(old)
+    grown = {name.rpartition(".")[0].removeprefix("roi_heads.") for name in new if new[name].shape != old[name].shape}
+    assert grown == layers
+    for name, value in new.items():
+        if value.shape == old[name].shape:
+            assert torch.equal(value, old[name]), name
+        else:  # disc, box -> box, star, ring
+            before, after = old[name].unflatten(0, (3, -1)), value.unflatten(0, (4, -1))
+            assert torch.equal(after[:2], before[[0, 2]]), name
+    assert model.eval()(images_of((48, 64)))

@@ -92,7 +92,7 @@ class _Transfer:
         found = digest_of(self.part, algorithm)
         if not found.startswith(digits):
             self._forget()
-            raise self._failure(f"expected a {algorithm} that begins with {digits}; got {found}")
+            raise self._failure(f"expected its {algorithm} to begin with {digits}; got {found}")
 
     def _receive_all(self) -> None:
         attempts = 0

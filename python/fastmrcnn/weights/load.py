@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import as_names
 from fastmrcnn.weights.containers import read_content
 from fastmrcnn.weights.families import family_of
-from fastmrcnn.weights.published import PUBLISHED, copy_of
+from fastmrcnn.weights.published import PUBLISHED, details_of
 from fastmrcnn.weights.store import from_own, is_own_state
 
 
@@ -62,11 +61,13 @@ def read_model(path: Path, class_names: Sequence[str] | None = None, category_id
         model = from_own(content.tensors, content.metadata, str(path))
         return model if class_names is None else _renamed(model, class_names, category_ids, path)
     family = family_of(content.tensors, str(path))
-    published = copy_of(path, family.name)
-    details: dict[str, Any] = {}
-    if published is not None and published.norm_eps is not None:
-        details["norm_eps"] = published.norm_eps
-    return family.read(content.tensors, class_names=class_names, category_ids=category_ids, source=str(path), **details)
+    return family.read(
+        content.tensors,
+        class_names=class_names,
+        category_ids=category_ids,
+        source=str(path),
+        **details_of(path, family.name),
+    )
 
 
 def shipped_models() -> list[str]:
