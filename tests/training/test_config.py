@@ -37,6 +37,10 @@ def test_paths_may_be_strings() -> None:
         ({"lr_milestones": (0.5, 1.0)}, "lr_milestones must be fractions of the run in 0..1; got (0.5, 1.0)"),
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
         ({"weights": "a.safetensors", "model": "tiny"}, "weights and model exclude each other"),
+        (
+            {"backbone": "resnet18.pth"},
+            "backbone needs a model to put it into; got backbone='resnet18.pth'",
+        ),
     ],
 )
 def test_values_that_cannot_work(changes: dict[str, Any], message: str) -> None:

@@ -18,6 +18,7 @@ from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, read_metrics, train
+from fastmrcnn.training.start import open_datasets, starting_model
 from fastmrcnn.weights import save_model
 
 CLASSES = ("ball", "star")  # of the fixture `scenes`
@@ -145,6 +146,19 @@ def test_a_run_is_not_resumed_on_other_classes(make_config: MakeConfig, tmp_path
         UserError, match=r"annotations.json: expected the categories of .*: ball \(1\), star \(2\); got"
     ):
         train(config, resume=True, progress=False)
+
+
+def test_the_backbone_may_come_from_elsewhere(make_config: MakeConfig, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    elsewhere = MaskRCNN(tiny(CLASSES))
+    save_model(elsewhere, tmp_path / "elsewhere.safetensors")
+    config = make_config(backbone=str(tmp_path / "elsewhere.safetensors"))
+    data, _ = open_datasets(config)
+    started = starting_model(config, data, torch.device("cpu")).state_dict()
+    untouched = starting_model(make_config(), data, torch.device("cpu")).state_dict()
+    for name, value in elsewhere.state_dict().items():
+        expected = value if name.startswith("backbone.") else untouched[name]
+        assert torch.equal(started[name], expected), name
 
 
 def interrupt_at_step(step: int, config: TrainConfig) -> None:

@@ -43,6 +43,8 @@ class TrainConfig:
     weights: str | None = None
     # Start this architecture from random weights instead.
     model: Preset | None = None
+    # With model: start its backbone from a ResNet trained elsewhere, a file or a name such as "torchvision/resnet50".
+    backbone: str | None = None
     # Length of the shorter side that images are resized to, in pixels; the default is the model's own.
     min_size: int | None = None
     # Longest side after resizing, in pixels; the default is the model's own.
@@ -111,6 +113,8 @@ class TrainConfig:
                 f"weights and model exclude each other: a weights file knows its own architecture; "
                 f"got weights={self.weights!r} and model={self.model!r}"
             )
+        if self.backbone is not None and self.model is None:
+            raise UserError(f"backbone needs a model to put it into; got backbone={self.backbone!r} and no model")
         for name, smallest in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and not (value >= smallest and math.isfinite(value)):

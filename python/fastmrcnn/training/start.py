@@ -13,12 +13,12 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
 from fastmrcnn.training.config import TrainConfig
-from fastmrcnn.weights import load_model_for_finetuning
+from fastmrcnn.weights import load_backbone, load_model_for_finetuning
 
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
 
 # What a checkpoint has settled: a resumed run cannot have another.
-SETTLED = ("weights", "model", "min_size", "max_size", "train_min_sizes", "optimizer")
+SETTLED = ("weights", "model", "backbone", "min_size", "max_size", "train_min_sizes", "optimizer")
 
 PRESETS = {
     "tiny": presets.tiny,
@@ -51,7 +51,10 @@ def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device)
     torch.manual_seed(config.seed)
     if config.model is not None:
         preset = PRESETS[config.model](data.class_names, data.category_ids)
-        return MaskRCNN(_with_input_sizes(preset, config)).to(device)
+        model = MaskRCNN(_with_input_sizes(preset, config))
+        if config.backbone is not None:
+            load_backbone(model, config.backbone)
+        return model.to(device)
     weights = config.weights or DEFAULT_WEIGHTS
     loaded = load_model_for_finetuning(weights, data.class_names, data.category_ids)
     model = MaskRCNN(_with_input_sizes(loaded.config, config))

@@ -1,5 +1,6 @@
-"""Reading and writing weights: the library's own safetensors files, and those of torchvision and detectron2."""
+"""Reading and writing weights: the library's own safetensors files, those of other systems, and backbones alone."""
 
+from fastmrcnn.weights.backbones import load_backbone
 from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
 from fastmrcnn.weights.finetuning import load_model_for_finetuning
 from fastmrcnn.weights.load import load_model, shipped_models
@@ -9,6 +10,7 @@ from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
 __all__ = [
     "from_detectron2",
     "from_torchvision",
+    "load_backbone",
     "load_model",
     "load_model_for_finetuning",
     "save_model",
