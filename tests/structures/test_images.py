@@ -15,6 +15,7 @@ from PIL import Image
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import as_image_tensor, read_image
+from fastmrcnn.structures.images import read_image_size
 
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 small_images = npst.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
@@ -125,6 +126,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.png"
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
     assert torch.equal(read_image(path), torch.from_numpy(corners()).permute(2, 0, 1))
+    assert read_image_size(path) == (2, 3)
     with Image.open(path) as image:
         assert torch.equal(as_image_tensor(image), read_image(path))
 
@@ -215,6 +217,15 @@ def test_unreadable_file(tmp_path: Path, content: bytes | None, cause: str) -> N
     with pytest.raises(UserError) as caught:
         read_image(path)
     assert str(caught.value) == f"{path}: expected an image file; {cause}"
+
+
+def test_the_size_of_a_file_without_decoding_it(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert read_image_size(path) == (30, 40)
+    with pytest.raises(UserError, match=r"none\.png: expected an image file; there is no such file$"):
+        read_image_size(tmp_path / "none.png")
 
 
 def test_folder_is_no_image(tmp_path: Path) -> None:

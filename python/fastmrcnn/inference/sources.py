@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastmrcnn.errors import UserError
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from fastmrcnn.structures.images import IMAGE_SUFFIXES
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

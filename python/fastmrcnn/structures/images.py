@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +23,9 @@ from fastmrcnn.errors import UserError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
 
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""By which a folder's images are told from its other files."""
+
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,6 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # height and width change places
 _OPAQUE_WHITE = (255, 255, 255, 255)
 
 
@@ -45,13 +51,28 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     >>> read_image("photograph.jpg").shape  # doctest: +SKIP
     torch.Size([3, 480, 640])
     """
+    with open_image(path) as image:
+        return _from_pil(image, str(path))
+
+
+def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of what :func:`read_image` would give, from the head of the file; the same errors."""
+    with open_image(path) as image:
+        width, height = image.size
+        sideways = _orientation(image) in _SIDEWAYS
+        return (width, height) if sideways else (height, width)
+
+
+@contextmanager
+def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """The Pillow image of a file, to be decoded within the block; whatever fails there is a ``UserError``."""
     name = str(path)
     with warnings.catch_warnings():
         # Large images are the user's right, and a damaged EXIF block leaves the picture intact.
         warnings.simplefilter("ignore")
         try:
             with Image.open(path) as image:
-                return _from_pil(image, name)
+                yield image
         except (MemoryError, UserError):
             raise
         except FileNotFoundError:
@@ -120,11 +141,15 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; a missing or unreadable EXIF block means upright."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block fails in as many ways as a damaged image
-        return image
+    orientation = _orientation(image)
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block fails in as many ways as a damaged image
+        return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
