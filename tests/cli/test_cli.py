@@ -22,6 +22,7 @@ from fastmrcnn.cli import main
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.weights import save_model
+from tests.data.readers.same_scene import write_yolo
 
 SHORT = ["--steps", "2", "--batch-size", "1", "--workers", "0", "--device", "cpu"]
 
@@ -189,6 +190,23 @@ def test_train_eval_predict_resume(
         "overlays",
         "predictions.json",
     ]
+
+
+@pytest.mark.parametrize("named", [[], ["--data-format", "yolo"]])
+def test_train_and_eval_find_out_the_format_and_the_splits(
+    named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(write_yolo(tmp_path / "data"))
+    run = tmp_path / "run"
+    words = ["--train-annotations", data, "--eval-annotations", data, *named, "--output", str(run)]
+    assert main(["train", *words, "--model", "tiny", *SHORT, "--steps", "1"]) == 0
+    assert main(["train", "--resume", str(run), "--steps", "2"]) == 0
+    assert "Average Precision" in capsys.readouterr().out
+    evaluation = ["eval", "--annotations", data, *named, "--weights", str(run / "last.safetensors")]
+    assert main([*evaluation, "--split", "train", "--device", "cpu"]) == 0
+    assert "expected the name of one of its splits (train, val); got test" in error_of(
+        [*evaluation, "--split", "test"], capsys
+    )
 
 
 def test_train_says_what_it_keeps_of_the_weights(

@@ -160,7 +160,7 @@ def test_images_in_sub_folders_with_any_name(document: Document, write: Write) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [', "expected a COCO annotation file; broken JSON at line 1, column 13: Expecting value"),
+        ('{"images": [', "expected a JSON file with annotations; broken JSON at line 1, column 13: Expecting value"),
         ("[]", "expected a COCO object; got a list"),
     ],
 )
@@ -172,7 +172,7 @@ def test_files_that_are_no_coco_object(write: Write, text: str, message: str) ->
 
 
 def test_missing_annotation_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.json: expected a COCO annotation file; there is no such file$"):
+    with pytest.raises(UserError, match=r"none\.json: expected a JSON file with annotations; there is no such file$"):
         CocoDataset(tmp_path / "none.json", tmp_path)
 
 

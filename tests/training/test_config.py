@@ -72,8 +72,8 @@ def test_wrong_options_in_a_file(tmp_path: Path, values: Any, message: str) -> N
 
 
 def test_from_dict_names_what_is_missing() -> None:
-    with pytest.raises(UserError, match=r"run\.json: train_images is missing"):
-        TrainConfig.from_dict({"train_annotations": "a.json"}, source="run.json")
+    with pytest.raises(UserError, match=r"run\.json: train_annotations is missing"):
+        TrainConfig.from_dict({"train_images": "images"}, source="run.json")
 
 
 def test_steps_of_a_run() -> None:

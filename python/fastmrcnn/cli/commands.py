@@ -13,7 +13,7 @@ from fastmrcnn.cli.log import log_on_stderr
 from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.inference.config import PredictConfig
-from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.config import DataFormat, TrainConfig
 
 
 @readable_help
@@ -34,7 +34,7 @@ class Demo(DemoConfig):
 @readable_help
 @dataclasses.dataclass(frozen=True)
 class Train(TrainConfig):
-    """Train on your COCO-format data.
+    """Train on your own images: COCO, VIA, LabelMe, YOLO, Pascal VOC or Cityscapes, or masks as image files.
 
     For example: fastmrcnn train --train-annotations train.json --train-images images
     """
@@ -62,15 +62,19 @@ class Train(TrainConfig):
 @readable_help
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Print the COCO table of a model on your COCO-format data.
+    """Print the COCO table of a model on your annotated images, in any format that train reads.
 
     For example: fastmrcnn eval --annotations val.json --images images --weights runs/train-1/best.safetensors
     """
 
-    # COCO JSON of the images to evaluate on.
+    # What to evaluate on: a file or a folder, see `fastmrcnn train --help`.
     annotations: Path
-    # Folder that its file names are relative to.
-    images: Path
+    # Folder that the names of the images are relative to; the default is where the format has them.
+    images: Path | None = None
+    # Format of the annotations; the default finds out.
+    data_format: DataFormat | None = None
+    # Which part of a path that holds several.
+    split: str = "val"
     # The shipped weights "tiny" or a weights file.
     weights: str = "tiny"
     # JSON file to write the numbers to.

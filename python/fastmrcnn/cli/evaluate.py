@@ -1,9 +1,9 @@
-"""``fastmrcnn eval``: a model, a COCO data set, the standard table."""
+"""``fastmrcnn eval``: a model, a data set, the standard table."""
 
 from __future__ import annotations
 
 from fastmrcnn.cli.commands import Evaluate
-from fastmrcnn.data import CocoDataset
+from fastmrcnn.data import open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
 from fastmrcnn.files import write_json
@@ -15,7 +15,7 @@ def evaluate_files(options: Evaluate) -> None:
     """Evaluate ``options.weights`` on ``options.annotations``, print the table and write the numbers if asked to."""
     if options.batch_size < 1:
         raise UserError(f"batch_size must be at least 1; got {options.batch_size}")
-    dataset = CocoDataset(options.annotations, options.images)
+    dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
     result = evaluate(model, dataset, batch_size=options.batch_size, progress=True)
     print(result.table)

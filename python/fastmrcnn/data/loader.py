@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fastmrcnn.data.coco import CocoDataset
+from fastmrcnn.data.dataset import InstanceDataset
 from fastmrcnn.data.sample import Sample, Target, collate
 from fastmrcnn.errors import UserError
 
@@ -34,7 +34,7 @@ _RAISED = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def make_loader(
-    dataset: CocoDataset, batch_size: int, shuffle: bool = False, seed: int = 0, workers: int = 0
+    dataset: InstanceDataset, batch_size: int, shuffle: bool = False, seed: int = 0, workers: int = 0
 ) -> SampleLoader:
     """A loader of batches ``(images, targets, samples)``, see :func:`fastmrcnn.data.collate`.
 
@@ -46,6 +46,7 @@ def make_loader(
         workers: processes that read and decode; 0 does it in this one.
 
     Example:
+        >>> from fastmrcnn.data import CocoDataset
         >>> from fastmrcnn.data.scenes import write_dataset
         >>> dataset = CocoDataset(write_dataset("scenes", images=3, seed=0), "scenes/images")
         >>> loader = make_loader(dataset, batch_size=2, shuffle=True, seed=7)

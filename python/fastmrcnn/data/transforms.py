@@ -1,7 +1,7 @@
 """Random changes of a sample that keep image, boxes and masks together.
 
 A transform is called with a sample and a ``torch.Generator`` and draws all its chances from that, so that the result
-is a function of the sample and the generator's state. ``CocoDataset(..., transforms=[...])`` does so for each sample.
+is a function of the sample and the generator's state. ``open_dataset(..., transforms=[...])`` does so for each sample.
 
 >>> from fastmrcnn.data import CocoDataset
 >>> from fastmrcnn.data.scenes import write_dataset

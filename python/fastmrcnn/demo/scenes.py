@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from fastmrcnn.data import CocoDataset, Sample
+from fastmrcnn.data import InstanceDataset, Sample
 from fastmrcnn.evaluation import CocoEvaluator, EvaluationResult
 from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
@@ -24,7 +24,7 @@ class SegmentedScenes:
     images_per_second: float
 
 
-def segment_scenes(model: MaskRCNN, dataset: CocoDataset, *, progress: bool) -> SegmentedScenes:
+def segment_scenes(model: MaskRCNN, dataset: InstanceDataset, *, progress: bool) -> SegmentedScenes:
     """Segment every image of ``dataset``, one by one, and measure the result with COCO's metrics."""
     evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
     pairs = []

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,9 +14,10 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from tqdm import tqdm
 
-from fastmrcnn.data import CocoDataset, make_loader
-from fastmrcnn.data.annotation_file import AnnotationFile, ImageRecord, ObjectRecord, read_annotations
+from fastmrcnn.data import InstanceDataset, make_loader
+from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
+from fastmrcnn.data.readers import Source, read_coco
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation.result import METRICS, EvaluationResult
 from fastmrcnn.structures import Detections
@@ -36,7 +38,7 @@ class CocoEvaluator:
     does not know is left out. Images that never get an :meth:`update` count as images without detections.
 
     Args:
-        annotations: path of a COCO JSON file, or its checked content.
+        annotations: path of a COCO JSON file, or the checked annotations of any format.
         class_names: the categories to measure; default: all.
 
     Raises:
@@ -53,9 +55,9 @@ class CocoEvaluator:
     """
 
     def __init__(
-        self, annotations: str | os.PathLike[str] | AnnotationFile, *, class_names: Sequence[str] | None = None
+        self, annotations: str | os.PathLike[str] | Annotations, *, class_names: Sequence[str] | None = None
     ) -> None:
-        self._content = annotations if isinstance(annotations, AnnotationFile) else read_annotations(annotations)
+        self._content = annotations if isinstance(annotations, Annotations) else read_coco(Source(Path(annotations)))
         self._category_ids = self._content.choose(class_names)
         self._seen: set[int] = set()
         self._masks_given = True  # by the model, whether it found anything or not
@@ -119,7 +121,7 @@ class CocoEvaluator:
 
 
 def evaluate(
-    model: Predictor, dataset: CocoDataset, *, batch_size: int = 4, progress: bool = False
+    model: Predictor, dataset: InstanceDataset, *, batch_size: int = 4, progress: bool = False
 ) -> EvaluationResult:
     """Measure a model on a data set.
 
@@ -133,7 +135,7 @@ def evaluate(
         UserError: an image does not decode; the model and the data set have no class in common.
 
     Example:
-        >>> result = evaluate(model, CocoDataset("annotations.json", "images"))  # doctest: +SKIP
+        >>> result = evaluate(model, open_dataset("annotations.json", "images"))  # doctest: +SKIP
         >>> result.mask_ap, result.per_class["coin"]["mask_ap"]  # doctest: +SKIP
         (0.64, 0.81)
     """

@@ -15,7 +15,7 @@ import numpy
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from fastmrcnn.data import CocoDataset, Sample, SampleLoader, collate
+from fastmrcnn.data import InstanceDataset, Sample, SampleLoader, collate
 from fastmrcnn.data import transforms as augment
 from fastmrcnn.training.config import TrainConfig
 
@@ -56,7 +56,7 @@ class StepBatches(Sampler[list[Key]]):
 class AugmentedSamples(Dataset[Sample]):
     """Samples of ``dataset`` by (epoch, index), transformed with a generator seeded by exactly these."""
 
-    def __init__(self, dataset: CocoDataset, transforms: Sequence[Any], seed: int) -> None:
+    def __init__(self, dataset: InstanceDataset, transforms: Sequence[Any], seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
 
     def __getitem__(self, key: Key) -> Sample:
@@ -80,7 +80,7 @@ def training_transforms(config: TrainConfig) -> list[Any]:
     return transforms
 
 
-def training_loader(dataset: CocoDataset, config: TrainConfig, first_step: int) -> SampleLoader:
+def training_loader(dataset: InstanceDataset, config: TrainConfig, first_step: int) -> SampleLoader:
     """Batches ``(images, targets, samples)`` of every step from ``first_step`` on."""
     batches = StepBatches(len(dataset), config.batch_size, config.seed, first_step, config.total_steps(len(dataset)))
     return SampleLoader(

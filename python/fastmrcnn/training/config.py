@@ -12,11 +12,12 @@ from fastmrcnn.files import read_json
 from fastmrcnn.training.typed_fields import typed_fields
 
 Preset = Literal["tiny", "resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn"]
+DataFormat = Literal["coco", "via", "labelme", "yolo", "voc", "cityscapes", "masks"]  # that of data, without torch
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A training run on COCO-format data.
+    """A training run on images with annotated instances.
 
     Every field is a command line option of ``fastmrcnn train`` and a key of the JSON files that ``--config`` reads.
     A value that cannot work raises ``UserError`` naming the field.
@@ -27,14 +28,18 @@ class TrainConfig:
     fastmrcnn.errors.UserError: batch_size must be at least 1; got 0
     """
 
-    # COCO JSON of the training images.
+    # What to train on: a JSON file of COCO or VIA, a folder of LabelMe's, the YAML file of a YOLO data set, the folder
+    # of Pascal VOC or Cityscapes (or a list or a folder in it), a folder of masks.
     train_annotations: Path
-    # Folder that the file names in train_annotations are relative to.
-    train_images: Path
-    # COCO JSON of the evaluation images; without it nothing is evaluated.
+    # Folder that the names of the images are relative to; the default is where the format has them.
+    train_images: Path | None = None
+    # What to evaluate on, likewise; without it nothing is evaluated. Of a path that holds several splits, "train" is
+    # trained and "val" evaluated.
     eval_annotations: Path | None = None
     # Folder of the evaluation images; the default is train_images.
     eval_images: Path | None = None
+    # Format of the annotations; the default finds out.
+    data_format: DataFormat | None = None
     # Folder for config.json, metrics.jsonl, curves.png, checkpoints and weights; default: the next free runs/train-N.
     output: Path | None = None
 
@@ -143,9 +148,8 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any], *, source: str = "TrainConfig") -> TrainConfig:
         """The configuration of ``values``; ``UserError`` naming ``source`` and the key that is unknown or mistyped."""
         fields = typed_fields(cls, values, source)
-        for name in ("train_annotations", "train_images"):
-            if name not in fields:
-                raise UserError(f"{source}: {name} is missing")
+        if "train_annotations" not in fields:
+            raise UserError(f"{source}: train_annotations is missing")
         try:
             return cls(**fields)
         except UserError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastmrcnn.data import CocoDataset
+from fastmrcnn.data import InstanceDataset, open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
@@ -29,14 +29,13 @@ PRESETS = {
 }
 
 
-def open_datasets(config: TrainConfig) -> tuple[CocoDataset, CocoDataset | None]:
+def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset | None]:
     """Training data, and evaluation data whose categories must (by name) be among those of the training data."""
-    train_data = CocoDataset(config.train_annotations, config.train_images)
-    if len(train_data) == 0:
-        raise UserError(f"{config.train_annotations}: expected images to train on; 'images' is empty")
+    train_data = open_dataset(config.train_annotations, config.train_images, format=config.data_format, split="train")
     if config.eval_annotations is None:
         return train_data, None
-    eval_data = CocoDataset(config.eval_annotations, config.eval_images or config.train_images)
+    images = config.eval_images or config.train_images
+    eval_data = open_dataset(config.eval_annotations, images, format=config.data_format, split="val")
     unknown = [name for name in eval_data.class_names if name not in train_data.class_names]
     if unknown:
         raise UserError(
@@ -46,7 +45,7 @@ def open_datasets(config: TrainConfig) -> tuple[CocoDataset, CocoDataset | None]
     return train_data, eval_data
 
 
-def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device) -> MaskRCNN:
+def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.device) -> MaskRCNN:
     """The model before the first step, for the classes of ``data``, on ``device``."""
     torch.manual_seed(config.seed)
     if config.model is not None:
@@ -62,7 +61,7 @@ def starting_model(config: TrainConfig, data: CocoDataset, device: torch.device)
     return model.to(device)
 
 
-def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: CocoDataset) -> None:
+def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: InstanceDataset) -> None:
     """``UserError`` where ``config`` or ``data`` contradicts the run in ``output`` whose checkpoint holds ``model``."""
     saved = TrainConfig.from_dict(
         read_json(output / "config.json", expected="the configuration of a run"), source=str(output / "config.json")
@@ -76,7 +75,7 @@ def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: Co
         raise UserError(f"{config.train_annotations}: expected the categories of {output}: {before}; got {now}")
 
 
-def _categories(known: MaskRCNNConfig | CocoDataset) -> str:
+def _categories(known: MaskRCNNConfig | InstanceDataset) -> str:
     """``ball (1), star (2)``: the names in the order of the labels, with their ids."""
     return ", ".join(f"{name} ({number})" for name, number in zip(known.class_names, known.category_ids, strict=True))
 

@@ -1,4 +1,4 @@
-"""COCO-format data sets: an annotation file and a folder of images."""
+"""Data sets of images and objects, whatever the format on disk: the same samples from all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fastmrcnn.data.annotation_file import ImageRecord, read_annotations
+from fastmrcnn.data.annotations import Annotations, ImageRecord
+from fastmrcnn.data.readers import DataFormat, Source, read_annotations, read_coco
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
@@ -18,16 +19,14 @@ from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures.images import read_image
 
 
-class CocoDataset(Dataset[Sample]):
-    """Images and objects of a COCO annotation file, as :class:`~fastmrcnn.data.sample.Sample` by position.
+class InstanceDataset(Dataset[Sample]):
+    """Images and their objects, as :class:`~fastmrcnn.data.sample.Sample` by position.
 
-    Everything that can be known without decoding is checked when the data set is opened. Masks stay the polygons and
-    run lengths of the file, here and in samples. Objects whose mask has no pixel are left out of samples; a missing or
-    empty ``bbox`` is measured on the mask.
+    Masks stay the polygons and run lengths of the annotations, here and in samples. Objects whose mask has no pixel are
+    left out of samples; a missing or empty ``bbox`` is measured on the mask.
 
     Args:
-        annotations: path of the COCO JSON file.
-        images: the folder to which the file names in it are relative.
+        content: the annotations, from :func:`~fastmrcnn.data.readers.read_annotations`.
         transforms: applied in order to each sample, with a generator that is a function of ``seed``, the epoch (see
             :meth:`set_epoch`) and the position: the same for any number of workers.
         class_names: the categories to read, in the order of their labels; objects of others are left out. Default: all,
@@ -36,37 +35,24 @@ class CocoDataset(Dataset[Sample]):
 
     Raises:
         ValueError: a negative seed.
-        UserError: see :func:`~fastmrcnn.data.annotation_file.read_annotations`; a missing folder or image file; a class
-            name that is no category or is given twice. When a sample is read: an image that does not decode or is not
-            of the size in the file.
-
-    Example:
-        >>> from fastmrcnn.data.scenes import write_dataset
-        >>> dataset = CocoDataset(write_dataset("scenes", images=2, seed=0), "scenes/images")
-        >>> dataset.class_names
-        ('ball', 'box', 'star', 'ring', 'leaf', 'coin')
-        >>> sample = dataset[0]
-        >>> sample.image.shape[1:] == sample.masks.shape[1:], len(sample.boxes) == len(sample.masks)
-        (True, True)
+        UserError: a missing folder or image file; a class name that is no category or is given twice. When a sample is
+            read: an image that does not decode or is not of the size in the annotations.
     """
 
     def __init__(
         self,
-        annotations: str | os.PathLike[str],
-        images: str | os.PathLike[str],
+        content: Annotations,
         *,
         transforms: Sequence[Transform] | None = None,
         class_names: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
         if seed < 0:
-            raise ValueError(f"CocoDataset: seed must not be negative; got {seed}")
-        self.annotations_path = Path(annotations)
-        self.images_path = Path(images)
+            raise ValueError(f"InstanceDataset: seed must not be negative; got {seed}")
+        self.content = content
         self.transforms = list(transforms or ())
         self.seed = seed
         self.epoch = 0
-        self.content = content = read_annotations(annotations)
         chosen = content.choose(class_names)
         self.class_names, self.category_ids = tuple(chosen), tuple(chosen.values())
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
@@ -96,7 +82,7 @@ class CocoDataset(Dataset[Sample]):
 
     def image_path(self, index: int) -> Path:
         """File of the image at a position."""
-        return self.images_path / self._images[index].file_name
+        return self.content.folder / self._images[index].file_name
 
     def set_epoch(self, epoch: int) -> None:
         """Give the transforms new chances; call it before a loader's iterator is made."""
@@ -104,16 +90,16 @@ class CocoDataset(Dataset[Sample]):
 
     def _check_files(self) -> None:
         if not self._images:
-            raise UserError(f"{self.annotations_path}: expected at least one image; got an empty list")
-        if not self.images_path.is_dir():
-            found = "it is a file" if self.images_path.exists() else "there is no such folder"
-            raise UserError(f"{self.images_path}: expected the folder of the images; {found}")
-        missing = [r for r in self._images if not (self.images_path / r.file_name).is_file()]
+            raise UserError(f"{self.content.path}: expected at least one image; got an empty list")
+        if not self.content.folder.is_dir():
+            found = "it is a file" if self.content.folder.exists() else "there is no such folder"
+            raise UserError(f"{self.content.folder}: expected the folder of the images; {found}")
+        missing = [r for r in self._images if not (self.content.folder / r.file_name).is_file()]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise UserError(
-                f"{self.images_path / missing[0].file_name}: no such file{more}; "
-                f"{self.annotations_path} lists it as image {missing[0].id}"
+                f"{self.content.folder / missing[0].file_name}: no such file{more}; "
+                f"{self.content.path} lists it as image {missing[0].id}"
             )
 
     def _read_pixels(self, path: Path, record: ImageRecord) -> torch.Tensor:
@@ -124,12 +110,12 @@ class CocoDataset(Dataset[Sample]):
             hint = " (swapped, perhaps by the EXIF orientation, which is applied here)" if swapped else ""
             raise UserError(
                 f"{path}: expected {record.width} x {record.height} pixels (width x height), "
-                f"as {self.annotations_path} says; got {width} x {height}{hint}"
+                f"as {self.content.path} says; got {width} x {height}{hint}"
             )
         return image
 
     def _read_sample(self, record: ImageRecord) -> Sample:
-        path = self.images_path / record.file_name
+        path = self.content.folder / record.file_name
         image = self._read_pixels(path, record)
         objects = [o for o in self.content.objects.get(record.id, []) if o.category_id in self._label_of]
         masks = InstanceMasks.from_coco([item.segmentation for item in objects], record.height, record.width)
@@ -153,3 +139,65 @@ class CocoDataset(Dataset[Sample]):
             areas=areas,
         )
         return sample if bool(filled.all()) else sample.select(filled)
+
+
+class CocoDataset(InstanceDataset):
+    """The data set of a COCO annotation file, which is checked when it is opened.
+
+    Args:
+        annotations: path of the COCO JSON file.
+        images: the folder to which the file names in it are relative.
+        transforms, class_names, seed: see :class:`InstanceDataset`.
+
+    Raises:
+        UserError: see :func:`~fastmrcnn.data.readers.read_coco` and :class:`InstanceDataset`.
+
+    Example:
+        >>> from fastmrcnn.data.scenes import write_dataset
+        >>> dataset = CocoDataset(write_dataset("scenes", images=2, seed=0), "scenes/images")
+        >>> dataset.class_names
+        ('ball', 'box', 'star', 'ring', 'leaf', 'coin')
+        >>> sample = dataset[0]
+        >>> sample.image.shape[1:] == sample.masks.shape[1:], len(sample.boxes) == len(sample.masks)
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        images: str | os.PathLike[str],
+        *,
+        transforms: Sequence[Transform] | None = None,
+        class_names: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        content = read_coco(Source(Path(annotations), Path(images)))
+        super().__init__(content, transforms=transforms, class_names=class_names, seed=seed)
+
+
+def open_dataset(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    format: DataFormat | None = None,
+    split: str | None = None,
+    transforms: Sequence[Transform] | None = None,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> InstanceDataset:
+    """The data set at a path, in any format that is known.
+
+    Args:
+        annotations, images, format, split: see :func:`~fastmrcnn.data.readers.read_annotations`.
+        transforms, class_names, seed: see :class:`InstanceDataset`.
+
+    Raises:
+        UserError: see both.
+
+    Example:
+        >>> from fastmrcnn.data.scenes import write_dataset
+        >>> len(open_dataset(write_dataset("scenes", images=2, seed=0), "scenes/images"))
+        2
+    """
+    content = read_annotations(annotations, images, format=format, split=split)
+    return InstanceDataset(content, transforms=transforms, class_names=class_names, seed=seed)

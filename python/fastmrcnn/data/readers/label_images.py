@@ -1,0 +1,91 @@
+"""Images whose pixels are the numbers of objects or classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmrcnn.data.annotations import ImageRecord
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures.images import open_image
+
+Labels = NDArray[np.int64]
+RunLengths = dict[str, Any]  # COCO's, uncompressed
+
+_INDEXED = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")  # Pillow's modes of one channel of whole numbers
+
+
+def read_labels(path: Path, image: ImageRecord) -> Labels:
+    """The pixels of a label image of the size of ``image``, ``[height, width]``: of a palette image its indices.
+
+    Colours stand for the index that they have in the palette of Pascal VOC, for tools write those too.
+    """
+    with open_image(path) as picture:
+        if picture.mode in ("RGB", "RGBA"):
+            labels = _from_voc_colours(path, np.asarray(picture.convert("RGB")))
+        elif picture.mode in _INDEXED:
+            labels = np.asarray(picture).astype(np.int64)
+        else:
+            raise UserError(f"{path}: expected an image of numbers or palette colours; got one of mode {picture.mode}")
+    return _of_size(path, labels, image)
+
+
+def read_bitmap(path: Path, image: ImageRecord) -> Labels:
+    """1 where the mask of one object is not black, else 0, ``[height, width]``."""
+    with open_image(path) as picture:
+        indexed = picture.mode in _INDEXED
+        pixels = np.asarray(picture if indexed else picture.convert("RGB").convert("L"))
+    return _of_size(path, (pixels != 0).astype(np.int64), image)
+
+
+def _of_size(path: Path, labels: Labels, image: ImageRecord) -> Labels:
+    if labels.shape != (image.height, image.width):
+        height, width = labels.shape
+        raise UserError(
+            f"{path}: expected {image.width} x {image.height} pixels (width x height), as {image.file_name} has; "
+            f"got {width} x {height}"
+        )
+    return labels
+
+
+def run_lengths_by_label(labels: Labels) -> dict[int, RunLengths]:
+    """The mask of each number that occurs, by ascending number, in one pass over the pixels."""
+    height, width = labels.shape
+    flat = labels.ravel(order="F")
+    begins = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    ends = np.append(begins[1:], flat.size)
+    values = flat[begins]
+    order = np.argsort(values, kind="stable")
+    found, firsts = np.unique(values[order], return_index=True)
+    masks = {}
+    for value, runs in zip(found.tolist(), np.split(order, firsts[1:]), strict=True):
+        edges = np.stack([begins[runs], ends[runs]], axis=1).ravel()
+        counts = np.diff(np.concatenate([[0], edges, [flat.size]]))
+        masks[value] = {"size": [height, width], "counts": counts.tolist()}
+    return masks
+
+
+def voc_palette() -> NDArray[np.int64]:
+    """Pascal VOC's colour of each index, ``[256, 3]``: its bits go to red, green and blue in turn, highest first."""
+    index, palette = np.arange(256), np.zeros((256, 3), dtype=np.int64)
+    for place in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (index >> (3 * place + channel) & 1) << (7 - place)
+    return palette
+
+
+def _from_voc_colours(path: Path, pixels: NDArray[np.uint8]) -> Labels:
+    weights = np.array([65536, 256, 1])
+    codes, colours = pixels.astype(np.int64) @ weights, voc_palette() @ weights
+    order = np.argsort(colours)
+    place = np.searchsorted(colours[order], codes).clip(max=255)
+    labels: Labels = order[place]
+    unknown = pixels[colours[labels] != codes]
+    if len(unknown):
+        raise UserError(
+            f"{path}: expected numbers or colours of Pascal VOC's palette; got {tuple(unknown[0].tolist())}"
+        )
+    return labels

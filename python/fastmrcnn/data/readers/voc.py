@@ -1,0 +1,105 @@
+"""Pascal VOC's segmentation masks.
+
+Source: the development kit of VOC2012, section 5. ``SegmentationObject/NAME.png`` numbers the objects of
+``JPEGImages/NAME.jpg``, ``SegmentationClass/NAME.png`` says of which class each pixel is, and
+``ImageSets/Segmentation/SPLIT.txt`` lists names. 0 is background, 255 is void: borders and what nobody could tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord, ObjectsOnDemand
+from fastmrcnn.data.readers.images import image_record, images_by_stem
+from fastmrcnn.data.readers.label_images import read_labels, run_lengths_by_label
+from fastmrcnn.data.readers.source import Source
+from fastmrcnn.errors import UserError
+
+OBJECTS, CLASSES, IMAGES, LISTS = "SegmentationObject", "SegmentationClass", "JPEGImages", "ImageSets/Segmentation"
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+CLASS_FILES = ("labelmap.txt", "class_names.txt", "labels.txt")
+"""Where exporters write the names of other classes: by index, one a line, what follows a colon left out."""
+
+_VOID = 255
+
+
+def is_voc(source: Source) -> bool:
+    """Whether ``source`` is a folder with object masks, or a list of names within one."""
+    return _root(source) is not None
+
+
+def read_voc(source: Source) -> Annotations:
+    """Read the images of a list, or of the split of a folder; the classes are VOC's own where no file names others.
+
+    Raises:
+        UserError: naming the list, the mask or the class file. When a sample is read: a mask that does not decode, of
+            another size, or an object of several classes or of an unknown one.
+    """
+    root = _root(source)
+    if root is None:
+        raise UserError(f"{source.path}: expected a folder of VOC or a list in its {LISTS}; found no {OBJECTS}")
+    if source.path.is_file():
+        chosen = source.path
+    else:
+        chosen = source.choose_split({file.stem: file for file in sorted((root / LISTS).glob("*.txt"))})
+    folder = source.images or root / IMAGES
+    known = images_by_stem(folder)
+    images: dict[int, ImageRecord] = {}
+    masks: dict[int, _Masks] = {}
+    for line, name in enumerate(chosen.read_text(encoding="utf-8").split(), 1):
+        where = f"{chosen}: line {line}"
+        images[line] = image = image_record(where, line, folder, known.get(name, f"{name}.jpg"))
+        masks[line] = _Masks(image, root / OBJECTS / f"{name}.png", root / CLASSES / f"{name}.png")
+        for path in (masks[line].objects, masks[line].classes):
+            if not path.is_file():
+                raise UserError(f"{where}: there is no mask {path}")
+    categories = _read_classes(root)
+    return Annotations(str(source.path), folder, categories, images, ObjectsOnDemand(masks, partial(_read, categories)))
+
+
+@dataclass(frozen=True)
+class _Masks:
+    image: ImageRecord
+    objects: Path
+    classes: Path
+
+
+def _root(source: Source) -> Path | None:
+    candidates = [source.path, *source.path.parents[:3]] if source.path.is_file() else [source.path]
+    return next((folder for folder in candidates if (folder / OBJECTS).is_dir()), None)
+
+
+def _read_classes(root: Path) -> dict[int, str]:
+    for file in (root / name for name in CLASS_FILES):
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            names = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+            names = [name for name in names if name not in ("__ignore__", "_background_", "background")]
+            if len(set(names)) != len(names) or not names:
+                raise UserError(f"{file}: expected distinct names of classes; got {', '.join(names) or 'none'}")
+            return dict(enumerate(names, 1))
+    return dict(enumerate(VOC_CLASSES, 1))
+
+
+def _read(categories: dict[int, str], masks: _Masks) -> list[ObjectRecord]:
+    objects, classes = read_labels(masks.objects, masks.image), read_labels(masks.classes, masks.image)
+    found = []
+    for number, rle in run_lengths_by_label(objects).items():
+        if number in (0, _VOID):
+            continue
+        labels = set(np.unique(classes[objects == number]).tolist()) - {_VOID}
+        if len(labels) != 1 or not labels <= categories.keys():
+            got = ", ".join(str(label) for label in sorted(labels)) or "void alone"
+            raise UserError(
+                f"{masks.objects}: object {number}: expected one class of 1..{max(categories)} in {masks.classes}; "
+                f"got {got}"
+            )
+        found.append(ObjectRecord(number, labels.pop(), rle))
+    return found
