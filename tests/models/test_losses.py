@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastmrcnn.models.losses import (
@@ -14,6 +17,7 @@ from fastmrcnn.models.losses import (
     mask_loss,
     objectness_loss,
     sampled,
+    softmax_mask_loss,
 )
 
 
@@ -63,6 +67,73 @@ def test_mask_loss_looks_at_the_true_class_only() -> None:
     assert mask_loss(logits, labels, targets).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_class_agnostic_head_says_one_thing_for_all() -> None:
+    labels, targets = torch.tensor([1, 2, 2, 1]), torch.rand(4, 5, 5)
+    deltas, logits = torch.randn(4, 4), torch.randn(4, 1, 5, 5)
+    assert torch.equal(class_deltas(deltas, labels), deltas)
+    expected = binary_cross_entropy(logits[:, 0].double().numpy(), targets.double().numpy()).mean()
+    assert mask_loss(logits, labels, targets).item() == pytest.approx(expected, rel=1e-6)
+
+
+def softmax_mask_loss_plainly(logits: np.ndarray, labels: list[int], targets: np.ndarray) -> float:
+    """Pixel by pixel: the divergence of what should be there, the class or the background, less its entropy."""
+    losses = []
+    for maps, label, target in zip(logits, labels, targets, strict=True):
+        if label <= 0:
+            continue
+        for row, column in np.ndindex(target.shape):
+            odds = np.exp(maps[:, row, column])
+            shares = odds / odds.sum()
+            wanted = np.zeros_like(shares)
+            wanted[label] += target[row, column]
+            wanted[0] += 1 - target[row, column]
+            losses.append(-(wanted * np.log(shares)).sum())
+    return float(np.mean(losses)) if losses else 0.0
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 2, 1], [2, 0, -1, 1], [0, -1, 0, 0]])
+@pytest.mark.parametrize("binary", [True, False])
+def test_softmax_mask_loss(labels: list[int], binary: bool) -> None:
+    logits, targets = torch.randn(4, 3, 5, 6) * 3, torch.rand(4, 5, 6)
+    targets = targets.round() if binary else targets
+    expected = softmax_mask_loss_plainly(logits.double().numpy(), labels, targets.double().numpy())
+    found = softmax_mask_loss(logits, torch.tensor(labels), targets)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_whole_pixels_under_the_softmax_are_torchs_cross_entropy() -> None:
+    logits, labels, targets = torch.randn(4, 3, 5, 6), torch.tensor([1, 2, 2, 1]), torch.rand(4, 5, 6).round()
+    expected = F.cross_entropy(logits, (targets * labels[:, None, None]).long())
+    torch.testing.assert_close(softmax_mask_loss(logits, labels, targets), expected)
+
+
+def test_classes_compete_for_pixels_under_the_softmax_alone() -> None:
+    """The coupling of the paper's ablation: with sigmoids, no other class's mask has a gradient."""
+    labels, targets = torch.tensor([1, 2]), torch.rand(2, 4, 4)
+    for loss, others_learn in ((mask_loss, False), (softmax_mask_loss, True)):
+        logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+        loss(logits, labels, targets).backward()
+        assert (logits.grad[0, 2] != 0).all() == others_learn
+        assert (logits.grad[1, 0] != 0).all() == others_learn
+        assert (logits.grad[0, 1] != 0).all()
+
+
+@pytest.mark.parametrize("loss", [mask_loss, softmax_mask_loss])
+def test_gradients_of_the_mask_losses(loss: Callable[..., Tensor]) -> None:
+    logits = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    targets = torch.rand(4, 3, 3, dtype=torch.float64)
+    labels = torch.tensor([1, 0, 2, -1])
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels, targets), (logits,))
+
+
+@pytest.mark.parametrize("loss", [mask_loss, softmax_mask_loss])
+def test_certain_masks_have_finite_losses(loss: Callable[..., Tensor]) -> None:
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[:, 1], logits[:, 0] = 1e4, -1e4
+    for wanted, expected in ((1.0, 0.0), (0.0, 2e4 if loss is softmax_mask_loss else 1e4)):
+        assert loss(logits, torch.tensor([1]), torch.full((1, 2, 2), wanted)).item() == expected
+
+
 def test_without_samples_the_losses_are_zero_and_attached() -> None:
     logits = torch.zeros(0, requires_grad=True)
     scores = torch.zeros(0, 3, requires_grad=True)
@@ -74,8 +145,9 @@ def test_without_samples_the_losses_are_zero_and_attached() -> None:
         classification_loss(scores, none),
         box_regression_loss(deltas, torch.zeros(0, 4), none > 0, beta=0.0, samples=sampled(none)),
         mask_loss(masks, none, torch.zeros(0, 5, 5)),
+        softmax_mask_loss(masks, none, torch.zeros(0, 5, 5)),
     ]
-    assert [loss.item() for loss in losses] == [0, 0, 0, 0]
+    assert [loss.item() for loss in losses] == [0, 0, 0, 0, 0]
     torch.stack(losses).sum().backward()
     for leaf in (logits, scores, deltas, masks):
         assert leaf.grad is not None
@@ -101,6 +173,7 @@ def test_empty_slots_count_for_nothing() -> None:
                 classification_loss(scores, own),
                 box_regression_loss(deltas, wanted_boxes[rows], positive[rows], beta=0.0, samples=samples),
                 mask_loss(masks, own, wanted_masks[rows]),
+                softmax_mask_loss(masks, own, wanted_masks[rows]),
             ]
         )
         found.sum().backward()

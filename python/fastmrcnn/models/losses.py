@@ -49,24 +49,52 @@ def box_regression_loss(
     return torch.where(positive[:, None], losses, 0).sum() / samples
 
 
+def of_class(outputs: Tensor, labels: Tensor) -> Tensor:
+    """What a head says of each box's own class: [P, C + 1, ...], [P] int64 -> [P, ...]; the first class's for -1.
+
+    A class-agnostic head says one thing for all: [P, 1, ...].
+    """
+    if outputs.shape[1] == 1:
+        return outputs[:, 0]
+    return outputs[torch.arange(labels.shape[0], device=labels.device), labels.clamp(min=0)]
+
+
 def class_deltas(deltas: Tensor, labels: Tensor) -> Tensor:
-    """The deltas of each box's own class: [P, (C + 1) * 4], [P] int64 -> [P, 4]; the first class's for -1."""
-    by_class = deltas.unflatten(1, (-1, 4))  # [P, C + 1, 4]
-    own: Tensor = by_class[torch.arange(labels.shape[0], device=labels.device), labels.clamp(min=0)]
-    return own
+    """The deltas of each box's own class: [P, (C + 1) * 4] or, class-agnostic, [P, 4], and [P] int64 -> [P, 4]."""
+    return of_class(deltas.unflatten(1, (-1, 4)), labels)
 
 
 def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Per-pixel binary cross-entropy on the mask of the true class only (He et al. 2017, section 3).
 
     Args:
-        logits: [P, C + 1, M, M] float. labels: [P] int64; RoIs below 1 have no object and do not count.
+        logits: [P, C + 1, M, M] float, or [P, 1, M, M] of a class-agnostic head.
+        labels: [P] int64; RoIs below 1 have no object and do not count.
         targets: [P, M, M] float in 0..1.
     """
-    own = logits[torch.arange(labels.shape[0], device=labels.device), labels.clamp(min=0)]  # [P, M, M]
-    losses = F.binary_cross_entropy_with_logits(own, targets, reduction="none").mean(dim=(1, 2))  # [P]
+    losses = F.binary_cross_entropy_with_logits(of_class(logits, labels), targets, reduction="none")
+    return mean_of_objects(losses, labels)
+
+
+def softmax_mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Per-pixel cross-entropy over classes that compete, as in an FCN (Long et al. 2015; He et al. 2017, table 2b).
+
+    A pixel of the object is to show its class, any other the background; one that the object covers in part, both in
+    these shares.
+
+    Args:
+        logits: [P, C + 1, M, M] float; index 0 is the background.
+        labels, targets: as for :func:`mask_loss`.
+    """
+    log_probs = logits.log_softmax(dim=1)
+    losses = -(targets * of_class(log_probs, labels) + (1 - targets) * log_probs[:, 0])
+    return mean_of_objects(losses, labels)
+
+
+def mean_of_objects(losses: Tensor, labels: Tensor) -> Tensor:
+    """The mean over all pixels of the RoIs with an object, those whose label is above 0: [P, M, M], [P] -> scalar."""
     positive = labels > 0
-    return torch.where(positive, losses, 0).sum() / positive.sum().clamp(min=1)
+    return torch.where(positive, losses.mean(dim=(1, 2)), 0).sum() / positive.sum().clamp(min=1)
 
 
 def keypoint_loss(logits: Tensor, cells: Tensor) -> Tensor:
