@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -60,4 +62,29 @@ class _Functions(TorchFunctionMode):
 def no_waiting() -> Iterator[None]:
     """AssertionError for whatever would make the host wait for a GPU."""
     with _Operators(), _Functions():
+        yield
+
+
+class Transformed(torch.nn.Module):
+    """In place of a model's transform: its results, made beforehand."""
+
+    def __init__(self, batch: Any, objects: Any) -> None:
+        super().__init__()
+        self.batch, self.objects = batch, objects
+
+    def forward(self, images: Any) -> Any:
+        return self.batch
+
+    def targets(self, targets: Any, batch: Any) -> Any:
+        return self.objects
+
+
+@contextmanager
+def imagined_gpu() -> Iterator[None]:
+    """Tensors on "cuda" that have shapes and devices, but no values; two devices in one operator are an error."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        try:
+            torch.rand(2, device="cuda")[:1]
+        except RuntimeError as error:
+            pytest.skip(f"this build of torch cannot imagine a GPU: {str(error).splitlines()[0]}")
         yield

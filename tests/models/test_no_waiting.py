@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, padding
 from fastmrcnn.ops import InstanceMasks, nms
 from fastmrcnn.ops._sizes import sizes_tensor
-from tests.models.no_waiting import no_waiting
+from tests.models.no_waiting import Transformed, imagined_gpu, no_waiting
 from tests.models.small import images_of, small_config, small_model, target_of
 
 SIZES = ((64, 96), (50, 64))
@@ -85,35 +84,10 @@ def test_losses_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     objects = model.transform.targets(targets, batch)
     monkeypatch.setattr(padding, "reading_is_free", lambda _tensor: False)
     # Polygons are resized on the host, before anything is on a device.
-    monkeypatch.setattr(model, "transform", _Done(batch, objects))
+    monkeypatch.setattr(model, "transform", Transformed(batch, objects))
     with no_waiting():
         losses = model.losses(images, targets)
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
-
-
-class _Done(torch.nn.Module):
-    """In place of the transform: its results."""
-
-    def __init__(self, batch: Any, objects: Any) -> None:
-        super().__init__()
-        self.batch, self.objects = batch, objects
-
-    def forward(self, images: Any) -> Any:
-        return self.batch
-
-    def targets(self, targets: Any, batch: Any) -> Any:
-        return self.objects
-
-
-@contextmanager
-def imagined_gpu() -> Iterator[None]:
-    """Tensors on "cuda" that have shapes and devices, but no values; two devices in one operator are an error."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        try:
-            torch.rand(2, device="cuda")[:1]
-        except RuntimeError as error:
-            pytest.skip(f"this build of torch cannot imagine a GPU: {str(error).splitlines()[0]}")
-        yield
 
 
 def test_sizes_of_images_reach_an_imagined_gpu() -> None:

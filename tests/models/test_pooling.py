@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastmrcnn.models import PoolerConfig
 from fastmrcnn.models.pooling import pool_regions
-from fastmrcnn.ops import roi_align
+from fastmrcnn.ops import roi_align, roi_pool
 
 STRIDES = (4, 8, 16, 32, 64)
 
@@ -62,3 +62,46 @@ def test_a_single_map_is_read_at_its_stride() -> None:
     boxes = [torch.tensor([[0.0, 0.0, 250.0, 180.0]]), torch.tensor([[7.5, 3.5, 190.0, 250.0]])]
     pooled = pool_regions([feature], [16], boxes, PoolerConfig(14))
     torch.testing.assert_close(pooled, roi_align(feature, boxes, 14, 1 / 16, 0, True))
+
+
+BOXES = [
+    torch.tensor([[0.0, 0.0, 250.0, 180.0], [3.0, 4.0, 20.0, 30.0], [10.0, 10.0, 150.0, 120.0]]),
+    torch.tensor([[7.5, 3.5, 190.0, 250.0], [5.0, 5.0, 5.0, 5.0]]),
+]
+
+
+@pytest.mark.parametrize("size", [7, 14])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_roi_pool_reads_each_box_from_its_level(size: int, channels_last: bool) -> None:
+    config = PoolerConfig(size, method="roi_pool", canonical_scale=80)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    features = [level.contiguous(memory_format=layout) for level in pyramid(2)]
+    pooled = pool_regions(features, STRIDES, BOXES, config)
+    assert pooled.is_contiguous(memory_format=layout)
+    expected, levels = [], set()
+    for image, of_image in enumerate(BOXES):
+        for box in of_image:
+            level = level_plainly(box.tolist(), config.canonical_scale)
+            levels.add(level)
+            expected.append(roi_pool(features[level][image : image + 1], [box[None]], size, 1 / (4 << level)))
+    assert len(levels) > 2
+    assert torch.equal(pooled, torch.cat(expected))
+    rois = torch.cat([torch.tensor([[0.0], [0], [0], [1], [1]]), torch.cat(BOXES)], dim=1)
+    assert torch.equal(pool_regions(features, STRIDES, rois, config), pooled)
+
+
+def test_roi_pool_teaches_the_level_it_read() -> None:
+    features = [level.requires_grad_() for level in pyramid(2)]
+    config = PoolerConfig(method="roi_pool", canonical_scale=80)
+    pool_regions(features, STRIDES, [BOXES[0][:1], BOXES[1][:0]], config).sum().backward()
+    taught = [level.grad is not None and bool(level.grad.any()) for level in features]
+    assert taught == [False, False, False, True, False]
+
+
+def test_roi_pool_of_a_single_map_and_of_no_boxes() -> None:
+    config = PoolerConfig(14, method="roi_pool")
+    feature = torch.randn(2, 3, 16, 12)
+    assert torch.equal(pool_regions([feature], [16], BOXES, config), roi_pool(feature, BOXES, 14, 1 / 16))
+    none = [torch.zeros(0, 4), torch.zeros(0, 4)]
+    assert pool_regions(pyramid(2), STRIDES, none, config).shape == (0, 3, 14, 14)
+    assert pool_regions([feature], [16], none, config).shape == (0, 3, 14, 14)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastmrcnn.models.config import Norm
+from fastmrcnn.models.slot_norm import normalise_filled
 from fastmrcnn.ops import FrozenBatchNorm2d
 
 
@@ -58,13 +59,31 @@ class ConvNorm(nn.Module):
         )
         self.norm = make_norm(norm, outputs, eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)]."""
-        out: Tensor = self.norm(self.conv(x))
-        return out
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)].
+
+        filled: [B] bool, the slots whose statistics count, where ``x`` are regions in slots (:mod:`.slot_norm`).
+        """
+        return normalise_filled(self.norm, self.conv(x), filled)
 
 
-def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d, init_weight: Callable[[Tensor], object]) -> None:
+class LinearNorm(nn.Module):
+    """A fully connected layer, then its normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, *, norm: Norm = "none", eps: float = 1e-5) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.norm = make_norm(norm, outputs, eps)
+
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        """[K, inputs] -> [K, outputs]; ``filled`` as for :class:`ConvNorm`."""
+        x = self.linear(x)
+        if isinstance(self.norm, nn.Identity):
+            return x
+        return normalise_filled(self.norm, x[:, :, None, None], filled)[:, :, 0, 0]  # norms are those of images
+
+
+def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, init_weight: Callable[[Tensor], object]) -> None:
     """Initialise the kernel as ``init_weight`` does, in place, and the bias, if any, with zeros."""
     init_weight(conv.weight)
     if conv.bias is not None:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm, full_precision, init_conv, make_norm
-from fastmrcnn.models.config import BoxHeadConfig, Norm
+from fastmrcnn.models.blocks import ConvNorm, LinearNorm, full_precision, init_conv
+from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import SampledRoIs
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss, sampled
 from fastmrcnn.ops import PaddedDetections, PaddedProposals, select_detections
@@ -23,27 +23,12 @@ class BoxPrediction(NamedTuple):
     """Outputs of the head for K RoIs."""
 
     logits: Tensor  # [K, C + 1] float32; index 0 is the background
-    deltas: Tensor  # [K, (C + 1) * 4] float32; class-specific, the background's four are never used
-
-
-class LinearNorm(nn.Module):
-    """A fully connected layer, then its normalisation: [K, inputs] -> [K, outputs]."""
-
-    def __init__(self, inputs: int, outputs: int, *, norm: Norm, eps: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-        self.norm = make_norm(norm, outputs, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        if isinstance(self.norm, nn.Identity):
-            return x
-        out: Tensor = self.norm(x[:, :, None, None])[:, :, 0, 0]  # normalisations are those of images
-        return out
+    # [K, (C + 1) * 4] float32, those of the background never used; or [K, 4] of a class-agnostic head
+    deltas: Tensor
 
 
 class BoxHead(nn.Module):
-    """Classifies RoIs and refines their boxes, class by class.
+    """Classifies RoIs and refines their boxes, for each class or for all alike.
 
     Args:
         inputs: channels of the regions. cells: their side.
@@ -63,7 +48,7 @@ class BoxHead(nn.Module):
             for before, after in pairwise(widths)
         )
         self.classifier = nn.Linear(widths[-1], num_classes + 1)
-        self.deltas = nn.Linear(widths[-1], (num_classes + 1) * 4)
+        self.deltas = nn.Linear(widths[-1], 4 if config.class_agnostic else (num_classes + 1) * 4)
         for module in self.convs.modules():
             if isinstance(module, nn.Conv2d):
                 init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
@@ -80,14 +65,17 @@ class BoxHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         nn.init.zeros_(self.deltas.bias)
 
-    def forward(self, regions: Tensor) -> BoxPrediction:
-        """The pooled features of K RoIs, [K, inputs, cells, cells] -> the prediction for each."""
+    def forward(self, regions: Tensor, filled: Tensor | None = None) -> BoxPrediction:
+        """The pooled features of K RoIs, [K, inputs, cells, cells] -> the prediction for each.
+
+        filled: [K] bool, which of them are no empty slots; None: all.
+        """
         x = regions
         for conv in self.convs:
-            x = F.relu(conv(x))
+            x = F.relu(conv(x, filled))
         x = x.flatten(1) if len(self.layers) > 0 else x.mean(dim=(2, 3))
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = F.relu(layer(x, filled))
         return BoxPrediction(full_precision(self.classifier(x)), full_precision(self.deltas(x)))
 
     def losses(self, prediction: BoxPrediction, rois: Sequence[SampledRoIs]) -> dict[str, Tensor]:

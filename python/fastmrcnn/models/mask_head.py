@@ -1,4 +1,4 @@
-"""The mask head (He et al. 2017, figure 4): a small FCN that draws one mask per class in each RoI."""
+"""The mask head (He et al. 2017, figure 4): it draws the masks of the classes in each RoI."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm, full_precision, init_conv
+from fastmrcnn.models.blocks import ConvNorm, LinearNorm, full_precision, init_conv
 from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
-from fastmrcnn.models.losses import mask_loss
+from fastmrcnn.models.losses import mask_loss, of_class, softmax_mask_loss
 from fastmrcnn.ops import crop_masks
 
 
 class MaskHead(nn.Module):
-    """Convolutions, a deconvolution that doubles the size, and a 1x1 convolution to a mask per class.
+    """Convolutions, a deconvolution that doubles the size, and a 1x1 convolution to a mask per class or to one for all.
+
+    The predictor "mlp" has fully connected layers in place of the deconvolution and of what follows.
 
     Args:
-        inputs: channels of the regions.
+        inputs: channels of the regions. cells: their side.
     """
 
-    def __init__(self, inputs: int, num_classes: int, config: MaskHeadConfig) -> None:
+    def __init__(self, inputs: int, cells: int, num_classes: int, config: MaskHeadConfig) -> None:
         super().__init__()
         self.config = config
         widths = [inputs] + [config.channels] * config.convolutions
@@ -32,33 +34,61 @@ class MaskHead(nn.Module):
             ConvNorm(before, after, 3, norm=config.norm, eps=config.norm_eps, bias=config.conv_bias)
             for before, after in pairwise(widths)
         )
-        self.upsample = nn.ConvTranspose2d(widths[-1], config.channels, 2, stride=2)
-        self.logits = nn.Conv2d(config.channels, num_classes + 1, 1)  # index 0, the background, is never used
+        self.side = 2 * cells  # of the masks
+        self.masks = 1 if config.class_agnostic else num_classes + 1  # index 0 is the background, of use to a softmax
+        if config.predictor == "fcn":
+            self.upsample = nn.ConvTranspose2d(widths[-1], config.channels, 2, stride=2)
+            self.logits: nn.Conv2d | nn.Linear = nn.Conv2d(config.channels, self.masks, 1)
+        else:
+            hidden = [widths[-1] * cells**2] + [config.hidden] * config.fully_connected
+            self.layers = nn.ModuleList(LinearNorm(before, after) for before, after in pairwise(hidden))
+            self.logits = nn.Linear(hidden[-1], self.masks * self.side**2)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
+            elif isinstance(module, nn.Linear):
+                init_conv(module, partial(nn.init.kaiming_uniform_, a=1))
         self.reset_predictors()
 
     def reset_predictors(self) -> None:
         """The layer that depends on the classes: small weights, so that every pixel starts undecided."""
         init_conv(self.logits, partial(nn.init.normal_, std=0.001))
 
-    def forward(self, regions: Tensor) -> Tensor:
-        """The pooled features of K RoIs, [K, inputs, M / 2, M / 2] -> mask logits [K, C + 1, M, M]."""
+    def forward(self, regions: Tensor, filled: Tensor | None = None) -> Tensor:
+        """The pooled features of K RoIs, [K, inputs, M / 2, M / 2] -> mask logits [K, C + 1 or 1, M, M].
+
+        filled: [K] bool, which of them are no empty slots; None: all.
+        """
         x = regions
         for conv in self.convs:
-            x = F.relu(conv(x))
-        x = F.relu(self.upsample(x))  # [K, channels, M, M]
-        return full_precision(self.logits(x))
+            x = F.relu(conv(x, filled))
+        if self.config.predictor == "fcn":
+            x = F.relu(self.upsample(x))  # [K, channels, M, M]
+            return full_precision(self.logits(x))
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        masks: Tensor = full_precision(self.logits(x)).unflatten(1, (self.masks, self.side, self.side))
+        return masks
 
     def losses(self, logits: Tensor, rois: Sequence[SampledRoIs], targets: Sequence[Targets]) -> dict[str, Tensor]:
         """``loss_mask``, a mean over the positive ones among ``rois``, to which ``logits`` belong."""
         size = logits.shape[-1]
         wanted = [self._targets(roi, target, size) for roi, target in zip(rois, targets, strict=True)]
-        return {"loss_mask": mask_loss(logits, torch.cat([roi.labels for roi in rois]), torch.cat(wanted))}
+        loss = mask_loss if self.config.activation == "sigmoid" else softmax_mask_loss
+        return {"loss_mask": loss(logits, torch.cat([roi.labels for roi in rois]), torch.cat(wanted))}
+
+    def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """That each pixel shows the instance's own class: logits of N instances, [N] int64 -> [N, M, M].
+
+        Under the softmax, a half or more means that no other class has more.
+        """
+        if self.config.activation == "sigmoid":
+            return of_class(logits, labels).sigmoid()
+        return of_class(logits.softmax(dim=1), labels)
 
     def _targets(self, rois: SampledRoIs, target: Targets, size: int) -> Tensor:
         """What the head should draw in the RoIs of one image, [P, size, size]; of no meaning without an object."""
@@ -73,8 +103,3 @@ class MaskHead(nn.Module):
             aligned=self.config.target_aligned,
             binary=self.config.binary_targets,
         )
-
-
-def select_masks(logits: Tensor, labels: Tensor) -> Tensor:
-    """The probabilities of each instance's own class: [N, C + 1, M, M], [N] int64 -> [N, M, M]."""
-    return logits[torch.arange(labels.shape[0], device=labels.device), labels].sigmoid()

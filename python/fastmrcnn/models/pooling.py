@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastmrcnn.models.config import PoolerConfig
-from fastmrcnn.ops import multiscale_roi_align, roi_align
+from fastmrcnn.ops import assign_levels, multiscale_roi_align, roi_align, roi_pool
 
 
 def pool_regions(
@@ -24,6 +26,8 @@ def pool_regions(
     Returns:
         [K, C, S, S] in the features' dtype, in the order of the boxes. Differentiable in ``features``.
     """
+    if config.method == "roi_pool":
+        return _roi_pool(features, strides, boxes, config)
     if len(features) == 1:
         return roi_align(
             features[0],
@@ -45,3 +49,37 @@ def pool_regions(
         canonical_level=config.canonical_level,
         level_rule=config.level_rule,
     )
+
+
+def _roi_pool(
+    features: Sequence[Tensor], strides: Sequence[int], boxes: Tensor | Sequence[Tensor], config: PoolerConfig
+) -> Tensor:
+    """RoIPool of one map, or of each level of a pyramid with the other levels' regions blanked.
+
+    Every level sees all regions, so that no shape depends on their sizes. A region that is NaN costs nothing, pools to
+    zeros and passes no gradient.
+    """
+    rois = boxes if isinstance(boxes, Tensor) else _with_image(boxes)  # [K, 5]
+    if len(features) == 1:
+        return roi_pool(features[0], rois, config.output_size, 1 / strides[0])
+    finest, coarsest = int(math.log2(strides[0])), int(math.log2(strides[-2]))
+    levels = assign_levels(
+        rois[:, 1:],
+        finest,
+        coarsest,
+        canonical_scale=config.canonical_scale,
+        canonical_level=config.canonical_level,
+        level_rule=config.level_rule,
+    )
+
+    def of_level(level: int, feature: Tensor) -> Tensor:
+        own = torch.where((levels == level)[:, None], rois[:, 1:], math.nan)
+        return roi_pool(feature, torch.cat((rois[:, :1], own), dim=1), config.output_size, 0.5**level)
+
+    pooled = (of_level(finest + index, feature) for index, feature in enumerate(features[:-1]))
+    return sum(pooled, start=features[0].new_zeros(()))
+
+
+def _with_image(boxes: Sequence[Tensor]) -> Tensor:
+    """Boxes of each image, [K_b, 4], in one tensor with the image's index in front, [K, 5]."""
+    return torch.cat([F.pad(of_image, (1, 0), value=index) for index, of_image in enumerate(boxes)])

@@ -38,9 +38,9 @@ class BasicBlock(nn.Module):
         self.conv2 = conv(outputs, outputs, 3)
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(F.relu_(self.conv1(x)))
-        return F.relu_(residual + self.shortcut(x))
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        residual = self.conv2(F.relu_(self.conv1(x, filled)), filled)
+        return F.relu_(residual + self.shortcut(x, filled))
 
 
 class Bottleneck(nn.Module):
@@ -57,9 +57,25 @@ class Bottleneck(nn.Module):
         self.conv3 = conv(inner, outputs, 1)
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        residual = F.relu_(self.conv2(F.relu_(self.conv1(x))))
-        return F.relu_(self.conv3(residual) + self.shortcut(x))
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        residual = F.relu_(self.conv2(F.relu_(self.conv1(x, filled)), filled))
+        return F.relu_(self.conv3(residual, filled) + self.shortcut(x, filled))
+
+
+class Unchanged(nn.Module):
+    """The shortcut of a block that keeps the shape."""
+
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        return x
+
+
+class Stage(nn.Sequential):
+    """Blocks one after the other; ``filled`` as for :class:`~fastmrcnn.models.blocks.ConvNorm`."""
+
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        for block in self:
+            x = block(x, filled)
+        return x
 
 
 def conv_maker(config: BackboneConfig) -> partial[ConvNorm]:
@@ -70,11 +86,11 @@ def conv_maker(config: BackboneConfig) -> partial[ConvNorm]:
 def make_shortcut(inputs: int, outputs: int, stride: int, config: BackboneConfig) -> nn.Module:
     """The identity where the shape stays, else a 1x1 projection."""
     if inputs == outputs and stride == 1:
-        return nn.Identity()
+        return Unchanged()
     return conv_maker(config)(inputs, outputs, 1, stride=stride)
 
 
-def make_stage(config: BackboneConfig, index: int) -> nn.Sequential:
+def make_stage(config: BackboneConfig, index: int) -> Stage:
     """Stage 2 + ``index``, which makes C2 of the stem's output, C3 of C2, and so on."""
     outputs, inner = config.stage_channels[index], config.inner_channels[index]
     inputs = config.stage_channels[index - 1] if index > 0 else config.width
@@ -87,7 +103,7 @@ def make_stage(config: BackboneConfig, index: int) -> nn.Sequential:
         else:
             blocks.append(BasicBlock(inputs, outputs, stride, config))
         inputs, stride = outputs, 1
-    return nn.Sequential(*blocks)
+    return Stage(*blocks)
 
 
 def init_parameters(part: nn.Module) -> None:

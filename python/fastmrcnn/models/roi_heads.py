@@ -12,7 +12,7 @@ from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig, PoolerConfig
 from fastmrcnn.models.instances import PaddedInstances, SampledRoIs, Targets
 from fastmrcnn.models.keypoint_head import KeypointHead
-from fastmrcnn.models.mask_head import MaskHead, select_masks
+from fastmrcnn.models.mask_head import MaskHead
 from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.pooling import pool_regions
 from fastmrcnn.models.resnet import init_parameters, make_stage
@@ -31,26 +31,40 @@ class RoIHeads(nn.Module):
         super().__init__()
         assert config.box_head is not None
         self.strides = config.feature_strides
-        channels, cells = config.feature_channels, config.box_head.pooler.output_size
+        channels = config.feature_channels
         self.res5: nn.Module | None = None
         if config.neck == "c4":
             self.res5 = make_stage(config.backbone, 3)
             init_parameters(self.res5)
             self.res5.requires_grad_(config.backbone.frozen_stages < 5)
-            channels, cells = config.backbone.stage_channels[3], (cells + 1) // 2
-        self.box_head = BoxHead(channels, cells, config.num_classes, config.box_head)
+            channels = config.backbone.stage_channels[3]
+        self.box_head = BoxHead(channels, self.cells(config.box_head.pooler), config.num_classes, config.box_head)
         self.mask_head: MaskHead | None = None
         if config.mask_head is not None:
-            self.mask_head = MaskHead(channels, config.num_classes, config.mask_head)
+            cells = self.cells(config.mask_head.pooler)
+            self.mask_head = MaskHead(channels, cells, config.num_classes, config.mask_head)
         self.keypoint_head: KeypointHead | None = None
         if config.keypoint_head is not None:
             self.keypoint_head = KeypointHead(channels, config.keypoint_head)
         self.sampler: Sampler = sample_balanced
 
-    def regions(self, features: Sequence[Tensor], boxes: Tensor | Sequence[Tensor], pooler: PoolerConfig) -> Tensor:
-        """What the heads read of each box; see :func:`pool_regions` for the boxes and the result."""
+    def cells(self, pooler: PoolerConfig) -> int:
+        """The side of the regions that the heads read; stage 5 halves it."""
+        return pooler.output_size if self.res5 is None else (pooler.output_size + 1) // 2
+
+    def regions(
+        self,
+        features: Sequence[Tensor],
+        boxes: Tensor | Sequence[Tensor],
+        pooler: PoolerConfig,
+        filled: Tensor | None = None,
+    ) -> Tensor:
+        """What the heads read of each box; see :func:`pool_regions` for the boxes and the result.
+
+        filled: [K] bool, which of them are no empty slots; None: all.
+        """
         pooled = pool_regions(features, self.strides, boxes, pooler)
-        return pooled if self.res5 is None else self.res5(pooled)
+        return pooled if self.res5 is None else self.res5(pooled, filled)
 
     def losses(
         self, features: Sequence[Tensor], proposals: PaddedProposals, targets: Sequence[Targets]
@@ -60,11 +74,14 @@ class RoIHeads(nn.Module):
             sample_rois(boxes, count, target, self.box_head.config, self.sampler)
             for boxes, count, target in zip(proposals.boxes, proposals.counts, targets, strict=True)
         ]
-        if padding.reading_is_free(proposals.counts):
+        trimmed = padding.reading_is_free(proposals.counts)
+        if trimmed:
             rois = [drop_empty(roi) for roi in rois]
-        regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler)
-        losses = self.box_head.losses(self.box_head(regions), rois)
         positive = [first_rois(roi, roi.positives) for roi in rois]
+        filled = None if trimmed else torch.cat([roi.labels >= 0 for roi in rois])
+        has_object = None if trimmed else torch.cat([roi.labels > 0 for roi in positive])
+        regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler, filled)
+        losses = self.box_head.losses(self.box_head(regions, filled), rois)
         for head in (self.mask_head, self.keypoint_head):
             if head is None:
                 continue
@@ -72,8 +89,9 @@ class RoIHeads(nn.Module):
                 parts = regions.split([roi.labels.shape[0] for roi in rois])
                 own = torch.cat([part[: roi.positives] for part, roi in zip(parts, rois, strict=True)])
             else:
-                own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler)
-            losses |= head.losses(head(own), positive, targets)
+                own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler, has_object)
+            logits = head(own, has_object) if isinstance(head, MaskHead) else head(own)
+            losses |= head.losses(logits, positive, targets)
         return losses
 
     def detect(
@@ -107,7 +125,7 @@ class RoIHeads(nn.Module):
         if self.mask_head is not None:
             logits = self.mask_head(self.regions(features, rois, self.mask_head.config.pooler))
             labels = padding.pack(found.labels.flatten(), rows)
-            found = found._replace(mask_probs=in_slots(select_masks(logits, labels)))
+            found = found._replace(mask_probs=in_slots(self.mask_head.probabilities(logits, labels)))
         if self.keypoint_head is not None:
             logits = self.keypoint_head(self.regions(features, rois, self.keypoint_head.config.pooler))
             found = found._replace(keypoints=in_slots(self.keypoint_head.keypoints(logits, rois[:, 1:])))

@@ -55,10 +55,10 @@ def _follow(norm: BatchNorm, mean: Tensor, variance: Tensor, count: Tensor) -> N
         return
     norm.num_batches_tracked.add_(1)
     step = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    step = torch.where(count > 0, step, 0)
+    step = step * (count > 0).to(mean.dtype)
     unbiased = variance * count / (count - 1).clamp(min=1)
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), step)
-    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), step)
+    for running, own in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+        running.lerp_(own.to(running.dtype), step.to(running.dtype))
 
 
 def _group(norm: BatchNorm) -> dist.ProcessGroup | None:

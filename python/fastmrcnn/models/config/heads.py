@@ -97,8 +97,11 @@ class MaskHeadConfig:
     norm: Norm = "none"  # after each 3x3 convolution
     norm_eps: float = 1e-5
     conv_bias: bool = False  # 3x3 convolutions have a bias although a normalisation follows (Matterport)
-    # "fcn": the fully convolutional predictor. "mlp": fully connected layers in its place (He et al. 2017, table 2e).
+    # "fcn": the deconvolution and what follows. "mlp": fully connected layers in its place (He et al. 2017, table 2e,
+    # whose head is this alone: there ``convolutions`` is 0).
     predictor: MaskPredictor = "fcn"
+    fully_connected: int = 2  # hidden layers of the "mlp"
+    hidden: int = 1024  # units of each
     # "sigmoid": each class has a mask of its own. "softmax": classes compete for the pixels, as in an FCN for semantic
     # segmentation (He et al. 2017, table 2b).
     activation: MaskActivation = "sigmoid"
@@ -108,8 +111,10 @@ class MaskHeadConfig:
     paste: PasteMethod = "exact"  # how a mask is brought to the image's resolution
 
     def __post_init__(self) -> None:
-        require_positive(self, channels=self.channels)
-        require_not_negative(self, convolutions=self.convolutions, norm_eps=self.norm_eps)
+        require_positive(self, channels=self.channels, hidden=self.hidden)
+        require_not_negative(
+            self, convolutions=self.convolutions, fully_connected=self.fully_connected, norm_eps=self.norm_eps
+        )
         require_choice(self, Norm, norm=self.norm)
         require_choice(self, PasteMethod, paste=self.paste)
         require_choice(self, MaskPredictor, predictor=self.predictor)
