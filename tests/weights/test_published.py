@@ -24,7 +24,7 @@ def test_models_md_shows_what_the_code_holds() -> None:
 
 def test_names_of_the_issue_and_of_the_zoo() -> None:
     assert {"torchvision/maskrcnn_resnet50_fpn", "detectron2/mask_rcnn_R_50_FPN_3x"} <= set(PUBLISHED)
-    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 33
+    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 35
     zoo = PUBLISHED["detectron2/mask_rcnn_R_50_FPN_3x"]
     assert zoo.url.endswith("/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl")
     assert zoo.file == "mask_rcnn_R_50_FPN_3x-model_final_f10217.pkl"
@@ -73,11 +73,12 @@ def config_of(name: str) -> MaskRCNNConfig:
     keypoints = model.startswith("keypoint")
     words = model.split("_")
     config: MaskRCNNConfig = preset(
-        ["person"] if keypoints else [f"class {index}" for index in range(80)],
+        {"keypoint": ["person"], "rpn": ["object"]}.get(words[0], [f"class {index}" for index in range(80)]),
         neck={"C4": "c4", "DC5": "c5", "FPN": "fpn"}[next(word for word in words if word in ("C4", "DC5", "FPN"))],
         depth=50 if "50" in words else 101,
         resnext="X" in words,
         norm={"gn": "gn", "syncbn": "bn"}.get(words[-1], "frozen_bn"),
+        boxes=words[0] != "rpn",
         masks="mask" in words,
         keypoints=keypoints,
     )

@@ -58,7 +58,10 @@ def family_of(state: State, source: str) -> Family:
         if family.recognises(state):
             return family
     known = " or ".join(family.models for family in FAMILIES)
-    raise UserError(f"{source}: expected the weights of fastmrcnn or of {known}; {_beginning(state)}")
+    found = _beginning(state)
+    if any(name.endswith("layer1.0.conv1.weight") for name in state):
+        found += "; of a backbone alone, as these may be, load_backbone takes the weights"
+    raise UserError(f"{source}: expected the weights of fastmrcnn or of {known}; {found}")
 
 
 def family_called(name: str) -> Family:

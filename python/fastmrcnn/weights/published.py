@@ -104,6 +104,8 @@ _DETECTRON2 = [
     _detectron2(f"{_BOXES}/faster_rcnn_R_101_DC5_3x", 138204841, "3e0943", 40.6),
     _detectron2(f"{_BOXES}/faster_rcnn_R_101_FPN_3x", 137851257, "f6e8b1", 42.0),
     _detectron2(f"{_BOXES}/faster_rcnn_X_101_32x8d_FPN_3x", 139173657, "68b088", 43.0),
+    _detectron2(f"{_BOXES}/rpn_R_50_C4_1x", 137258005, "450694", None),
+    _detectron2(f"{_BOXES}/rpn_R_50_FPN_1x", 137258492, "02ce48", None),
     _detectron2(f"{_MASKS}/mask_rcnn_R_50_C4_1x", 137259246, "9243eb", 36.8, mask_ap=32.2),
     _detectron2(f"{_MASKS}/mask_rcnn_R_50_DC5_1x", 137260150, "4f86c3", 38.3, mask_ap=34.2),
     _detectron2(f"{_MASKS}/mask_rcnn_R_50_FPN_1x", 137260431, "a54504", 38.6, mask_ap=35.2),

@@ -65,7 +65,7 @@ def detectron2_rcnn(
         ),
         neck=neck,
         fpn=FPNConfig(norm="none" if norm == "frozen_bn" else norm),
-        rpn=_rpn(neck, keypoints),
+        rpn=_rpn(neck, boxes, keypoints),
         box_head=_box_head(neck, norm, pooler, large_pooler, keypoints) if boxes else None,
         mask_head=_mask_head(neck, norm, large_pooler) if boxes and masks else None,
         keypoint_head=KeypointHeadConfig(pooler=large_pooler) if boxes and keypoints else None,
@@ -87,19 +87,19 @@ def _input(neck: Neck, resnext: bool) -> InputConfig:
     )
 
 
-def _rpn(neck: Neck, keypoints: bool) -> RPNConfig:
+def _rpn(neck: Neck, boxes: bool, keypoints: bool) -> RPNConfig:
     sizes: tuple[tuple[float, ...], ...] = (_ANCHOR_SIZES,)
     limits: dict[str, Any]
     if neck == "fpn":
         sizes = tuple((size,) for size in _ANCHOR_SIZES)
         limits = {"pre_nms_train": 2000, "pre_nms_test": 1000, "post_nms_train": 1500 if keypoints else 1000}
     else:
-        limits = {"pre_nms_train": 12000, "pre_nms_test": 6000, "post_nms_train": 2000}
+        limits = {"pre_nms_train": 12000, "pre_nms_test": 6000 if boxes else 12000, "post_nms_train": 2000}
     return RPNConfig(
         anchors=AnchorConfig(sizes=sizes, sizes_first=True),
         ignore_overlap=None,
         loss_mean="budget",
-        post_nms_test=1000,
+        post_nms_test=1000 if boxes else 2000,
         min_box_size=_ANY_SIDE,
         **limits,
     )
