@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / f"interpreted-{sys.implementation.cache_tag}"
 
@@ -38,10 +40,13 @@ def build() -> Path:
         *("-DFASTMRCNN_CUDA=ON", "-DFASTMRCNN_INTERPRETED=ON", "-DCMAKE_CUDA_ARCHITECTURES=90-virtual"),
         *(f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"),
     ]
-    for command in (configure, ["cmake", "--build", FOLDER, "--target", "_C_interpreted"]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
+    FOLDER.parent.mkdir(exist_ok=True)
+    with FileLock(f"{FOLDER}.lock"):  # tests may run in several processes
+        for command in (configure, ["cmake", "--build", FOLDER, "--target", "_C_interpreted"]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                printed = f"{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
+                raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{printed}")
     [module] = FOLDER.glob("_C_interpreted*.so")
     return module
 
