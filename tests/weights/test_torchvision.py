@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +208,20 @@ def test_files_are_recognised(resnet18: MaskRCNN, tmp_path: Path) -> None:
         loaded = load_model(path)
         assert_same_tensors(loaded, resnet18)
         assert loaded.config.backbone.norm_eps == 1e-5
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="torch 2.4 reads tensors alone")
+def test_checkpoints_of_torchvisions_recipes(resnet18: MaskRCNN, tmp_path: Path) -> None:
+    checkpoint = {
+        "model": to_torchvision(resnet18),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.02}]},
+        "lr_scheduler": {"milestones": Counter([16, 22])},
+        "args": Namespace(dataset="coco", lr=0.02, output_dir=None),
+        "epoch": 25,
+    }
+    torch.save(checkpoint, tmp_path / "model_25.pth")
+    assert_same_tensors(load_model(tmp_path / "model_25.pth"), resnet18)
+    assert Namespace not in torch.serialization.get_safe_globals()  # this file alone
 
 
 class Payload:

@@ -7,7 +7,9 @@ What holds the tensors is told by the first bytes of a file, never by its suffix
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +76,7 @@ def _read_safetensors(path: Path) -> Content:
 
 def _read_torch(path: Path) -> Content:
     try:
-        with path.open("rb") as file:  # given a path, torch goes by its suffix
+        with path.open("rb") as file, _allow_options():  # given a path, torch goes by its suffix
             content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
@@ -82,6 +84,12 @@ def _read_torch(path: Path) -> Content:
         reason = first_line(error)
         raise UserError(f"{path}: expected a state_dict of plain tensors; it cannot be read: {reason}") from None
     return Content(_state_in(content, path), {})
+
+
+def _allow_options() -> AbstractContextManager[object]:
+    """Allows the options of a program beside the weights, where torchvision's recipes put them: names and values."""
+    allow = getattr(torch.serialization, "safe_globals", None)  # from torch 2.5 on
+    return nullcontext() if allow is None else allow([Namespace])
 
 
 def _read_numpy_pickle(path: Path) -> Content:
