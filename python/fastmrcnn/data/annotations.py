@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastmrcnn.data.masks import Segmentation
 from fastmrcnn.errors import UserError
@@ -30,6 +31,7 @@ class ObjectRecord:
     bbox: tuple[float, float, float, float] | None = None  # x, y, width, height in pixels; None: that of the mask
     area: float | None = None  # pixels; None: that of the mask
     iscrowd: bool = False
+    keypoints: Any = None  # as in the file, checked by those who read them (fastmrcnn.data.keypoints)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Annotations:
     categories: dict[int, str]  # id -> name, in order of the ids
     images: dict[int, ImageRecord]  # in the order of the data set
     objects: Mapping[int, Sequence[ObjectRecord]]  # image id -> its objects
+    keypoint_names: Mapping[int, Any] = field(default_factory=dict)  # of categories that list keypoints; unchecked
 
     def choose(self, class_names: Sequence[str] | None) -> dict[str, int]:
         """Category ids by name: of ``class_names`` in that order, or of all categories by ascending id.

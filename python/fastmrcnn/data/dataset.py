@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from torch.utils.data import Dataset
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord
+from fastmrcnn.data.keypoints import KeypointReader, keypoint_reader
 from fastmrcnn.data.readers import DataFormat, Source, read_annotations, read_coco
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
+from fastmrcnn.models import KeypointHeadConfig
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures.images import read_image
 
@@ -32,6 +35,8 @@ class InstanceDataset(Dataset[Sample]):
         class_names: the categories to read, in the order of their labels; objects of others are left out. Default: all,
             by ascending id.
         seed: of the transforms.
+
+    Keypoints stay in the annotations until :meth:`read_keypoints` asks for them.
 
     Raises:
         ValueError: a negative seed.
@@ -58,6 +63,7 @@ class InstanceDataset(Dataset[Sample]):
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self._images = list(content.images.values())
         self._check_files()
+        self._keypoints: KeypointReader | None = None
 
     def __len__(self) -> int:
         """Number of images, those without objects included."""
@@ -87,6 +93,14 @@ class InstanceDataset(Dataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Give the transforms new chances; call it before a loader's iterator is made."""
         self.epoch = epoch
+
+    def read_keypoints(self, head: KeypointHeadConfig) -> None:
+        """Let samples hold the keypoints that ``head`` learns, moved by its offset; they are found by their names.
+
+        Raises:
+            UserError: see :func:`~fastmrcnn.data.keypoints.keypoint_reader`.
+        """
+        self._keypoints = keypoint_reader(self.content, self.category_ids, head)
 
     def _check_files(self) -> None:
         if not self._images:
@@ -138,6 +152,12 @@ class InstanceDataset(Dataset[Sample]):
             iscrowd=torch.tensor([item.iscrowd for item in objects], dtype=torch.bool),
             areas=areas,
         )
+        if self._keypoints is not None:
+            sample = replace(
+                sample,
+                keypoints=self._keypoints.read(objects),
+                keypoint_names=self._keypoints.head.keypoint_names,
+            )
         return sample if bool(filled.all()) else sample.select(filled)
 
 

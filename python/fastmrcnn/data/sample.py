@@ -26,6 +26,8 @@ class Sample:
         masks: the N masks, as the polygons or run lengths that the file has; none is empty.
         iscrowd: bool [N]; true where the mask is a region of many objects.
         areas: float32 [N], pixels.
+        keypoints: float32 [N, K, 3], x, y in pixels and the visibility, 0 where not labelled; None where none are read.
+        keypoint_names: of the K keypoints.
     """
 
     image: Tensor
@@ -36,6 +38,8 @@ class Sample:
     masks: InstanceMasks
     iscrowd: Tensor
     areas: Tensor
+    keypoints: Tensor | None = None
+    keypoint_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of objects."""
@@ -50,6 +54,7 @@ class Sample:
             masks=self.masks[keep],
             iscrowd=self.iscrowd[keep],
             areas=self.areas[keep],
+            keypoints=None if self.keypoints is None else self.keypoints[keep],
         )
 
 
@@ -59,12 +64,14 @@ def to_target(sample: Sample) -> Target:
     Crowds are no objects to learn, and what lies in them is no background: their boxes are regions to ignore.
 
     Returns:
-        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, the ``masks`` of both, ``ignore`` float32 [crowds, 4].
+        ``boxes`` float32 [N, 4], ``labels`` int64 [N] from 1, the ``masks`` of both, ``ignore`` float32 [crowds, 4];
+        and, where they were read, ``keypoints`` float32 [N, K, 3].
     """
     ignore = sample.boxes[sample.iscrowd]
     if len(ignore) > 0:
         sample = sample.select(~sample.iscrowd)
-    return {"boxes": sample.boxes, "labels": sample.labels + 1, "masks": sample.masks, "ignore": ignore}
+    target: Target = {"boxes": sample.boxes, "labels": sample.labels + 1, "masks": sample.masks, "ignore": ignore}
+    return target if sample.keypoints is None else target | {"keypoints": sample.keypoints}
 
 
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target], list[Sample]]:

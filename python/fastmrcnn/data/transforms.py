@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastmrcnn.data.keypoints import mirrored
 from fastmrcnn.data.sample import Sample
 
 
@@ -50,13 +51,19 @@ class HorizontalFlip:
         _check_probability("HorizontalFlip", self.probability)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Flip the image, the masks and x1, x2."""
+        """Flip the image, the masks and x1, x2; keypoints change their side, and left ones become right ones."""
         if _uniform(generator, 0, 1) >= self.probability:
             return sample
         width = sample.image.shape[2]
         x1, y1, x2, y2 = sample.boxes.unbind(1)
         boxes = torch.stack([width - x2, y1, width - x1, y2], dim=1)
-        return replace(sample, image=sample.image.flip(2), masks=sample.masks.flip(horizontal=True), boxes=boxes)
+        return replace(
+            sample,
+            image=sample.image.flip(2),
+            masks=sample.masks.flip(horizontal=True),
+            boxes=boxes,
+            keypoints=_mirror_keypoints(sample, 0, width),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,19 @@ class VerticalFlip:
         _check_probability("VerticalFlip", self.probability)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Flip the image, the masks and y1, y2."""
+        """Flip the image, the masks and y1, y2; of keypoints too left ones become right ones, as in any mirror."""
         if _uniform(generator, 0, 1) >= self.probability:
             return sample
         height = sample.image.shape[1]
         x1, y1, x2, y2 = sample.boxes.unbind(1)
         boxes = torch.stack([x1, height - y2, x2, height - y1], dim=1)
-        return replace(sample, image=sample.image.flip(1), masks=sample.masks.flip(vertical=True), boxes=boxes)
+        return replace(
+            sample,
+            image=sample.image.flip(1),
+            masks=sample.masks.flip(vertical=True),
+            boxes=boxes,
+            keypoints=_mirror_keypoints(sample, 1, height),
+        )
 
 
 @dataclass(frozen=True)
@@ -136,8 +149,22 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
         boxes=sample.boxes * sample.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]),
         masks=sample.masks.resize(height, width),
         areas=sample.areas * (scale_x * scale_y),
+        keypoints=_scaled(sample.keypoints, scale_x, scale_y),
     )
     return resized.select(resized.masks.areas() > 0)
+
+
+def _mirror_keypoints(sample: Sample, axis: int, side: int) -> Tensor | None:
+    """The keypoints in the image mirrored along x (``axis`` 0) or y (1), where it is ``side`` pixels long."""
+    if sample.keypoints is None:
+        return None
+    keypoints = sample.keypoints[:, mirrored(sample.keypoint_names)]
+    keypoints[..., axis] = side - keypoints[..., axis]
+    return keypoints
+
+
+def _scaled(keypoints: Tensor | None, x: float, y: float) -> Tensor | None:
+    return None if keypoints is None else keypoints * keypoints.new_tensor([x, y, 1.0])
 
 
 def _luminance(image: Tensor) -> Tensor:

@@ -97,6 +97,8 @@ class Trainer:
                 raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
             self.model, tensors = starting_model(config, self.train_data, self.device), {}
             self.step = 0
+        if self.model.config.keypoint_head is not None:
+            self.train_data.read_keypoints(self.model.config.keypoint_head)
         self.optimizer = make_optimizer(self.model, config)
         restore_optimizer(self.model, self.optimizer, tensors, self.output)
         self.evaluation: EvaluationResult | None = None

@@ -38,7 +38,8 @@ def read_coco(source: Source) -> Annotations:
     categories = _read_categories(name, document["categories"])
     images = _read_images(name, document["images"])
     objects = _read_objects(name, document["annotations"], images, categories)
-    return Annotations(name, source.images or source.folder, categories, images, objects)
+    keypoint_names = {int(entry["id"]): entry["keypoints"] for entry in document["categories"] if "keypoints" in entry}
+    return Annotations(name, source.images or source.folder, categories, images, objects, keypoint_names)
 
 
 def _read_categories(name: str, entries: list[Any]) -> dict[int, str]:
@@ -116,7 +117,8 @@ def _read_object(
     if area is not None and not (is_number(area) and area >= 0):
         raise UserError(f"{where}: area must be a finite number, not negative; got {area!r:.60}")
     bbox = _read_box(where, entry.get("bbox"))
-    return ObjectRecord(identifier, category_id, entry["segmentation"], bbox, area, bool(iscrowd))
+    keypoints = entry.get("keypoints")
+    return ObjectRecord(identifier, category_id, entry["segmentation"], bbox, area, bool(iscrowd), keypoints)
 
 
 def _read_box(where: str, box: Any) -> tuple[float, float, float, float] | None:
