@@ -96,6 +96,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], set[str]]] = {
         set(PREDICTORS),
     ),
     "convolutions": ({"box_head": {"convolutions": 2, "fully_connected": 1, "norm": "bn"}}, set(PREDICTORS)),
+    "one box for all classes": ({"box_head": {"class_agnostic": True}}, set(PREDICTORS) - {"box_head.deltas"}),
+    "one mask for all classes": ({"mask_head": {"class_agnostic": True}}, set(PREDICTORS) - {"mask_head.logits"}),
+    "softmax": ({"mask_head": {"activation": "softmax"}}, set(PREDICTORS)),
     "mlp": ({"mask_head": {"predictor": "mlp"}}, set(PREDICTORS)),
     "keypoints": ({"keypoint_head": KeypointHeadConfig(channels=8, convolutions=1)}, set(PREDICTORS)),
 }

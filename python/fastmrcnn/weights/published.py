@@ -57,7 +57,7 @@ def _detectron2(
     task: str,
     number: int,
     digits: str,
-    box_ap: float,
+    box_ap: float | None,
     *,
     mask_ap: float | None = None,
     keypoint_ap: float | None = None,
