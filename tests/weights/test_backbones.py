@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,7 +21,7 @@ from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.weights import backbones as backbones_module
 from fastmrcnn.weights import load_backbone, save_model, to_torchvision
 from fastmrcnn.weights.backbones import BACKBONES
-from fastmrcnn.weights.plain_resnet import plain_name
+from fastmrcnn.weights.plain_resnet import caffe2_backbone_name, detectron2_backbone_name, plain_name
 from tests.models.small import small_model
 
 FIRST = "layer1.0.conv1.weight"
@@ -162,6 +164,35 @@ def test_the_backbone_of_an_own_model(tmp_path: Path) -> None:
     model = small_model(backbone={"norm": "gn"}, box_head={"hidden": 24})
     load_backbone(model, tmp_path / "model.safetensors")
     assert_holds(model, backbone_state(saved))
+
+
+def test_the_backbone_of_a_detector_of_detectron2(path: Path) -> None:
+    theirs = small_model(backbone={"depth": 50, "norm": "frozen_bn"})
+    own = theirs.backbone.state_dict()
+    state = {f"backbone.bottom_up.{detectron2_backbone_name(name)}": value for name, value in own.items()}
+    assert {"backbone.bottom_up.stem.conv1.norm.bias", "backbone.bottom_up.res5.0.shortcut.weight"} <= state.keys()
+    torch.save({"model": state | {"backbone.fpn_lateral2.weight": torch.zeros(3)}}, path)
+    model = small_model(backbone={"depth": 50, "norm": "frozen_bn"}, box_head={"hidden": 24})
+    load_backbone(model, path)
+    assert_holds(model, backbone_state(theirs))
+
+
+def test_the_resnets_that_detectron2_starts_from(tmp_path: Path) -> None:
+    """They hold scale and shift in the place of a normalisation, and a bias of some 1e-9 that nobody reads."""
+    theirs = small_model(backbone={"depth": 50, "norm": "frozen_bn"}).backbone.state_dict()
+    blobs = {caffe2_backbone_name(name): value.numpy() for name, value in theirs.items() if "running" not in name}
+    assert {"conv1_w", "res_conv1_bn_s", "res2_0_branch1_bn_b", "res5_2_branch2c_w"} <= blobs.keys()
+    blobs["res_conv1_bn_s"] = np.linspace(-2, 2, 8, dtype=np.float32)
+    blobs |= {"conv1_b": np.full(8, 1e-9, np.float32), "fc1000_w": np.zeros((10, 256), np.float32)}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
+    model = small_model(backbone={"depth": 50, "norm": "frozen_bn"})
+    load_backbone(model, tmp_path / "R-50.pkl")
+    for name, value in model.backbone.state_dict().items():
+        if "running" not in name:
+            assert np.array_equal(value.numpy(), blobs[caffe2_backbone_name(name)]), name
+    x = torch.randn(1, 8, 4, 4)
+    scaled = x * torch.as_tensor(blobs["res_conv1_bn_s"])[:, None, None]
+    torch.testing.assert_close(model.backbone.stem.conv1.norm(x), scaled, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("norm", ["frozen_bn", "sync_bn"])

@@ -15,7 +15,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights.containers import read_content
 from fastmrcnn.weights.download import fetch
-from fastmrcnn.weights.plain_resnet import plain_name
+from fastmrcnn.weights.plain_resnet import caffe2_backbone_name, detectron2_backbone_name, plain_name
 from fastmrcnn.weights.store import check_tensors
 
 __all__ = ["BACKBONES", "load_backbone"]
@@ -50,23 +50,24 @@ class Layout(NamedTuple):
     name_of: Callable[[str], str]  # from the names within our backbone
 
 
-_LAYOUTS = (
-    Layout("layer1.0.conv1.weight", ("conv1.", "bn1.", "layer"), plain_name),
-    Layout("stages.0.0.conv1.conv.weight", ("stem.", "stages."), lambda name: name),  # our own files
-)
-_FIRST = _LAYOUTS[0].sign
+_PLAIN = Layout("layer1.0.conv1.weight", ("conv1.", "bn1.", "layer"), plain_name)
+_DETECTRON2 = Layout("res2.0.conv1.weight", ("stem.conv1.", "res"), detectron2_backbone_name)
+_CAFFE2 = Layout("res2_0_branch2a_w", ("conv1_w", "res"), caffe2_backbone_name)
+_OWN = Layout("stages.0.0.conv1.conv.weight", ("stem.", "stages."), lambda name: name)
 
 
 def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None:
     """Put the weights of a backbone that was trained elsewhere, usually on ImageNet, into ``model``.
 
     Reads plain ResNets and ResNeXts under the names of torchvision, which timm shares, from ``.pth`` and
-    ``.safetensors`` files, bare or inside a trainer's checkpoint, and the backbones of torchvision's detectors and of
-    this library's own models. What else a file holds (the classifier, the heads of a detector) is left out, and the log
-    says so. Stage 5 of a C4 model goes to its heads.
+    ``.safetensors`` files, bare or inside a trainer's checkpoint; those that detectron2 starts from (``R-50.pkl``); and
+    the backbones of torchvision's and detectron2's FPN detectors and of this library's own models. What else a file
+    holds (the classifier, the heads of a detector) is left out, and the log says so. Stage 5 of a C4 model goes to its
+    heads.
 
     The architecture must be the model's. A file does not say how its network strides and normalises images: those of
-    torchvision and timm want ``stride_in_1x1=False`` and the defaults of ``InputConfig``, as our own presets have them.
+    torchvision and timm want ``stride_in_1x1=False`` and the defaults of ``InputConfig``, as our own presets have them;
+    MSRA's ``R-50.pkl`` and ``R-101.pkl`` want both as in the preset ``detectron2_rcnn``.
 
     Args:
         path_or_name: a file, or one of torchvision's classifiers, fetched into a cache the first time:
@@ -85,8 +86,10 @@ def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     found = {name: tensor for name, tensor in inside.items() if name.startswith(layout.parts)}
     own = {layout.name_of(name): tensor for name, tensor in _backbone_of(model).items()}
-    if layout.sign == _FIRST and model.config.backbone.norm == "gn":
+    if layout is not _OWN and model.config.backbone.norm == "gn":
         raise UserError(f"{path}: expected a model with batch normalisation, as plain ResNets have; its norm is 'gn'")
+    if layout is _CAFFE2:
+        found = _with_statistics(found, own, model.config.backbone.norm_eps)
     _check(own, found, prefix, str(path))
     with torch.no_grad():
         for name, tensor in own.items():
@@ -115,7 +118,7 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
 
 def _layout_of(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, str]:
     """The layout of a file, and what stands before the backbone's names there."""
-    for layout in _LAYOUTS:
+    for layout in (_PLAIN, _DETECTRON2, _CAFFE2, _OWN):
         ends = (layout.sign, "." + layout.sign)
         prefixes = [name.removesuffix(layout.sign) for name in tensors if name == ends[0] or name.endswith(ends[1])]
         if len(prefixes) > 1:
@@ -124,7 +127,9 @@ def _layout_of(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, str]
         if prefixes:
             return layout, prefixes[0]
     beginning = ", ".join(list(tensors)[:3]) or "none"
-    raise UserError(f"{source}: expected a ResNet or ResNeXt, with a tensor {_FIRST!r}; it begins with {beginning}")
+    raise UserError(
+        f"{source}: expected a ResNet or ResNeXt, with a tensor {_PLAIN.sign!r}; it begins with {beginning}"
+    )
 
 
 def _backbone_of(model: MaskRCNN) -> dict[str, Tensor]:
@@ -136,6 +141,15 @@ def _backbone_of(model: MaskRCNN) -> dict[str, Tensor]:
         elif name.startswith("roi_heads.res5."):
             tensors["stages.3." + name.removeprefix("roi_heads.res5.")] = tensor
     return tensors
+
+
+def _with_statistics(found: Mapping[str, Tensor], own: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
+    """The running statistics that leave scale and shift alone, where a file holds nothing else."""
+    if any(name.endswith("_bn_rm") for name in found):
+        return dict(found)
+    means = {name: torch.zeros_like(tensor) for name, tensor in own.items() if name.endswith("_bn_rm")}
+    variances = {name: torch.full_like(tensor, 1 - eps) for name, tensor in own.items() if name.endswith("_bn_riv")}
+    return {**means, **variances, **found}
 
 
 def _check(own: Mapping[str, Tensor], found: Mapping[str, Tensor], prefix: str, source: str) -> None:

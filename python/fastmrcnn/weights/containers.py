@@ -27,7 +27,7 @@ __all__ = ["Content", "read_content", "write_content"]
 
 EXPECTED = "a weights file (safetensors, .pth, .pkl or .h5)"
 _TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
-_NESTED = ("model", "state_dict", "model_state_dict")  # where trainers put the weights among other things
+_NESTED = ("model", "state_dict", "model_state_dict", "blobs")  # where trainers put the weights among other things
 _WRAPPERS = ("module.", "model.")  # what DistributedDataParallel and trainers put before every name
 
 

@@ -1,4 +1,4 @@
-"""The names that plain ResNets have for our tensors: those of torchvision, which timm shares."""
+"""The names that the ResNets of others have for our tensors: torchvision's, which timm shares, and both Detectrons'."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ _OUR_TO_PLAIN = [
     (r"\.shortcut\.norm\.", ".downsample.1."),
 ]
 
+_OUR_TO_DETECTRON2 = [
+    *((rf"^stages\.{index}\.", f"res{index + 2}.") for index in range(4)),
+    (r"\.conv\.", "."),
+]
+
+_OUR_TO_CAFFE2 = [
+    (r"^stem\.conv1\.norm\.", "res.conv1.norm."),
+    (r"^stem\.", ""),
+    *((rf"^stages\.{index}\.", f"res{index + 2}.") for index in range(4)),
+    *((rf"(\d)\.conv{index}\.", rf"\1.branch2{letter}.") for index, letter in ((1, "a"), (2, "b"), (3, "c"))),
+    (r"\.shortcut\.", ".branch1."),
+    (r"\.conv\.weight$", ".w"),
+    (r"\.norm\.weight$", ".bn.s"),
+    (r"\.norm\.bias$", ".bn.b"),
+    (r"\.norm\.running_mean$", ".bn.rm"),
+    (r"\.norm\.running_var$", ".bn.riv"),
+    (r"\.", "_"),
+]
+
 
 def renamed(name: str, rules: Rules) -> str:
     """``name`` after all ``rules``, one after the other."""
@@ -32,3 +51,21 @@ def plain_name(name: str) -> str:
     'layer3.5.bn3.running_mean'
     """
     return renamed(name, _OUR_TO_PLAIN)
+
+
+def detectron2_backbone_name(name: str) -> str:
+    """The name in a ResNet of detectron2 of a tensor of our backbone.
+
+    >>> detectron2_backbone_name("stages.2.5.conv3.conv.weight")
+    'res4.5.conv3.weight'
+    """
+    return renamed(name, _OUR_TO_DETECTRON2)
+
+
+def caffe2_backbone_name(name: str) -> str:
+    """The name of a tensor of our backbone in the ResNets of the first Detectron, which detectron2 starts from.
+
+    >>> caffe2_backbone_name("stages.2.5.conv3.conv.weight")
+    'res4_5_branch2c_w'
+    """
+    return renamed(name, _OUR_TO_CAFFE2)
