@@ -180,12 +180,10 @@ def nms(boxes: Array, scores: Array, groups: NDArray[np.int64], threshold: float
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
-        for k in kept:
-            sides = np.minimum(boxes[i, 2:], boxes[k, 2:]) - np.maximum(boxes[i, :2], boxes[k, :2])
-            shared = np.maximum(sides, 0).prod()
-            if groups[i] == groups[k] and shared > threshold * (area[i] + area[k] - shared):
-                break
-        else:
+        better = [k for k in kept if groups[k] == groups[i]]
+        sides = np.minimum(boxes[i, 2:], boxes[better, 2:]) - np.maximum(boxes[i, :2], boxes[better, :2])
+        shared = np.maximum(sides, 0).prod(axis=1)
+        if not (shared > threshold * (area[i] + area[better] - shared)).any():
             kept.append(int(i))
     return np.array(kept, np.int64)
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
+from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, detectron2_rcnn
+from fastmrcnn.ops import generate_proposals
 from fastmrcnn.structures import Detections
 from fastmrcnn.weights import from_detectron2
 from tests.weights import detectron2_numpy as reference
 from tests.weights.detectron2_files import Kind, random_state
 
-MIN_SIZE, MAX_SIZE, CANDIDATES, PROPOSALS, DETECTIONS = 96, 140, 100, 40, 30
+MIN_SIZE, MAX_SIZE, CANDIDATES, PROPOSALS, DETECTIONS = 128, 200, 60, 150, 60
 
 NARROW = {"width": 8, "channels": 16, "hidden": 32, "classes": 5}
 KINDS = {
@@ -86,7 +87,7 @@ def test_detections(kind: Kind) -> None:
     """Images that are enlarged, shrunk to max_size, and that neither side of the frame's multiple of 32 fits."""
     state = random_state(kind)
     model = model_of(state).double()
-    for image in (blocky_image(54, 81), blocky_image(150, 100)):
+    for image in (blocky_image(53, 81), blocky_image(149, 100)):
         [found] = model([torch.from_numpy(image.copy()).permute(2, 0, 1)])
         assert_same(found, reference.detect(state, image, settings_of(kind)), masks=kind.masks)
 
@@ -96,11 +97,11 @@ def test_images_of_unequal_size_in_one_batch() -> None:
     """Of a pyramid an image sees the common frame: the reference has it as its own, padded to the largest."""
     state = random_state(KINDS["FPN"])
     model = model_of(state).double()
-    small, large = blocky_image(54, 81), blocky_image(96, 131)
+    small, large = blocky_image(53, 81), blocky_image(128, 193)
     images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in (small, large)]
     batch = model.transform(images)
-    assert batch.sizes == [(93, 140), (96, 131)]
-    assert batch.pixels.shape == (2, 3, 96, 160)
+    assert batch.sizes == [(128, 196), (128, 193)]
+    assert batch.pixels.shape == (2, 3, 128, 224)
     for found, image in zip(model(images), (small, large), strict=True):
         assert_same(found, reference.detect(state, image, settings_of(KINDS["FPN"])), masks=True)
 
@@ -109,12 +110,29 @@ def test_images_of_unequal_size_in_one_batch() -> None:
 def test_float32_is_close() -> None:
     """As users run it. Scores and boxes within the rounding of two convolution libraries."""
     state = random_state(KINDS["FPN"])
-    image = blocky_image(54, 81)
+    image = blocky_image(53, 81)
     [found] = model_of(state)([torch.from_numpy(image.copy()).permute(2, 0, 1)])
     expected = reference.detect(state, image, settings_of(KINDS["FPN"]))
     np.testing.assert_array_equal(found.labels.numpy(), expected.classes)
     np.testing.assert_allclose(found.scores.numpy(), expected.scores, rtol=0, atol=1e-5)
     np.testing.assert_allclose(found.boxes.numpy(), expected.boxes, rtol=0, atol=1e-3)
+
+
+def test_the_narrowest_boxes_are_kept_and_empty_ones_dropped() -> None:
+    """detectron2 asks for sides above zero, torchvision for a thousandth (proposals) and a hundredth (detections)."""
+    config = detectron2_rcnn(["cat"], neck="c4")
+    proposals = generate_proposals(
+        [torch.tensor([[[[3.0, 2.0, 1.0]]]])],
+        [torch.tensor([[[[0.0, 0, 40]], [[0, 0, 0]], [[0, -12, 0]], [[0, 0, 0]]]])],  # the last one is off the image
+        [torch.tensor([[0.0, 0, 32, 32], [16, 0, 48, 32], [0, 0, 32, 32]])],
+        [(64, 64)],
+        min_size=config.rpn.min_box_size,
+    )
+    assert proposals.counts.tolist() == [2]
+    width = (proposals.boxes[0, 1, 2] - proposals.boxes[0, 1, 0]).item()
+    assert 1e-4 < width < 3e-4
+    assert config.box_head is not None
+    assert config.box_head.min_box_size == config.rpn.min_box_size
 
 
 def test_region_proposals_alone() -> None:
@@ -127,14 +145,14 @@ def test_region_proposals_alone() -> None:
         input=replace(config.input, min_size=MIN_SIZE, max_size=MAX_SIZE, train_min_sizes=()),
         rpn=replace(config.rpn, pre_nms_test=CANDIDATES, post_nms_test=PROPOSALS),
     )
-    image, settings = blocky_image(54, 81), settings_of(kind)
+    image, settings = blocky_image(53, 81), settings_of(kind)
     with torch.inference_mode():
         [found] = from_detectron2(tensors, config=config).double()([torch.from_numpy(image.copy()).permute(2, 0, 1)])
     pixels = reference.network_input(image, settings)
     padded = np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % 32), (0, -pixels.shape[2] % 32)))
     maps = reference.feature_maps(state, padded, settings)
     boxes, logits = reference.proposals(state, maps, pixels.shape[1:], settings)
-    scale = np.tile([81 / pixels.shape[2], 54 / pixels.shape[1]], 2)
+    scale = np.tile([81 / pixels.shape[2], 53 / pixels.shape[1]], 2)
     assert len(found) == len(boxes) >= 10
     np.testing.assert_allclose(found.boxes.numpy(), boxes * scale, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.scores.numpy(), reference.sigmoid(logits), rtol=0, atol=1e-11)
