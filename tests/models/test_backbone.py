@@ -98,7 +98,7 @@ def test_the_shapes_of_large_backbones(depth: int, options: dict[str, int], thei
     ("options", "message"),
     [
         ({"depth": 20}, "depth must be 18, 34, 50, 101 or 152; got 20"),
-        ({"norm": "none"}, "norm must be frozen_bn, bn, sync_bn or gn; got 'none'"),
+        ({"norm": "none"}, "norm must be frozen_bn, bn, sync_bn, gn or gn32; got 'none'"),
         (
             {"depth": 18, "dilated": True},
             "groups, stride_in_1x1 and dilated need bottlenecks, depth 50 or more; got 18",

@@ -57,10 +57,14 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: InputConfig(min_size=500, max_size=400), "InputConfig: max_size must be >= min_size 500; got 400"),
         (lambda: InputConfig(train_min_sizes=(99, 9999)), "train_min_sizes must lie in 1..1333; got (99, 9999)"),
         (lambda: BackboneConfig(depth=20), "BackboneConfig: depth must be 18, 34, 50, 101 or 152; got 20"),  # type: ignore[arg-type]
-        (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn, sync_bn or gn; got 'none'"),
+        (lambda: BackboneConfig(norm="none"), "norm must be frozen_bn, bn, sync_bn, gn or gn32; got 'none'"),
         (lambda: BackboneConfig(width=30), "width must be a positive multiple of 8; got 30"),
         (lambda: BackboneConfig(frozen_stages=6), "frozen_stages must lie in 0..5; got 6"),
-        (lambda: FPNConfig(norm="ln"), "FPNConfig: norm must be none, frozen_bn, bn, sync_bn or gn; got 'ln'"),  # type: ignore[arg-type]
+        (
+            lambda: FPNConfig(norm="gn32", channels=48),
+            "channels must leave a multiple of 32 channels for the norm gn32; got 48",
+        ),
+        (lambda: FPNConfig(norm="ln"), "FPNConfig: norm must be none, frozen_bn, bn, sync_bn, gn or gn32; got 'ln'"),  # type: ignore[arg-type]
         (
             lambda: small_config(neck="c5"),
             "MaskRCNNConfig: rpn.anchors.sizes must name 1 levels with c5; got ((16,), (32,",

@@ -28,6 +28,7 @@ class Kind:
     width: int = 64  # of the stem
     channels: int = 256  # of the pyramid and the mask head
     hidden: int = 1024
+    keypoint_channels: int = 512
 
 
 ZOO = {
@@ -38,6 +39,7 @@ ZOO = {
     "mask_rcnn_R_50_DC5": Kind(neck="dc5"),
     "faster_rcnn_R_50_FPN": Kind(masks=False),
     "faster_rcnn_R_50_C4": Kind(neck="c4", masks=False),
+    "keypoint_rcnn_R_50_FPN": Kind(masks=False, keypoints=True, classes=1),
     "rpn_R_50_FPN": Kind(boxes=False, masks=False),
     "rpn_R_50_C4": Kind(neck="c4", boxes=False, masks=False),
     "mask_rcnn_R_50_FPN_gn": Kind(norm="GN"),
@@ -91,9 +93,9 @@ def _heads(kind: Kind, channels: int) -> dict[str, Shape]:
     if kind.keypoints:
         inputs = channels
         for index in range(1, 9):
-            tensors |= _conv(f"roi_heads.keypoint_head.conv_fcn{index}", 512, inputs, 3, "")
-            inputs = 512
-        tensors["roi_heads.keypoint_head.score_lowres.weight"] = (512, 17, 4, 4)
+            tensors |= _conv(f"roi_heads.keypoint_head.conv_fcn{index}", kind.keypoint_channels, inputs, 3, "")
+            inputs = kind.keypoint_channels
+        tensors["roi_heads.keypoint_head.score_lowres.weight"] = (inputs, 17, 4, 4)
         tensors["roi_heads.keypoint_head.score_lowres.bias"] = (17,)
     return tensors
 
@@ -179,4 +181,6 @@ _GAINS = {
     "cls_score": 0.5,
     "bbox_pred": 0.2,
     "mask_head.predictor": 2.0,
+    "conv_fcn": 0.7,
+    "score_lowres": 0.5,
 }

@@ -37,6 +37,7 @@ class Found:
     scores: Array  # [D]
     classes: NDArray[np.int64]  # [D], from 0
     masks: NDArray[np.bool_]  # [D, H, W], of the original image; [D, 0, 0] without a mask head
+    keypoints: Array  # [D, 17, 3]: x, y, score, px of the original image; [D, 0, 3] without a keypoint head
 
 
 # ---------------------------------------------------------------------------------------------------------- layers
@@ -81,11 +82,15 @@ def linear(state: State, name: str, x: Array) -> Array:
 
 
 def deconv(state: State, name: str, x: Array) -> Array:
-    """2x2 of stride 2: every cell becomes four."""
-    weight = state[f"{name}.weight"].astype(np.float64)  # [C, O, 2, 2]
-    cells = np.einsum("nchw,coij->nohiwj", x, weight, optimize=True)
-    out = cells.reshape(x.shape[0], weight.shape[1], x.shape[2] * 2, x.shape[3] * 2)
-    return out + state[f"{name}.bias"][:, None, None]
+    """Of stride 2, with a kernel of 2x2 or 4x4, whose outer ring falls off at the border: every cell becomes four."""
+    weight = state[f"{name}.weight"].astype(np.float64)  # [C, O, k, k]
+    side, ring = weight.shape[2], weight.shape[2] // 2 - 1
+    height, width = x.shape[2] * 2, x.shape[3] * 2
+    out = np.zeros((x.shape[0], weight.shape[1], height + 2 * ring, width + 2 * ring))
+    for i in range(side):
+        for j in range(side):
+            out[:, :, i : i + height : 2, j : j + width : 2] += np.einsum("nchw,co->nohw", x, weight[:, :, i, j])
+    return out[:, :, ring : ring + height, ring : ring + width] + state[f"{name}.bias"][:, None, None]
 
 
 def relu(x: Array) -> Array:
@@ -284,6 +289,41 @@ def masks_of(state: State, maps: list[Array], boxes: Array, classes: NDArray[np.
     return sigmoid(logits[np.arange(len(boxes)), classes if logits.shape[1] > 1 else 0])
 
 
+def keypoints_of(state: State, maps: list[Array], boxes: Array, settings: Settings) -> Array:
+    """[D, 17, 3]: x, y, score, px of the boxes."""
+    x = pool(maps, boxes, 14, settings)
+    for index in range(1, 9):
+        x = relu(conv(state, f"roi_heads.keypoint_head.conv_fcn{index}", x))
+    x = deconv(state, "roi_heads.keypoint_head.score_lowres", x)
+    twice = bilinear_rows((np.arange(2 * x.shape[2]) + 0.5) / 2 - 0.5, x.shape[2])
+    heatmaps = np.einsum("yh,nkhw,xw->nkyx", twice, x, twice, optimize=True)
+    found = np.zeros((len(boxes), heatmaps.shape[1], 3))
+    for row, maps_of_box, box in zip(found, heatmaps, boxes, strict=True):
+        sides = np.maximum(box[2:] - box[:2], 1)  # width, height
+        pixels = np.ceil(sides).astype(int)
+        across, down = (cubic_rows(count, maps_of_box.shape[1]) for count in pixels)
+        for point, heatmap in zip(row, maps_of_box, strict=True):
+            large = down @ heatmap @ across.T
+            y, x_ = np.unravel_index(large.argmax(), large.shape)
+            point[:2] = box[:2] + (np.array([x_, y]) + 0.5) * sides / pixels
+            point[2] = 1 / np.exp(heatmap - large.max()).sum()  # of the large map, as a share of the small one
+    return found
+
+
+def cubic_rows(count: int, size: int) -> Array:
+    """[count, size]: cubic interpolation with a = -0.75 between cell centres, the border's cells repeated outside."""
+    rows = np.zeros((count, size))
+    for index, row in enumerate(rows):
+        position = (index + 0.5) * size / count - 0.5
+        low = math.floor(position)
+        for cell in range(low - 1, low + 3):
+            t = abs(position - cell)
+            inner = 1.25 * t**3 - 2.25 * t**2 + 1
+            outer = -0.75 * t**3 + 3.75 * t**2 - 6 * t + 3
+            row[min(max(cell, 0), size - 1)] += inner if t <= 1 else outer
+    return rows
+
+
 def paste(mask: Array, box: Array, height: int, width: int) -> NDArray[np.bool_]:
     """Sampled at the centres of pixels; half a cell around the mask fades to zero."""
     rows = []
@@ -336,11 +376,15 @@ def detect(state: State, image: NDArray[np.uint8], settings: Settings) -> Found:
     masks = np.zeros((len(found), 0, 0))
     if "roi_heads.mask_head.predictor.weight" in state:
         masks = masks_of(state, maps, found, classes, settings)
+    keypoints = np.zeros((len(found), 0, 3))
+    if "roi_heads.keypoint_head.score_lowres.weight" in state:
+        keypoints = keypoints_of(state, maps, found, settings)
     scale_y, scale_x = image.shape[0] / size[0], image.shape[1] / size[1]
     original = clip(found * [scale_x, scale_y, scale_x, scale_y], *image.shape[:2])
     real = nonempty(original)
     original, scores, classes, masks = original[real], scores[real], classes[real], masks[real]
+    keypoints = keypoints[real] * [scale_x, scale_y, 1]
     pasted = np.zeros((len(original), 0, 0), bool)
     if masks.shape[1] and len(original):
         pasted = np.stack([paste(mask, box, *image.shape[:2]) for mask, box in zip(masks, original, strict=True)])
-    return Found(original, scores, classes, pasted)
+    return Found(original, scores, classes, pasted, keypoints)

@@ -32,6 +32,11 @@ NARROW_KINDS = {
     "RPN": Kind(boxes=False, masks=False, **NARROW),
     "SyncBN": Kind(norm="SyncBN", **NARROW),
     "one class": Kind(**NARROW | {"classes": 1}),
+    "Keypoint R-CNN": Kind(masks=False, keypoints=True, **NARROW | {"classes": 1}, keypoint_channels=16),
+    "masks and keypoints": Kind(keypoints=True, **NARROW, keypoint_channels=16),
+    "class-agnostic": Kind(agnostic=True, **NARROW),
+    "class-agnostic C4": Kind(neck="c4", agnostic=True, **NARROW),
+    "GN": Kind(norm="GN", **NARROW | {"width": 32, "channels": 32}),
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "mask_rcnn_R_50_FPN": {},
@@ -41,9 +46,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mask_rcnn_R_50_DC5": {"neck": "c5"},
     "faster_rcnn_R_50_FPN": {"masks": False},
     "faster_rcnn_R_50_C4": {"neck": "c4", "masks": False},
+    "keypoint_rcnn_R_50_FPN": {"masks": False, "keypoints": True},
     "rpn_R_50_FPN": {"boxes": False},
     "rpn_R_50_C4": {"neck": "c4", "boxes": False},
-    "mask_rcnn_R_50_FPN_gn": {"norm": "gn"},
+    "mask_rcnn_R_50_FPN_gn": {"norm": "gn32"},
     "mask_rcnn_R_50_FPN_syncbn": {"norm": "bn"},
 }
 
@@ -69,7 +75,9 @@ def test_every_tensor_of_the_zoo_has_its_place(name: str) -> None:
     preset = detectron2_rcnn(model.config.class_names, model.config.category_ids, **PRESETS[name])
     assert model.config == preset
     assert {key: tuple(tensor.shape) for key, tensor in to_detectron2(model).items()} == shapes(kind)
-    if kind.boxes:
+    if kind.keypoints:
+        assert model.config.class_names == ("person",)
+    elif kind.boxes:
         assert len(model.config.class_names) == 80
         assert (model.config.class_names[0], model.config.class_names[79]) == ("person", "toothbrush")
         assert model.config.category_ids[11:13] == (13, 14)  # stop sign, parking meter: 12 is not used

@@ -77,7 +77,7 @@ def config_of(name: str) -> MaskRCNNConfig:
         neck={"C4": "c4", "DC5": "c5", "FPN": "fpn"}[next(word for word in words if word in ("C4", "DC5", "FPN"))],
         depth=50 if "50" in words else 101,
         resnext="X" in words,
-        norm={"gn": "gn", "syncbn": "bn"}.get(words[-1], "frozen_bn"),
+        norm={"gn": "gn32", "syncbn": "bn"}.get(words[-1], "frozen_bn"),
         boxes=words[0] != "rpn",
         masks="mask" in words,
         keypoints=keypoints,

@@ -15,7 +15,7 @@ from fastmrcnn.ops import FrozenBatchNorm2d
 def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
     """The normalisation layer that a configuration names.
 
-    GroupNorm has at most 32 groups (Wu and He 2018), of at least 8 channels each where the width allows.
+    "gn" has at most 32 groups, of at least 8 channels each where the width allows; "gn32" always 32 (Wu and He 2018).
     """
     if norm == "none":
         return nn.Identity()
@@ -26,6 +26,8 @@ def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
         return nn.BatchNorm2d(channels, eps=eps)
     if norm == "sync_bn":
         return nn.SyncBatchNorm(channels, eps=eps)
+    if norm == "gn32":
+        return nn.GroupNorm(32, channels, eps=eps)
     groups = min(32, max(1, channels // 8))
     return nn.GroupNorm(groups if channels % groups == 0 else 1, channels, eps=eps)
 

@@ -185,7 +185,7 @@ def _norm(state: _State, convolution: str) -> Norm:
         return "none"
     if f"{convolution}.norm.num_batches_tracked" in state:
         return "bn"
-    return "frozen_bn" if f"{convolution}.norm.running_mean" in state else "gn"
+    return "frozen_bn" if f"{convolution}.norm.running_mean" in state else "gn32"
 
 
 def _count(state: _State, before: str, after: str, first: int = 1) -> int:

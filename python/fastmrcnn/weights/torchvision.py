@@ -154,7 +154,7 @@ def _foreign_parts(config: MaskRCNNConfig) -> Iterator[tuple[str, str, object]]:
         ("box_head", box.norm),
         ("mask_head", "none" if mask is None else mask.norm),
     ):
-        if norm == "gn":
+        if norm in ("gn", "gn32"):
             yield f"{part}.norm", norms, norm
     for field, expected, got in (
         ("backbone.conv_bias", False, config.backbone.conv_bias),

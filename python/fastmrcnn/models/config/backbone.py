@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fastmrcnn.models.config.checks import require, require_choice, require_not_negative, require_positive
+from fastmrcnn.models.config.checks import (
+    require,
+    require_choice,
+    require_norm_groups,
+    require_not_negative,
+    require_positive,
+)
 
-Norm = Literal["none", "frozen_bn", "bn", "sync_bn", "gn"]
+# "gn": at most 32 groups, of 8 channels or more where the width allows. "gn32": 32 groups at any width, as Wu and He
+# (2018) have it, and detectron2.
+Norm = Literal["none", "frozen_bn", "bn", "sync_bn", "gn", "gn32"]
 Depth = Literal[18, 34, 50, 101, 152]
 PoolPadding = Literal["symmetric", "same"]
 # What proposals and heads read. "fpn": the pyramid P2..P6. "c4": stage 4; stage 5 becomes the trunk of the heads (He et
@@ -40,7 +48,7 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         require_choice(self, Depth, depth=self.depth)
         norms = [norm for norm in get_args(Norm) if norm != "none"]
-        require(self.norm in norms, self, "norm must be frozen_bn, bn, sync_bn or gn", self.norm)
+        require(self.norm in norms, self, "norm must be frozen_bn, bn, sync_bn, gn or gn32", self.norm)
         require(self.width > 0 and self.width % 8 == 0, self, "width must be a positive multiple of 8", self.width)
         require_positive(self, groups=self.groups, group_width=self.group_width)
         require_not_negative(self, norm_eps=self.norm_eps)
@@ -51,6 +59,7 @@ class BackboneConfig:
             require(plain, self, "groups, stride_in_1x1 and dilated need bottlenecks, depth 50 or more", self.depth)
         inner = self.width * self.group_width // 64
         require(inner > 0, self, "group_width must leave groups of one channel or more", self.group_width)
+        require_norm_groups(self, self.norm, width=self.width, group_width=self.inner_channels[0])
 
     @property
     def has_bottlenecks(self) -> bool:
@@ -85,4 +94,5 @@ class FPNConfig:
     def __post_init__(self) -> None:
         require_positive(self, channels=self.channels)
         require_choice(self, Norm, norm=self.norm)
+        require_norm_groups(self, self.norm, channels=self.channels)
         require_not_negative(self, norm_eps=self.norm_eps)

@@ -38,6 +38,13 @@ def require_choice(component: object, literal: Any, **values: object) -> None:
         require(value in choices, component, f"{name} must be {listed}", value)
 
 
+def require_norm_groups(component: object, norm: str, **channels: int) -> None:
+    """With "gn32", each of the named numbers of channels must fall into 32 groups."""
+    for name, value in channels.items():
+        fits = norm != "gn32" or value % 32 == 0
+        require(fits, component, f"{name} must leave a multiple of 32 channels for the norm gn32", value)
+
+
 def require_matching(component: Any) -> None:
     """The thresholds and the sample of a stage that matches boxes to objects (RPN, box head)."""
     require_fraction(

@@ -11,6 +11,7 @@ from fastmrcnn.models.config.checks import (
     require,
     require_choice,
     require_matching,
+    require_norm_groups,
     require_not_negative,
     require_positive,
 )
@@ -85,6 +86,8 @@ class BoxHeadConfig:
         )
         require_positive(self, channels=self.channels, hidden=self.hidden, detections=self.detections)
         require_choice(self, Norm, norm=self.norm, fully_connected_norm=self.fully_connected_norm)
+        require_norm_groups(self, self.norm, channels=self.channels)
+        require_norm_groups(self, self.fully_connected_norm, hidden=self.hidden)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class MaskHeadConfig:
             self, convolutions=self.convolutions, fully_connected=self.fully_connected, norm_eps=self.norm_eps
         )
         require_choice(self, Norm, norm=self.norm)
+        require_norm_groups(self, self.norm, channels=self.channels)
         require_choice(self, PasteMethod, paste=self.paste)
         require_choice(self, MaskPredictor, predictor=self.predictor)
         require_choice(self, MaskActivation, activation=self.activation)

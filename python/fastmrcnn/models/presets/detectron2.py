@@ -68,7 +68,7 @@ def detectron2_rcnn(
         rpn=_rpn(neck, boxes, keypoints),
         box_head=_box_head(neck, norm, pooler, large_pooler, keypoints) if boxes else None,
         mask_head=_mask_head(neck, norm, large_pooler) if boxes and masks else None,
-        keypoint_head=KeypointHeadConfig(pooler=large_pooler) if boxes and keypoints else None,
+        keypoint_head=_keypoint_head(large_pooler) if boxes and keypoints else None,
     )
 
 
@@ -117,6 +117,10 @@ def _box_head(
     return BoxHeadConfig(
         ignore_overlap=None, smooth_l1_beta=0.5 if keypoints else 0.0, min_box_size=_ANY_SIDE, **layers
     )
+
+
+def _keypoint_head(pooler: PoolerConfig) -> KeypointHeadConfig:
+    return KeypointHeadConfig(pooler=pooler, score="probability", annotation_offset=0.5)
 
 
 def _mask_head(neck: Neck, norm: Norm, pooler: PoolerConfig) -> MaskHeadConfig:
