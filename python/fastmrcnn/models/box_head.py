@@ -96,15 +96,20 @@ class BoxHead(nn.Module):
             ),
         }
 
-    def detect(self, prediction: BoxPrediction, proposals: PaddedProposals, image_sizes: Tensor) -> PaddedDetections:
-        """Turn the prediction for B x P slots into detections: threshold, decode, clip, NMS within each class."""
+    def detect(self, prediction: BoxPrediction, proposals: PaddedProposals, limits: Tensor) -> PaddedDetections:
+        """Turn the prediction for B x P slots into detections: threshold, decode, clip, NMS within each class.
+
+        limits: [B, 2] int64, (height, width) that boxes are clipped to.
+        """
         config = self.config
+        if config.best_class_only:
+            prediction = best_class(prediction)
         return select_detections(
             prediction.logits,
             prediction.deltas,
             proposals.boxes,
             proposals.counts,
-            image_sizes,
+            limits,
             score_threshold=config.score_threshold,
             nms_iou=config.nms_iou,
             detections=config.detections,
@@ -112,3 +117,18 @@ class BoxHead(nn.Module):
             weights=config.box_weights,
             clip=math.inf if config.delta_clip is None else config.delta_clip,
         )
+
+
+def best_class(prediction: BoxPrediction) -> BoxPrediction:
+    """The same probability for the likeliest class of each RoI and none for the other classes.
+
+    Deltas are those of that class alone, [K, 4].
+    """
+    best = prediction.logits.argmax(dim=1)  # [K]
+    is_best = torch.arange(prediction.logits.shape[1], device=best.device) == best[:, None]  # [K, C + 1]
+    alone = torch.where(is_best, prediction.logits, -math.inf)
+    rest = torch.where(is_best, -math.inf, prediction.logits).logsumexp(dim=1)
+    background = torch.where(best == 0, prediction.logits[:, 0], rest)  # takes the share of all that is left out
+    logits = torch.cat((background[:, None], alone[:, 1:]), dim=1)
+    deltas = prediction.deltas
+    return BoxPrediction(logits, deltas if deltas.shape[1] == 4 else class_deltas(deltas, best))

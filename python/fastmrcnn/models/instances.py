@@ -16,7 +16,7 @@ Size = tuple[int, int]  # (height, width), px
 class ImageBatch:
     """Images of unequal size, resized, normalised and padded to one tensor."""
 
-    pixels: Tensor  # [B, 3, H, W] float32; each image lies at the top left, zeros follow
+    pixels: Tensor  # [B, 3, H, W] float32; where each image lies is told by models.transform.image_origin
     sizes: list[Size]  # of the resized images, without the padding
     original_sizes: list[Size]
     image_sizes: Tensor  # [B, 2] int64: ``sizes`` on the device of the pixels
@@ -32,6 +32,7 @@ class Targets:
     ignore: Tensor  # [R, 4] float32, like boxes: regions whose insides are not taught as background
     # [M, K, 3] float32: x, y like boxes, and the visibility, 0 where not labelled; None without a keypoint head
     keypoints: Tensor | None = None
+    origin: Size = (0, 0)  # (top, left) of the image, and so of the masks, in the network's input
 
 
 class PaddedInstances(NamedTuple):

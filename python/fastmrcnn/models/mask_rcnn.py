@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastmrcnn.models import padding
+from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import PaddedInstances, Size
@@ -42,7 +43,8 @@ class MaskRCNN(nn.Module):
         self.transform = InputTransform(config.input)
         self.backbone = ResNet(config.backbone, stages=3 if config.neck == "c4" else 4)
         self.fpn = FPN(config.backbone.stage_channels, config.fpn) if config.neck == "fpn" else None
-        self.rpn = RegionProposalNetwork(config.feature_channels, config.feature_strides, config.rpn)
+        self.frame = BoxFrame.of(config)
+        self.rpn = RegionProposalNetwork(config.feature_channels, config.feature_strides, config.rpn, self.frame)
         self.roi_heads = None if config.box_head is None else RoIHeads(config)
         if config.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
@@ -143,23 +145,15 @@ class MaskRCNN(nn.Module):
         _, proposals = self.rpn(features, (pixels.shape[-2], pixels.shape[-1]), image_sizes)
         if self.roi_heads is None:
             labels = padding.is_filled(proposals.counts, proposals.boxes.shape[1]).long()
-            return PaddedInstances(proposals.boxes, proposals.scores, labels, proposals.counts)
+            boxes = self.frame.leave_slots(proposals.boxes, proposals.counts)
+            return PaddedInstances(boxes, proposals.scores, labels, proposals.counts)
         return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
 
     def _detect_images(self, images: Sequence[Tensor], *, packed: bool) -> tuple[PaddedInstances, list[Size]]:
         """Detections in pixels of the original images, and the sizes of these."""
         batch = self.transform(images)
         found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
-        scales = [
-            (original[1] / size[1], original[0] / size[0]) * 2
-            for size, original in zip(batch.sizes, batch.original_sizes, strict=True)
-        ]
-        scale = padding.to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)  # [B, 4]
-        found = found._replace(boxes=found.boxes * scale[:, None])
-        if found.keypoints is not None:
-            places = found.keypoints[..., :2] * scale[:, None, None, :2]
-            found = found._replace(keypoints=torch.cat((places, found.keypoints[..., 2:]), dim=-1))
-        return found, batch.original_sizes
+        return self.frame.restore(found, batch), batch.original_sizes
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings

@@ -7,7 +7,10 @@ there the heads compute the filled slots alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -48,3 +51,10 @@ def as_rois(boxes: Tensor) -> Tensor:
     """The slots of all images as RoIs: [B, P, 4] -> [B * P, 5], the index of the image before the corners."""
     images = torch.arange(boxes.shape[0], dtype=boxes.dtype, device=boxes.device)
     return torch.cat((images[:, None, None].expand(-1, boxes.shape[1], 1), boxes), dim=2).flatten(0, 1)
+
+
+def join_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
+    """The boxes of each image [K_b, 4] as RoIs [K, 5], the index of the image before the corners; RoIs as they are."""
+    if isinstance(boxes, Tensor):
+        return boxes
+    return torch.cat([F.pad(own, (1, 0), value=float(image)) for image, own in enumerate(boxes)])

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastmrcnn.models.config import PoolerConfig
+from fastmrcnn.models.crop_and_resize import crop_and_resize
+from fastmrcnn.models.padding import join_rois
 from fastmrcnn.ops import assign_levels, multiscale_roi_align, roi_align, roi_pool
 
 
@@ -28,6 +29,9 @@ def pool_regions(
     """
     if config.method == "roi_pool":
         return _roi_pool(features, strides, boxes, config)
+    if config.method == "crop_and_resize":
+        levels = features if len(features) == 1 else features[:-1]
+        return crop_and_resize(levels, strides[: len(levels)], boxes, config)
     if len(features) == 1:
         return roi_align(
             features[0],
@@ -59,7 +63,7 @@ def _roi_pool(
     Every level sees all regions, so that no shape depends on their sizes. A region that is NaN costs nothing, pools to
     zeros and passes no gradient.
     """
-    rois = boxes if isinstance(boxes, Tensor) else _with_image(boxes)  # [K, 5]
+    rois = join_rois(boxes)
     if len(features) == 1:
         return roi_pool(features[0], rois, config.output_size, 1 / strides[0])
     finest, coarsest = int(math.log2(strides[0])), int(math.log2(strides[-2]))
@@ -78,8 +82,3 @@ def _roi_pool(
 
     pooled = (of_level(finest + index, feature) for index, feature in enumerate(features[:-1]))
     return sum(pooled, start=features[0].new_zeros(()))
-
-
-def _with_image(boxes: Sequence[Tensor]) -> Tensor:
-    """Boxes of each image, [K_b, 4], in one tensor with the image's index in front, [K, 5]."""
-    return torch.cat([F.pad(of_image, (1, 0), value=index) for index, of_image in enumerate(boxes)])

@@ -25,6 +25,22 @@ def nearest_size(height: int, width: int, shorter: int, longest: int) -> Size:
     return max(int(sides[0] + 0.5), 1), max(int(sides[1] + 0.5), 1)
 
 
+def nearest_even_size(height: int, width: int, shorter: int, longest: int) -> Size:
+    """Like :func:`nearest_size`, but of two whole pixels that are as near the even one, as Matterport has it.
+
+    The longer side is measured rounded, and both sides are scaled once.
+    """
+    scale = shorter / min(height, width)
+    if round(max(height, width) * scale) > longest:
+        scale = longest / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def as_bytes(image: Tensor) -> Tensor:
+    """Whole grey values, uint8: those nearest to float ones in 0..1."""
+    return image if image.dtype == torch.uint8 else (image * 255).round().clamp(0, 255).to(torch.uint8)
+
+
 def resize_in_8_bits(image: Tensor, size: Size) -> Tensor:
     """Pillow's bilinear filter, which is a low-pass where the image shrinks: [3, H, W] -> [3, h, w] uint8.
 
@@ -33,8 +49,7 @@ def resize_in_8_bits(image: Tensor, size: Size) -> Tensor:
 
     image: uint8, or float in 0..1, which is rounded to 8 bits first.
     """
-    if image.dtype != torch.uint8:
-        image = (image * 255).round().clamp(0, 255).to(torch.uint8)
+    image = as_bytes(image)
     if image.shape[-2:] == size:
         return image
     if padding.reading_is_free(image):
@@ -49,3 +64,32 @@ def resize_in_8_bits(image: Tensor, size: Size) -> Tensor:
 def _resize_once(image: Tensor, size: Size) -> Tensor:
     resized = F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True)[0]
     return (resized + 0.5).floor()
+
+
+def resize_with_zero_border(image: Tensor, size: Size) -> Tensor:
+    """Bilinear without a low-pass, zeros beyond the image, cut off to whole numbers: [3, H, W] -> [3, h, w] uint8.
+
+    What ``skimage.transform.resize(image, size, order=1, mode="constant", preserve_range=True)`` gives without
+    anti-aliasing, which never leaves the range of the image's own values either. In float64 as there: the fraction that
+    is cut off is often zero but for rounding.
+
+    image: as for :func:`resize_in_8_bits`.
+    """
+    image = as_bytes(image)
+    if image.shape[-2:] == size:
+        return image
+    pixels = image[None].double()
+    resized = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)[0]
+    rows, columns = (
+        _share_of_image(before, after, image.device) for before, after in zip(image.shape[1:], size, strict=True)
+    )
+    return torch.maximum(resized * rows[:, None] * columns, pixels.amin()).to(torch.uint8)
+
+
+def _share_of_image(before: int, after: int, device: torch.device) -> Tensor:
+    """How much of each sample lies on the image where one side goes from ``before`` to ``after`` pixels: [after].
+
+    Samples near the border lie between the last pixel and nothing.
+    """
+    position = (torch.arange(after, dtype=torch.float64, device=device) + 0.5) * (before / after) - 0.5
+    return 1 - torch.maximum(-position, position - (before - 1)).clamp(min=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from fastmrcnn.models import padding
+from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.config import BoxHeadConfig, MaskRCNNConfig, PoolerConfig
 from fastmrcnn.models.instances import PaddedInstances, SampledRoIs, Targets
@@ -30,6 +32,7 @@ class RoIHeads(nn.Module):
     def __init__(self, config: MaskRCNNConfig) -> None:
         super().__init__()
         assert config.box_head is not None
+        self.frame = BoxFrame.of(config)
         self.strides = config.feature_strides
         channels = config.feature_channels
         self.res5: nn.Module | None = None
@@ -71,7 +74,7 @@ class RoIHeads(nn.Module):
     ) -> dict[str, Tensor]:
         """``loss_classifier``, ``loss_box_reg`` and, with the heads, ``loss_mask`` and ``loss_keypoint``."""
         rois = [
-            sample_rois(boxes, count, target, self.box_head.config, self.sampler)
+            sample_rois(boxes, count, self.frame.enter_target(target), self.box_head.config, self.sampler)
             for boxes, count, target in zip(proposals.boxes, proposals.counts, targets, strict=True)
         ]
         trimmed = padding.reading_is_free(proposals.counts)
@@ -91,7 +94,11 @@ class RoIHeads(nn.Module):
             else:
                 own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler, has_object)
             logits = head(own, has_object) if isinstance(head, MaskHead) else head(own)
-            losses |= head.losses(logits, positive, targets)
+            on_images = [
+                replace(roi, boxes=self.frame.on_image(roi.boxes, target.origin))
+                for roi, target in zip(positive, targets, strict=True)
+            ]
+            losses |= head.losses(logits, on_images, targets)
         return losses
 
     def detect(
@@ -106,9 +113,16 @@ class RoIHeads(nn.Module):
         rois = padding.pack(padding.as_rois(proposals.boxes), rows)
         prediction = self.box_head(self.regions(features, rois, self.box_head.config.pooler))
         prediction = BoxPrediction(*(padding.unpack(part, rows, batch * capacity) for part in prediction))
-        found = self.box_head.detect(prediction, proposals, image_sizes)
+        limits, origins = self.frame.limits(image_sizes), self.frame.origins(image_sizes)
+        if origins is None:
+            found = self.box_head.detect(prediction, proposals, limits)
+        else:
+            found = self.box_head.detect(prediction, proposals._replace(boxes=proposals.boxes - origins), limits)
+            filled = padding.is_filled(found.counts, found.boxes.shape[1])[..., None]
+            found = found._replace(boxes=torch.where(filled, found.boxes + origins, 0))
         instances = PaddedInstances(found.boxes, found.scores, found.labels, found.counts)
-        return self._look_closer(features, instances, packed=packed)
+        instances = self._look_closer(features, instances, packed=packed)
+        return instances._replace(boxes=self.frame.leave_slots(instances.boxes, instances.counts))
 
     def _look_closer(self, features: Sequence[Tensor], found: PaddedInstances, *, packed: bool) -> PaddedInstances:
         """The instances with what the mask head and the keypoint head see of them; zeros in empty slots."""

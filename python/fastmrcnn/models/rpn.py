@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fastmrcnn.models.anchors import make_anchors
 from fastmrcnn.models.blocks import full_precision, init_conv
+from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import Size, Targets
 from fastmrcnn.models.losses import box_regression_loss, objectness_loss, sampled
@@ -36,6 +37,13 @@ def in_anchor_order(levels: Sequence[Tensor], numbers: int) -> Tensor:
     return full_precision(torch.cat(rows, dim=1))
 
 
+def as_one_level(prediction: RPNPrediction) -> RPNPrediction:
+    """All levels as a map of one row, in the order of the anchors."""
+    logits = in_anchor_order(prediction.logits, 1).transpose(1, 2)[:, :, None]  # [B, 1, 1, N]
+    deltas = in_anchor_order(prediction.deltas, 4).transpose(1, 2)[:, :, None]  # [B, 4, 1, N]
+    return RPNPrediction([logits], [deltas], [torch.cat(prediction.anchors)])
+
+
 class RPNHead(nn.Module):
     """3x3 convolutions, then objectness and box deltas of every anchor by 1x1 convolutions; shared by all levels."""
 
@@ -44,7 +52,8 @@ class RPNHead(nn.Module):
         anchors, channels = config.anchors.per_location, config.channels or inputs
         widths = [inputs] + [channels] * config.convolutions
         self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
-        self.objectness = nn.Conv2d(channels, anchors, 1)
+        self.competing = config.objectness == "softmax"
+        self.objectness = nn.Conv2d(channels, anchors * (2 if self.competing else 1), 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
         for layer in (*self.convs, self.objectness, self.deltas):
             init_conv(layer, partial(nn.init.normal_, std=0.01))
@@ -54,7 +63,11 @@ class RPNHead(nn.Module):
         x = feature
         for conv in self.convs:
             x = F.relu(conv(x))
-        return self.objectness(x), self.deltas(x)
+        logits = self.objectness(x)
+        if self.competing:  # a softmax over two is the sigmoid of their difference
+            background, foreground = logits.unflatten(1, (-1, 2)).unbind(2)
+            logits = foreground - background
+        return logits, self.deltas(x)
 
 
 class RegionProposalNetwork(nn.Module):
@@ -63,9 +76,10 @@ class RegionProposalNetwork(nn.Module):
     ``sampler`` chooses the anchors of the loss; replace it to fix the sample.
     """
 
-    def __init__(self, channels: int, strides: Sequence[int], config: RPNConfig) -> None:
+    def __init__(self, channels: int, strides: Sequence[int], config: RPNConfig, frame: BoxFrame | None = None) -> None:
         super().__init__()
         self.config = config
+        self.frame = frame or BoxFrame()
         self.strides = tuple(strides)  # of the feature maps, px of the network's input
         self.head = RPNHead(channels, config)
         self.sampler: Sampler = sample_balanced
@@ -76,6 +90,7 @@ class RegionProposalNetwork(nn.Module):
         """Feature maps -> the raw prediction, for the loss, and the proposals of each image, without gradient.
 
         padded_size: (height, width) of the padded batch, px. image_sizes: [B, 2] int64, of each image in it.
+        Proposals are boxes as they are inside the network, see :class:`BoxFrame`.
         """
         outputs = [self.head(feature) for feature in features]
         prediction = RPNPrediction(
@@ -83,17 +98,19 @@ class RegionProposalNetwork(nn.Module):
             deltas=[deltas for _, deltas in outputs],
             anchors=make_anchors(features, self.strides, padded_size, self.config.anchors),
         )
-        return prediction, self.propose(prediction, image_sizes)
+        return prediction, self.propose(prediction, self.frame.proposal_limits(image_sizes))
 
     @torch.no_grad()
-    def propose(self, prediction: RPNPrediction, image_sizes: Tensor) -> PaddedProposals:
-        """The best anchors of each level, decoded, clipped and thinned by NMS within their level."""
+    def propose(self, prediction: RPNPrediction, limits: Tensor) -> PaddedProposals:
+        """The best anchors of each level, decoded, clipped to (height, width) ``limits`` [B, 2] and thinned by NMS
+        within their level."""
         config = self.config
+        levels = as_one_level(prediction) if config.across_levels else prediction
         return generate_proposals(
-            prediction.logits,
-            prediction.deltas,
-            prediction.anchors,
-            image_sizes,
+            levels.logits,
+            levels.deltas,
+            [self.frame.enter(anchors) for anchors in levels.anchors],
+            limits,
             pre_nms=config.pre_nms_train if self.training else config.pre_nms_test,
             post_nms=config.post_nms_train if self.training else config.post_nms_test,
             nms_iou=config.nms_iou,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
 from fastmrcnn.models.padding import to_device
-from fastmrcnn.models.resampling import nearest_size, resize_in_8_bits
+from fastmrcnn.models.resampling import nearest_even_size, nearest_size, resize_in_8_bits, resize_with_zero_border
 from fastmrcnn.ops import InstanceMasks
 
 
@@ -48,10 +48,13 @@ class InputTransform(nn.Module):
         if self.training:
             choices = config.train_min_sizes or (config.min_size,)
             shorter = choices[int(torch.rand(1) * len(choices))]
-        if config.size_rounding == "nearest":
+        if not config.shrink:
+            shorter = max(shorter, min(height, width))
+        if config.size_rounding != "down":
             if not config.enlarge:
                 shorter = min(shorter, height, width)
-            return nearest_size(height, width, shorter, config.max_size)
+            fitted = nearest_size if config.size_rounding == "nearest" else nearest_even_size
+            return fitted(height, width, shorter, config.max_size)
         scale = min(shorter / min(height, width), config.max_size / max(height, width))
         if not config.enlarge:
             scale = min(scale, 1.0)
@@ -62,6 +65,8 @@ class InputTransform(nn.Module):
         size = self.target_size(image.shape[-2], image.shape[-1])
         if self.config.resampling == "pil":
             return self._normalise(resize_in_8_bits(image, size))
+        if self.config.resampling == "zero_border":
+            return self._normalise(resize_with_zero_border(to_device(image, self.mean.device), size))
         return self._resize(self._normalise(image), size)
 
     def _normalise(self, image: Tensor) -> Tensor:
@@ -81,13 +86,20 @@ class InputTransform(nn.Module):
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
-        """Images [3, H_i, W_i] at the top left of zeros, [B, 3, H, W]; H and W are multiples of ``size_divisor``."""
-        height, width = (
-            ceil_to_multiple(max(image.shape[axis] for image in images), self.config.size_divisor) for axis in (1, 2)
-        )
-        batch = images[0].new_zeros((len(images), 3, height, width))
+        """Images [3, H_i, W_i] in one frame, [B, 3, H, W], at the places that :func:`image_origin` tells."""
+        config = self.config
+        if config.frame == "centred_square":
+            black = -self.mean / self.std
+            batch = black.expand(len(images), 3, config.max_size, config.max_size).clone()
+        else:
+            height, width = (
+                ceil_to_multiple(max(image.shape[axis] for image in images), config.size_divisor) for axis in (1, 2)
+            )
+            batch = images[0].new_zeros((len(images), 3, height, width))
         for slot, image in zip(batch, images, strict=True):
-            slot[:, : image.shape[1], : image.shape[2]] = image
+            height, width = image.shape[1:]
+            top, left = image_origin((height, width), config)
+            slot[:, top : top + height, left : left + width] = image
         return batch
 
     def targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[Targets]:
@@ -109,15 +121,32 @@ class InputTransform(nn.Module):
             boxes, ignore = scale_boxes(boxes, original, size), scale_boxes(ignore, original, size)
             masks = None if masks is None else resize_masks(masks, size)
         masks = None if masks is None else masks.to(device)
+        origin = image_origin(size, self.config)
+        boxes, ignore = shift_boxes(boxes, origin), shift_boxes(ignore, origin)
         keypoints = target.get("keypoints")
         if keypoints is not None:
             keypoints = scale_keypoints(to_device(keypoints, device).to(boxes.dtype), original, size)
-        return Targets(boxes, to_device(target["labels"], device), masks, ignore, keypoints)
+        return Targets(boxes, to_device(target["labels"], device), masks, ignore, keypoints, origin)
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:
     """The smallest multiple of ``divisor`` that is not below ``value``."""
     return -(-value // divisor) * divisor
+
+
+def image_origin(size: Size, config: InputConfig) -> Size:
+    """(top, left) of an image of ``size``, (height, width), in its frame, px."""
+    if config.frame == "top_left":
+        return 0, 0
+    return (config.max_size - size[0]) // 2, (config.max_size - size[1]) // 2
+
+
+def shift_boxes(boxes: Tensor, origin: Size) -> Tensor:
+    """Boxes [..., 4] moved by ``origin``, (down, right), px."""
+    if origin == (0, 0):
+        return boxes
+    x, y = boxes[..., 0::2] + origin[1], boxes[..., 1::2] + origin[0]
+    return torch.stack((x, y), dim=-1).flatten(-2)
 
 
 def scale_boxes(boxes: Tensor, source: Size, target: Size) -> Tensor:

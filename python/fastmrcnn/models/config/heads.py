@@ -39,6 +39,8 @@ class PoolerConfig:
     canonical_scale: float = 224.0  # px
     canonical_level: int = 4
     level_rule: LevelRule = "torchvision"  # how a size on the border between two levels is rounded
+    # The level nearest to the size on a logarithmic scale, in place of the one below it (Matterport).
+    nearest_level: bool = False
 
     def __post_init__(self) -> None:
         require_positive(self, output_size=self.output_size, canonical_scale=self.canonical_scale)
@@ -47,6 +49,8 @@ class PoolerConfig:
         require_choice(self, LevelRule, level_rule=self.level_rule)
         if self.method == "crop_and_resize":
             require(self.output_size > 1, self, "crop_and_resize needs an output_size of 2 or more", self.output_size)
+        else:
+            require(not self.nearest_level, self, "nearest_level needs crop_and_resize", self.method)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from fastmrcnn.models.config.checks import require, require_choice, require_positive
 
 ChannelOrder = Literal["rgb", "bgr"]
-SizeRounding = Literal["down", "nearest"]
+SizeRounding = Literal["down", "nearest", "nearest_even"]
 Resampling = Literal["bilinear", "antialias", "pil", "zero_border"]
 Frame = Literal["top_left", "centred_square"]
 
@@ -22,7 +22,8 @@ class InputConfig:
     train_min_sizes: tuple[int, ...] = ()  # in training, one of these is drawn for each image; empty: min_size
     enlarge: bool = True  # False: images smaller than min_size keep their size
     shrink: bool = True  # False: images larger than min_size keep their size, unless max_size asks for less
-    # Of the resized sides: torchvision drops the fraction, detectron2 and Matterport take the nearest pixel.
+    # Of the resized sides: torchvision drops the fraction, detectron2 takes the nearest whole pixel, the larger one of
+    # two, Matterport the even one of two.
     size_rounding: SizeRounding = "down"
     # "bilinear": no low-pass (torchvision). "antialias": a low-pass before shrinking. "pil": the same in 8 bits,
     # rounded to whole grey values before normalisation (detectron2). "zero_border": no low-pass, black beyond the

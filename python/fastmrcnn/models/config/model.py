@@ -68,6 +68,10 @@ class MaskRCNNConfig:
         if self.box_head is None:
             alone = self.mask_head is None and self.keypoint_head is None
             require(alone, self, "mask_head and keypoint_head need a box_head", self.box_head)
+        if self.keypoint_head is not None:
+            plain = self.box_corners == "edges" and self.input.frame == "top_left"
+            found = (self.box_corners, self.input.frame)
+            require(plain, self, "keypoint_head needs box_corners edges and input.frame top_left", found)
         if self.neck == "c4":
             dilated = self.backbone.dilated
             require(not dilated, self, "backbone.dilated needs a neck that reads stage 5, not c4", dilated)

@@ -10,6 +10,7 @@ from fastmrcnn.models.config.checks import require, require_choice, require_matc
 
 StrideRule = Literal["nominal", "measured"]
 LossMean = Literal["sampled", "budget"]
+Objectness = Literal["sigmoid", "softmax"]
 
 DELTA_CLIP = math.log(1000.0 / 16)  # the largest log-scale that decoding accepts: a side grows at most 62.5 times
 
@@ -56,6 +57,9 @@ class RPNConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     convolutions: int = 1  # 3x3, before the two predictors
     channels: int | None = None  # of these convolutions; None: those of the feature maps
+    # "sigmoid": one output an anchor, whether it is an object. "softmax": two, background and object, that compete
+    # (Ren et al. 2015, Matterport).
+    objectness: Objectness = "sigmoid"
     foreground_iou: float = 0.7  # an anchor with at least this IoU is an object
     background_iou: float = 0.3  # below this it is background; between the two it is ignored
     # Background with this share of its area in an ignore region (a crowd) is ignored too; None: it is background.
@@ -89,3 +93,4 @@ class RPNConfig:
             post_nms_test=self.post_nms_test,
         )
         require_choice(self, LossMean, loss_mean=self.loss_mean)
+        require_choice(self, Objectness, objectness=self.objectness)

@@ -1,6 +1,7 @@
 """Ready configurations. Each is a plain function; change a detail with ``dataclasses.replace``."""
 
 from fastmrcnn.models.presets.detectron2 import detectron2_rcnn
+from fastmrcnn.models.presets.matterport import matterport_resnet_fpn
 from fastmrcnn.models.presets.own import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -22,6 +23,7 @@ __all__ = [
     "maskrcnn_resnet34_fpn",
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
+    "matterport_resnet_fpn",
     "tiny",
     "torchvision_fasterrcnn_resnet50_fpn",
     "torchvision_fasterrcnn_resnet50_fpn_v2",
