@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, detectron2_rcnn, torchvision_resnet50_fpn
+from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, detectron2_rcnn, matterport_resnet_fpn, torchvision_resnet50_fpn
 from fastmrcnn.weights import load_model
 from fastmrcnn.weights.containers import write_content
 from fastmrcnn.weights.families import FAMILIES, Family, family_called, family_of
@@ -27,14 +27,26 @@ def narrow(config: MaskRCNNConfig) -> MaskRCNNConfig:
 CONFIGS: dict[str, Callable[[], MaskRCNNConfig]] = {
     "torchvision": lambda: narrow(torchvision_resnet50_fpn(CLASSES, depth=18)),
     "detectron2": lambda: narrow(detectron2_rcnn(CLASSES, depth=18)),
+    "matterport": lambda: narrow(matterport_resnet_fpn(CLASSES, depth=50)),
 }
-# The file's suffix, and a tensor of it.
-SUFFIXES = {"torchvision": ".pth", "detectron2": ".pkl"}
-KEYS = {"torchvision": "roi_heads.box_head.fc7.bias", "detectron2": "roi_heads.box_head.fc2.bias"}
+# The file's suffix, a tensor of it, and one that it does not have.
+SUFFIXES = {"torchvision": ".pth", "detectron2": ".pkl", "matterport": ".h5"}
+KEYS = {
+    "torchvision": "roi_heads.box_head.fc7.bias",
+    "detectron2": "roi_heads.box_head.fc2.bias",
+    "matterport": "mrcnn_class_conv2/bias",
+}
+SURPLUS = {
+    "torchvision": "roi_heads.surplus.weight",
+    "detectron2": "roi_heads.surplus.weight",
+    "matterport": "surplus/kernel",
+}
 
 
 @pytest.fixture(scope="module", params=[family.name for family in FAMILIES])
 def family(request: pytest.FixtureRequest) -> Family:
+    if request.param == "matterport":
+        pytest.importorskip("h5py")
     return family_called(request.param)
 
 
@@ -72,10 +84,10 @@ def test_a_missing_key(family: Family, state: dict[str, Tensor], tmp_path: Path)
 
 
 def test_a_key_too_many(family: Family, state: dict[str, Tensor], tmp_path: Path) -> None:
-    path = written(family, state | {"roi_heads.surplus.weight": torch.zeros(2, 3)}, tmp_path)
+    surplus = SURPLUS[family.name]
+    path = written(family, state | {surplus: torch.zeros(2, 3)}, tmp_path)
     assert refusal(path) == (
-        "expected no tensor 'roi_heads.surplus.weight', the configured model has none of that name; "
-        "found [2, 3] (1 in all)"
+        f"expected no tensor {surplus!r}, the configured model has none of that name; found [2, 3] (1 in all)"
     )
 
 

@@ -4,11 +4,13 @@ from fastmrcnn.weights.backbones import load_backbone
 from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
 from fastmrcnn.weights.finetuning import load_model_for_finetuning
 from fastmrcnn.weights.load import load_model, shipped_models
+from fastmrcnn.weights.matterport import from_matterport, to_matterport
 from fastmrcnn.weights.store import save_model
 from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
 
 __all__ = [
     "from_detectron2",
+    "from_matterport",
     "from_torchvision",
     "load_backbone",
     "load_model",
@@ -16,5 +18,6 @@ __all__ = [
     "save_model",
     "shipped_models",
     "to_detectron2",
+    "to_matterport",
     "to_torchvision",
 ]

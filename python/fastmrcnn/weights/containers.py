@@ -20,6 +20,8 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_path
+from fastmrcnn.weights.keras_h5 import SIGNATURE, read_h5
+from fastmrcnn.weights.matterport import write_matterport
 from fastmrcnn.weights.pickles import read_pickle
 from fastmrcnn.weights.store import write_tensors
 
@@ -57,6 +59,8 @@ def read_content(path: Path) -> Content:
 def _reader(path: Path, beginning: bytes) -> Callable[[Path], Content]:
     if beginning.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
         return _read_torch
+    if beginning.startswith(SIGNATURE):
+        return _read_h5
     if beginning[4:9] == b"\0\0\0\0{":  # eight bytes of length, far below 4 GiB, then JSON
         return _read_safetensors
     if beginning[:1] == b"\x80" or path.suffix == ".pkl":  # protocols before 2 begin with anything
@@ -72,6 +76,10 @@ def _read_safetensors(path: Path) -> Content:
     except SafetensorError as error:
         reason = first_line(error)
         raise UserError(f"{path}: expected a complete safetensors file; it is damaged or cut short: {reason}") from None
+
+
+def _read_h5(path: Path) -> Content:
+    return Content(read_h5(path), {})
 
 
 def _read_torch(path: Path) -> Content:
@@ -161,4 +169,5 @@ _WRITERS: dict[str, Callable[[dict[str, Tensor], Path, Path], None]] = {
     ".pth": _write_torch,
     ".pt": _write_torch,
     ".pkl": _write_pickle,
+    ".h5": write_matterport,
 }

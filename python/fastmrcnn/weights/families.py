@@ -11,6 +11,7 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights.detectron2 import from_detectron2, is_detectron2_state, to_detectron2
+from fastmrcnn.weights.matterport import from_matterport, is_matterport_state, to_matterport
 from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state, to_torchvision
 
 __all__ = ["FAMILIES", "Family", "family_called", "family_of"]
@@ -48,6 +49,14 @@ FAMILIES = (
         read=from_detectron2,
         write=to_detectron2,
         suffixes=(".pkl",),
+    ),
+    Family(
+        name="matterport",
+        models="Matterport's Mask R-CNN",
+        recognises=is_matterport_state,
+        read=from_matterport,
+        write=to_matterport,
+        suffixes=(".h5",),
     ),
 )
 
