@@ -78,10 +78,10 @@ def write_json(path: PathLike, value: Any, *, indent: int | None = None) -> None
         stream.write("\n")
 
 
-def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
-    """Read JSON from ``path``; ``UserError`` naming the file (and line) when it is missing, unreadable or broken."""
+def read_text(path: PathLike, *, expected: str = "a text file") -> str:
+    """Read UTF-8 from ``path``; ``UserError`` naming the file when it is missing, unreadable or something else."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # with or without the byte order mark of some editors
+        return Path(path).read_text(encoding="utf-8-sig")  # with or without the byte order mark of some editors
     except FileNotFoundError:
         raise UserError(f"{path}: expected {expected}; there is no such file") from None
     except IsADirectoryError:
@@ -90,6 +90,11 @@ def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
         raise UserError(f"{path}: expected {expected}; the file is not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_json(path: PathLike, *, expected: str = "a JSON file") -> Any:
+    """Read JSON from ``path``; ``UserError`` naming the file (and line) when it is missing, unreadable or broken."""
+    text = read_text(path, expected=expected)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -108,7 +108,7 @@ class InstanceDataset(Dataset[Sample]):
         if not self.content.folder.is_dir():
             found = "it is a file" if self.content.folder.exists() else "there is no such folder"
             raise UserError(f"{self.content.folder}: expected the folder of the images; {found}")
-        missing = [r for r in self._images if not (self.content.folder / r.file_name).is_file()]
+        missing = [r for r in self._images if not os.path.isfile(self.content.folder / r.file_name)]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise UserError(

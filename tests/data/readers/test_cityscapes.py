@@ -70,3 +70,7 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         open_dataset(tmp_path, split="val")
     assert str(caught.value) == f"{classes}: expected an object of names by class number; got a list"
+    write_json(classes, {"24": "car", "26": "car"})
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path, split="val")
+    assert str(caught.value) == f"{classes}: expected distinct names of classes; got car, car"

@@ -25,6 +25,7 @@ def test_a_file_that_numbers_the_objects(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write_image(tmp_path / f"images/{name}.jpg", HEIGHT, WIDTH)
     write_labels(tmp_path / "masks/a.png", square(1) + square(2, left=10))
+    (tmp_path / "masks/.thumbnails").mkdir()
     write_labels(tmp_path / "masks/b_mask.png", square(700 % 256))
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16) + square(1) * np.uint16(700)).save(tmp_path / "masks/c.png")
     dataset = open_dataset(tmp_path)

@@ -111,7 +111,10 @@ def _read_classes(folder: Path) -> dict[int, str]:
             document = read_json(file, expected="names of classes by their numbers")
             if not isinstance(document, dict) or not all(key.isdecimal() for key in document) or not document:
                 raise UserError(f"{file}: expected an object of names by class number; got {kind_of(document)}")
-            return {int(key): str(document[key]) for key in sorted(document, key=int)}
+            names = {int(key): str(document[key]) for key in sorted(document, key=int)}
+            if len(set(names.values())) != len(names):
+                raise UserError(f"{file}: expected distinct names of classes; got {', '.join(names.values())}")
+            return names
     return dict(CITYSCAPES_CLASSES)
 
 

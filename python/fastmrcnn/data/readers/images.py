@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fastmrcnn.structures.images import IMAGE_SUFFIXES, read_image_size
 def image_record(where: str, identifier: int, folder: Path, name: str) -> ImageRecord:
     """The record of an image with the size that its file has; ``where`` names the annotation that speaks of it."""
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):  # false for a name that no file can have, where pathlib raises
         raise UserError(f"{where}: there is no image {path}")
     return ImageRecord(identifier, name, *read_image_size(path))
 

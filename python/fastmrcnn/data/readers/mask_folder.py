@@ -87,7 +87,7 @@ def _masks_of_images(folder: Path, images: dict[str, str]) -> dict[str, Path | N
     """
     places: dict[str, Path | None] = dict.fromkeys(images.values())
     for path in sorted(folder.iterdir()):
-        if path.is_dir() or is_image(path):
+        if is_image(path) or (path.is_dir() and not path.name.startswith(".")):
             stem = path.name if path.is_dir() else path.stem.removesuffix("_mask")
             if stem not in images:
                 raise UserError(f"{path}: expected the masks of an image; none of {', '.join(images)!s:.60} is {stem}")
@@ -105,7 +105,7 @@ def _list_masks(image: ImageRecord, place: Path | None) -> _Masks:
     if place.is_file():
         return _Masks(image, numbered=_lossless(place))
     separate = [(path, ONLY_CLASS) for path in list_images(place)]
-    for folder in sorted(child for child in place.iterdir() if child.is_dir()):
+    for folder in sorted(child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")):
         separate += [(path, folder.name) for path in list_images(folder)]
     return _Masks(image, separate=tuple((_lossless(path), label) for path, label in separate))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _GAP = 0.05  # pixels between a curve and its polygon: a quarter of what COCO's rasteriser tells apart
+_LARGEST = 1e5  # pixels: a polygon may reach no farther
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float) -> list[float]:
@@ -22,7 +23,7 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, angle: float =
     >>> [round(value, 6) for value in ellipse(5, 5, 2, 1, math.pi / 2)[:2]]
     [5.0, 7.0]
     """
-    largest = max(abs(radius_x), abs(radius_y), 2 * _GAP)
+    largest = min(max(abs(radius_x), abs(radius_y), 2 * _GAP), _LARGEST)
     points = max(12, math.ceil(math.pi / math.acos(1 - _GAP / largest)))
     turns = [2 * math.pi * number / points for number in range(points)]
     along = [(radius_x * math.cos(turn), radius_y * math.sin(turn)) for turn in turns]

@@ -18,6 +18,7 @@ from fastmrcnn.data.readers.images import image_record, images_by_stem
 from fastmrcnn.data.readers.label_images import read_labels, run_lengths_by_label
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.errors import UserError
+from fastmrcnn.files import read_text
 
 OBJECTS, CLASSES, IMAGES, LISTS = "SegmentationObject", "SegmentationClass", "JPEGImages", "ImageSets/Segmentation"
 VOC_CLASSES = (
@@ -53,7 +54,7 @@ def read_voc(source: Source) -> Annotations:
     known = images_by_stem(folder)
     images: dict[int, ImageRecord] = {}
     masks: dict[int, _Masks] = {}
-    for line, name in enumerate(chosen.read_text(encoding="utf-8").split(), 1):
+    for line, name in enumerate(read_text(chosen, expected="a list of names").split(), 1):
         where = f"{chosen}: line {line}"
         images[line] = image = image_record(where, line, folder, known.get(name, f"{name}.jpg"))
         masks[line] = _Masks(image, root / OBJECTS / f"{name}.png", root / CLASSES / f"{name}.png")
@@ -79,7 +80,7 @@ def _root(source: Source) -> Path | None:
 def _read_classes(root: Path) -> dict[int, str]:
     for file in (root / name for name in CLASS_FILES):
         if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = read_text(file, expected="names of classes").splitlines()
             names = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
             names = [name for name in names if name not in ("__ignore__", "_background_", "background")]
             if len(set(names)) != len(names) or not names:

@@ -6,6 +6,7 @@ Source: https://docs.ultralytics.com/datasets/segment. Coordinates are fractions
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fastmrcnn.data.readers.images import image_record, list_images
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import kind_of
 from fastmrcnn.errors import UserError, first_line
+from fastmrcnn.files import read_text
 
 SPLITS = ("train", "val", "test")
 
@@ -58,9 +60,10 @@ def _yaml_file(source: Source) -> Path | None:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    text = read_text(file, expected="YAML")
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: expected YAML; {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{file}: expected YAML with names and splits; got {kind_of(document)}")
@@ -85,7 +88,7 @@ def _find_images(source: Source, file: Path, document: dict[str, Any], place: An
     """The images of a folder, or of a text file that lists them."""
     path = _resolve(source, file, document, str(place))
     if path.suffix.lower() == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, expected="a list of images").splitlines()]
         return [path.parent / line if line.startswith("./") else _beside(path.parent, line) for line in lines if line]
     found = list_images(path)
     for folder in sorted(child for child in path.rglob("*") if child.is_dir()):
@@ -101,7 +104,7 @@ def _resolve(source: Source, file: Path, document: dict[str, Any], place: str) -
     roots = [source.images] if source.images else [file.parent / str(document.get("path") or ""), file.parent]
     for root in roots:
         for name in (place, place.removeprefix("../")):
-            if (root / name).exists():
+            if os.path.exists(root / name):
                 return root / name
     looked = " or ".join(str(root / place) for root in dict.fromkeys(roots))
     raise UserError(f"{file}: there is no folder of images {looked}")
@@ -123,7 +126,7 @@ def _label_path(image: Path) -> Path:
 def _read_labels(file: Path, image: ImageRecord, categories: dict[int, str]) -> Iterator[ObjectRecord]:
     if not file.is_file():
         return
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(file, expected="labels of YOLO").splitlines(), 1):
         if line.strip():
             yield _read_line(f"{file}: line {number}", number, line, image, categories)
 
