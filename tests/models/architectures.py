@@ -15,6 +15,7 @@ from fastmrcnn.models import (
     BoxHeadConfig,
     FPNConfig,
     InputConfig,
+    KeypointHeadConfig,
     MaskHeadConfig,
     MaskRCNN,
     MaskRCNNConfig,
@@ -94,6 +95,13 @@ def normalised(norm: Norm) -> MaskRCNNConfig:
     return dataclasses.replace(config, fpn=dataclasses.replace(config.fpn, norm=norm), rpn=rpn)
 
 
+def with_keypoints(config: MaskRCNNConfig) -> MaskRCNNConfig:
+    """Beside the masks, of the same regions."""
+    assert config.mask_head is not None
+    head = KeypointHeadConfig(("top", "bottom"), config.mask_head.pooler, channels=8, convolutions=2)
+    return dataclasses.replace(config, keypoint_head=head)
+
+
 def without(config: MaskRCNNConfig, *parts: str) -> MaskRCNNConfig:
     return dataclasses.replace(config, **dict.fromkeys(parts, None))
 
@@ -134,6 +142,9 @@ ARCHITECTURES: dict[str, MaskRCNNConfig] = {
     "mlp c4": dataclasses.replace(
         on_stage_4(), mask_head=dataclasses.replace(on_stage_4().mask_head, predictor="mlp", hidden=16)
     ),
+    "keypoints": with_keypoints(with_pyramid()),
+    "keypoints alone": without(with_keypoints(with_pyramid()), "mask_head"),
+    "keypoints c4": with_keypoints(on_stage_4()),
     "every ablation": with_pyramid(
         pooling={"method": "roi_pool"},
         box_head={"class_agnostic": True},
@@ -153,6 +164,8 @@ def model_of(config: MaskRCNNConfig) -> MaskRCNN:
         layers += [(model.roi_heads.box_head.classifier, 2.0), (model.roi_heads.box_head.deltas, 0.5)]
         if model.roi_heads.mask_head is not None:
             layers.append((model.roi_heads.mask_head.logits, 2.0))
+        if model.roi_heads.keypoint_head is not None:
+            model.roi_heads.keypoint_head.upsample.weight.data.mul_(10)
     for layer, deviation in layers:
         standardise(layer, deviation, lambda: model.detect_padded(images))
     return model

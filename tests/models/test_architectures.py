@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastmrcnn.models import FixedCapacityDetector, MaskRCNN, PaddedInstances, padding
@@ -22,7 +23,10 @@ from tests.models.small import images_of, target_of
 SIZES = ((64, 96), (90, 60))
 # Of every part each kind, where a test takes seconds; depths are more of the same.
 QUICK = ("c4", "rpn", "every ablation")
-SLOW = ("dc5", "faster", "bn everywhere", "gn everywhere", "matterport's backbone", "class-agnostic masks", "softmax")
+SLOW = (
+    *("dc5", "faster", "bn everywhere", "gn everywhere", "matterport's backbone", "class-agnostic masks", "softmax"),
+    "keypoints",
+)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -38,16 +42,20 @@ def model(built: MaskRCNN) -> MaskRCNN:
 
 def batch_of_objects() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     images = images_of(*SIZES)
-    return images, [
+    targets = [
         target_of(images[0], [[8, 8, 40, 48], [30, 20, 90, 60]], [1, 2]),
         target_of(images[1], [[4, 20, 56, 80]], [2]),
     ]
+    for target in targets:  # of use to a keypoint head: the corners, both labelled
+        target["keypoints"] = F.pad(target["boxes"].reshape(-1, 2, 2), (0, 1), value=2.0)
+    return images, targets
 
 
 def losses_of(model: MaskRCNN) -> set[str]:
     names = {"loss_objectness", "loss_rpn_box_reg"}
     names |= {"loss_classifier", "loss_box_reg"} if model.config.box_head else set()
-    return names | ({"loss_mask"} if model.config.mask_head else set())
+    names |= {"loss_mask"} if model.config.mask_head else set()
+    return names | ({"loss_keypoint"} if model.config.keypoint_head else set())
 
 
 def test_one_step_teaches_every_parameter(model: MaskRCNN) -> None:
@@ -70,6 +78,7 @@ def test_it_detects_what_fits_its_parts(model: MaskRCNN) -> None:
         assert len(detections) > 5
         assert detections.boxes.std(dim=0).min() > 1
         assert (detections.mask_probs is None) == (model.config.mask_head is None)
+        assert (detections.keypoints is None) == (model.config.keypoint_head is None)
         if detections.mask_probs is not None:
             side = 28 if model.config.neck != "c4" else 14
             assert detections.mask_probs.shape == (len(detections), side, side)
@@ -93,6 +102,39 @@ def test_a_file_holds_all_of_it(model: MaskRCNN, tmp_path: Path) -> None:
     assert torch.equal(found.scores, expected.scores)
     if expected.mask_probs is not None:
         assert torch.equal(found.mask_probs, expected.mask_probs)
+
+
+@pytest.mark.parametrize("name", QUICK + SLOW)
+def test_images_without_objects(name: str) -> None:
+    model = model_of(ARCHITECTURES[name]).train()
+    images, targets = batch_of_objects()
+    for found in (targets[:1], []):
+        given = found + [{key: value[:0] for key, value in target.items()} for target in targets[len(found) :]]
+        model.zero_grad()
+        losses = model(images, given)
+        assert all(loss.isfinite() for loss in losses.values())
+        if not found:
+            learnt = {name for name, loss in losses.items() if loss > 0}
+            assert learnt == losses.keys() & {"loss_classifier", "loss_objectness"}
+        torch.stack(list(losses.values())).sum().backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", QUICK + SLOW)
+def test_mixed_precision(name: str) -> None:
+    """Losses and results are of float32, and near those in full precision."""
+    model = model_of(ARCHITECTURES[name])
+    images, targets = batch_of_objects()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad():
+            [found, *_] = model(images)
+        losses = model.train()(images, targets)
+    parts = [found.boxes, found.scores, found.mask_probs, found.keypoints, *losses.values()]
+    assert {part.dtype for part in parts if part is not None} == {torch.float32}
+    assert all(loss.isfinite() for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.fixture

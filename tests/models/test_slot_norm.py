@@ -58,6 +58,18 @@ def test_empty_slots_receive_no_gradient() -> None:
     assert (x.grad[FILLED] != 0).all()
 
 
+def test_a_single_value_is_its_own_mean() -> None:
+    """One region in a fully connected layer, with and without empty slots beside it."""
+    alone, beside = norm_with(nn.BatchNorm2d, 0.1), norm_with(nn.BatchNorm2d, 0.1)
+    x = torch.randn(5, 4, 1, 1)
+    found = normalise_filled(alone, x[:1], None)
+    assert torch.equal(found[0, :, 0, 0], alone.bias)
+    assert torch.equal(normalise_filled(beside, x, torch.arange(5) == 0)[:1], found)
+    for name, value in alone.state_dict().items():
+        assert value.isfinite().all()
+        assert torch.equal(beside.state_dict()[name], value)
+
+
 @pytest.mark.parametrize("norm", ["none", "frozen_bn", "gn"])
 def test_norms_without_batch_statistics_are_left_alone(norm: Any) -> None:
     module, x = make_norm(norm, 8), torch.randn(5, 8, 3, 3)

@@ -25,16 +25,18 @@ def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tenso
     Returns:
         [K, C, H, W] in the dtype of ``x``; of no meaning in empty slots.
     """
-    if filled is None or not norm.training or not isinstance(norm, BatchNorm):
+    # A single value is its own mean. torch refuses it; but it comes, where the one proposal is the object itself.
+    single = x.numel() == x.shape[1]
+    if not isinstance(norm, BatchNorm) or not norm.training or (filled is None and not single):
         out: Tensor = norm(x)
         return out
-    mean, variance, count = _statistics(
-        x.to(torch.promote_types(x.dtype, torch.float32)), filled[:, None, None, None], _group(norm)
-    )
+    if filled is None:
+        filled = torch.ones_like(x[:, 0, 0, 0], dtype=torch.bool)
+    full = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean, variance, count = _statistics(full, filled[:, None, None, None], _group(norm))
     _follow(norm, mean.detach(), variance.detach(), count)
     scale = norm.weight * (variance + norm.eps).rsqrt()
-    shift = norm.bias - mean * scale
-    return (x * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+    return ((full - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]).to(x.dtype)
 
 
 def _statistics(x: Tensor, filled: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, Tensor]:
