@@ -77,6 +77,12 @@ def test_unknown_classes_keep_the_background(tmp_path: Path, caplog: pytest.LogC
     assert torch.equal(model.state_dict()[name][0], small_model().state_dict()[name][0])
 
 
+def test_many_classes_are_not_all_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fastmrcnn"):
+        load_model_for_finetuning(saved(small_model(), tmp_path), [f"c{index}" for index in range(30)])
+    assert "but the outputs of c0, c1, c2, c3, c4, c5, c6 and 23 more in roi_heads.box_head.cl" in caplog.messages[0]
+
+
 def test_the_number_of_classes_decides_what_depends_on_it() -> None:
     assert set(class_dependent(small_model().config)) == tensors_of(set(PREDICTORS))
 

@@ -84,5 +84,12 @@ def _summary(class_names: Sequence[str], row_of: dict[str, int], predictors: lis
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in predictors))
     if not new or not layers:
         return f"kept all {tensors} tensors"
-    kept = f"; those of {', '.join(known)} and the background are kept" if known else "; that of the background is kept"
-    return f"kept all {tensors} tensors but the outputs of {', '.join(new)} in {', '.join(layers)}{kept}"
+    kept = f"those of {_listed(known)} and the background are" if known else "that of the background is"
+    return f"kept all {tensors} tensors but the outputs of {_listed(new)} in {', '.join(layers)}; {kept} kept"
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    """The names in one line, the first few of many."""
+    return (
+        ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    )
