@@ -17,10 +17,11 @@ PROFILES = {
     "torchvision": "torchvision_resnet50_fpn",
     "torchvision v2": "torchvision_resnet50_fpn_v2",
     "detectron2": "detectron2_rcnn",
+    "Matterport": "matterport_resnet_fpn",
 }
 
 # What stands behind a name of PUBLISHED, by its beginning; MODELS.md says what the letters mean.
-VERIFIED = {"torchvision/": "peer", "detectron2/": "reference"}
+VERIFIED = {"torchvision/": "peer", "detectron2/": "reference", "matterport/": "reference"}
 
 
 def published_table() -> str:

@@ -38,14 +38,27 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "pickle": lambda path: pickled(ARRAYS, path),
     "pickle, protocol 5": lambda path: pickled(ARRAYS, path, 5),
 }
+SUFFIXES = [".pth", ".pkl", ".safetensors", ".h5", ""]
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors", ".h5", ""])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_bytes_tell_what_it_is(kind: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     WRITERS[kind](path)
     assert_is_state(read_content(path).tensors)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_files_of_keras_too(suffix: str, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="an extra: fastmrcnn[matterport]")
+    path = tmp_path / f"weights{suffix}"
+    with h5py.File(path, "w") as file:
+        file["conv1/conv1/kernel:0"] = ARRAYS["conv.weight"]
+    assert torch.equal(read_content(path).tensors["conv1/kernel"], STATE["conv.weight"])
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="expected a complete HDF5 file; it is damaged or cut short: "):
+        read_content(path)
 
 
 def test_pickles_of_protocol_0_go_by_their_suffix(tmp_path: Path) -> None:

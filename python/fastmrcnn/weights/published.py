@@ -125,9 +125,19 @@ _DETECTRON2 = [
     _detectron2(f"{_KEYPOINTS}/keypoint_rcnn_X_101_32x8d_FPN_3x", 139686956, "5ad38f", 57.3, keypoint_ap=66.0),
 ]
 
+_MATTERPORT = {
+    "mask_rcnn_coco": PublishedModel(
+        "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
+        "",
+        "matterport_resnet_fpn",
+        box_ap=34.7,  # on the 5000 images that COCO called minival, nearly those of val2017
+    ),
+}
+
 PUBLISHED = {
     **{f"torchvision/{name}": model for name, model in _TORCHVISION.items()},
     **{f"detectron2/{model.url.split('/')[-3]}": model for model in _DETECTRON2},
+    **{f"matterport/{name}": model for name, model in _MATTERPORT.items()},
 }
 
 
