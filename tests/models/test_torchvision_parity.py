@@ -273,7 +273,8 @@ def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
     errors = {}
     for name, parameter in ours.named_parameters():
         gradient = theirs[name_in(peer, name)].grad
-        errors[name] = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-12)
+        # Rounding alone is left of the heatmaps' biases: a softmax does not change when all of its inputs do.
+        errors[name] = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-9)
     show("worst gradient of a parameter in float64, relative", max(errors.values()))
     for name, error in errors.items():
         assert error <= RELATIVE_TOLERANCE, f"{name}: {error:.2e}"
