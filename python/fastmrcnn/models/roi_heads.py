@@ -85,6 +85,10 @@ class RoIHeads(nn.Module):
         has_object = None if trimmed else torch.cat([roi.labels > 0 for roi in positive])
         regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler, filled)
         losses = self.box_head.losses(self.box_head(regions, filled), rois)
+        on_images = [
+            replace(roi, boxes=self.frame.on_image(roi.boxes, target.origin))
+            for roi, target in zip(positive, targets, strict=True)
+        ]
         for head in (self.mask_head, self.keypoint_head):
             if head is None:
                 continue
@@ -93,12 +97,7 @@ class RoIHeads(nn.Module):
                 own = torch.cat([part[: roi.positives] for part, roi in zip(parts, rois, strict=True)])
             else:
                 own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler, has_object)
-            logits = head(own, has_object) if isinstance(head, MaskHead) else head(own)
-            on_images = [
-                replace(roi, boxes=self.frame.on_image(roi.boxes, target.origin))
-                for roi, target in zip(positive, targets, strict=True)
-            ]
-            losses |= head.losses(logits, on_images, targets)
+            losses |= head.losses(head(own, has_object), on_images, targets)
         return losses
 
     def detect(
