@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_jitter_changes_colours_alone() -> None:
     assert not torch.equal(changed.image, sample.image)
     assert changed.masks is sample.masks
     assert torch.equal(ColorJitter(0.0)(sample, generator()).image, sample.image)
+
+
+def test_deep_images_keep_their_depth() -> None:
+    shallow = make_sample(8, 8, 1)
+    pixels = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
+    shallow, deep = replace(shallow, image=pixels), replace(shallow, image=pixels / 255)
+    for transform in (HorizontalFlip(1.0), ColorJitter(0.3), RandomScale(0.5, 2.0)):
+        expected, found = transform(shallow, generator(3)).image, transform(deep, generator(3)).image
+        assert found.dtype == torch.float32
+        assert 0 <= found.min() <= found.max() <= 1
+        torch.testing.assert_close(found * 255, expected.float(), atol=0.51, rtol=0)
+    fine = replace(shallow, image=torch.full((3, 8, 8), 0.1001))
+    torch.testing.assert_close(resize(fine, 5, 5).image, torch.full((3, 5, 5), 0.1001))
 
 
 def test_the_generator_alone_decides() -> None:

@@ -72,7 +72,7 @@ def test_alpha_shows_white_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"]
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
 )
 def test_every_pillow_mode_is_read(mode: str) -> None:
     tensor = as_image_tensor(Image.new(mode, (5, 4)))
@@ -95,17 +95,34 @@ def test_palette_with_transparency_in_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_sixteen_bits_are_scaled_to_eight(mode: str) -> None:
+def test_sixteen_bits_keep_their_depth(mode: str) -> None:
     image = Image.new(mode, (3, 1))
-    for x, value in enumerate((0, 257 * 128, 65535)):
+    for x, value in enumerate((0, 257 * 128 + 1, 65535)):
         image.putpixel((x, 0), value)
-    assert as_image_tensor(image)[1].tolist() == [[0, 128, 255]]
+    tensor = as_image_tensor(image)
+    assert tensor.shape == (3, 1, 3)
+    assert torch.equal(tensor[1], torch.tensor([[0, (257 * 128 + 1) / 65535, 1]]))
+
+
+def test_floating_point_images_keep_their_depth() -> None:
+    assert torch.equal(as_image_tensor(Image.new("F", (2, 1), 0.3)), torch.full((3, 1, 2), 0.3))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_arrays_and_tensors_of_sixteen_bits(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+    pixels[..., 3:] = 65535  # opaque
+    expected = as_image_tensor((pixels / 65535).astype(np.float32))
+    assert torch.equal(as_image_tensor(pixels), expected)
+    if shape[-1] != 4:
+        channels_first = np.ascontiguousarray(pixels.reshape(4, 5, -1).transpose(2, 0, 1))
+        torch.testing.assert_close(as_image_tensor(torch.from_numpy(channels_first)), expected)
 
 
 def test_sixteen_bit_png_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(path)
-    assert read_image(path)[2].tolist() == [[0, 255]]
+    assert read_image(path)[2].tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -149,7 +166,7 @@ def test_a_pillow_image_is_turned_upright_once(tmp_path: Path) -> None:
 def test_sixteen_bit_transparency_shows_white(tmp_path: Path) -> None:
     path = tmp_path / "x-ray.png"
     Image.fromarray(np.array([[0, 700], [700, 65535]], np.uint16)).save(path, transparency=700)
-    assert read_image(path)[0].tolist() == [[0, 255], [255, 255]]
+    assert read_image(path)[0].tolist() == [[0, 1], [1, 1]]
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
@@ -178,11 +195,14 @@ def test_tensor_stays_what_it_is() -> None:
         (torch.zeros(4, 4), "expected a tensor [3, H, W] or [1, H, W]; got [4, 4]"),
         (torch.zeros(1, 3, 4, 4), "expected a tensor [3, H, W] or [1, H, W]; got [1, 3, 4, 4]"),
         (torch.zeros(3, 0, 4), "expected at least one pixel; got [3, 0, 4]"),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), "expected a uint8 tensor, or float in 0..1; got torch.int64"),
+        (
+            torch.zeros(3, 4, 4, dtype=torch.int64),
+            "expected a uint8 or uint16 tensor, or float in 0..1; got torch.int64",
+        ),
         (np.zeros((3, 4, 5), np.uint8), "got [3, 4, 5] (channels first: pass torch.from_numpy(array))"),
         (np.zeros((4, 5, 2), np.uint8), "expected an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; got [4, 5, 2]"),
         (np.zeros((4, 0, 3), np.uint8), "expected at least one pixel; got [3, 4, 0]"),
-        (np.zeros((4, 5, 3), np.int32), "expected a uint8 array, or float in 0..1; got int32"),
+        (np.zeros((4, 5, 3), np.int32), "expected a uint8 or uint16 array, or float in 0..1; got int32"),
         (np.full((4, 5, 3), np.nan), "expected float values in 0..1; got nan to nan"),
         (Image.new("F", (2, 2), 7.0), "expected values in 0..1 in an image of mode F; got 7 to 7"),
         (Image.new("I", (2, 2), -3), "expected values in 0..65535 in an image of mode I; got -3 to -3"),

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from fastmrcnn import load_model
@@ -216,6 +218,20 @@ def test_bf16_trains(make_config: MakeConfig) -> None:
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in result.metrics)
     weights = weights_of(result.output / "last.safetensors")
     assert {tensor.dtype for tensor in weights.values()} <= {torch.float32, torch.int64}
+
+
+def test_images_of_sixteen_bits_train_and_are_evaluated(make_config: MakeConfig, tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:64, :80]
+    disc = (rows - 30) ** 2 + (columns - 40) ** 2 < 200
+    pixels = np.where(disc, 9000, 700).astype(np.uint16)  # as microscopes write them
+    for folder, content in (("images", pixels), ("masks", disc.astype(np.uint8))):
+        (tmp_path / "cells" / folder).mkdir(parents=True)
+        Image.fromarray(content).save(tmp_path / "cells" / folder / "a.png")
+    cells = tmp_path / "cells"
+    config = make_config(train_annotations=cells, train_images=None, eval_annotations=cells, steps=2, color_jitter=0.2)
+    result = train(config, progress=False)
+    assert result.evaluation is not None
+    assert result.model.predict(cells / "images" / "a.png").image_size == (64, 80)
 
 
 def test_fine_tuning_from_a_file_with_other_classes(make_config: MakeConfig, tmp_path: Path) -> None:

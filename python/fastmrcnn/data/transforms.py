@@ -108,7 +108,7 @@ class ColorJitter:
         image = sample.image.float() * brightness
         image = torch.lerp(image.mean(), image, contrast)
         image = torch.lerp(_luminance(image), image, saturation)
-        return replace(sample, image=image.round().clamp(0, 255).to(torch.uint8))
+        return replace(sample, image=_of_depth(image, sample.image))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
     scale_x, scale_y = width / old_width, height / old_height
     resized = replace(
         sample,
-        image=pixels.round().clamp(0, 255).to(torch.uint8),
+        image=_of_depth(pixels, sample.image),
         boxes=sample.boxes * sample.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]),
         masks=sample.masks.resize(height, width),
         areas=sample.areas * (scale_x * scale_y),
@@ -165,6 +165,13 @@ def _mirror_keypoints(sample: Sample, axis: int, side: int) -> Tensor | None:
 
 def _scaled(keypoints: Tensor | None, x: float, y: float) -> Tensor | None:
     return None if keypoints is None else keypoints * keypoints.new_tensor([x, y, 1.0])
+
+
+def _of_depth(pixels: Tensor, image: Tensor) -> Tensor:
+    """Computed pixels, float32, in the range and the dtype of the image that they come from."""
+    if image.is_floating_point():
+        return pixels.clamp(0, 1)
+    return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
 def _luminance(image: Tensor) -> Tensor:

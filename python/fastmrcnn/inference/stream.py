@@ -104,7 +104,7 @@ def predict_images(
     score_threshold: float | None = None,
     batch_size: int = 1,
 ) -> Iterator[tuple[Path, Detections]]:
-    """The detections of each of ``images`` (path, uint8 [3, H, W]) in order, computed ``batch_size`` at a time."""
+    """The detections of each of ``images`` (path, [3, H, W]) in order, computed ``batch_size`` at a time."""
     stream = iter(images)
     while batch := list(islice(stream, batch_size)):
         found = model.predict([image for _, image in batch], score_threshold=score_threshold, batch_size=batch_size)
@@ -115,7 +115,7 @@ def predict_images(
 def read_ahead(
     paths: Iterable[Path], *, ahead: int, broken: list[str] | None = None
 ) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Each path with its image, uint8 [3, H, W]; up to ``ahead`` images are decoded before they are asked for.
+    """Each path with its image, [3, H, W]; up to ``ahead`` images are decoded before they are asked for.
 
     An image that does not decode raises ``UserError``, or is left out with its message appended to ``broken``.
     """

@@ -1,4 +1,4 @@
-"""Every way of handing over an image, turned into one: an RGB tensor [3, H, W].
+"""Every way of handing over an image, turned into one: an RGB tensor [3, H, W], uint8 or float in 0..1.
 
 ``read_image`` reads a file; ``as_image_tensor`` takes files, Pillow images, numpy arrays and tensors alike.
 Whatever cannot be an image is refused with one line that names the source, what was expected and what was
@@ -36,15 +36,17 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_DEEPEST = 65535.0  # of 16 bits
 _SIDEWAYS = (5, 6, 7, 8)  # height and width change places
 _OPAQUE_WHITE = (255, 255, 255, 255)
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read an image file (any format that Pillow reads) as a uint8 RGB tensor [3, H, W].
+    """Read an image file (any format that Pillow reads) as an RGB tensor [3, H, W].
 
-    The EXIF orientation is applied. Grayscale, palette and CMYK images become RGB, transparent pixels show
-    white, 16-bit images are scaled to 8 bits, and of an animation the first frame is taken.
+    It is uint8; of a grayscale file of 16 bits or floating-point numbers it is float32 in 0..1, which loses nothing
+    of its depth. The EXIF orientation is applied. Grayscale, palette and CMYK images become RGB, transparent pixels
+    show white, and of an animation the first frame is taken.
 
     Raises ``UserError`` naming the file when it is missing, is no image or is damaged.
 
@@ -86,15 +88,15 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def as_image_tensor(source: ImageSource, *, name: str | None = None) -> Tensor:
-    """Turn any accepted image into an RGB tensor [3, H, W]: uint8, or float32 in 0..1 for floating-point
+    """Turn any accepted image into an RGB tensor [3, H, W]: uint8, or float32 in 0..1 for 16-bit and floating-point
     input.
 
     ``source`` is one of
 
     * a path (see :func:`read_image`) or a Pillow image of any mode, brought upright as a file would be;
-    * a numpy array, channels last: uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA), or float in
-      0..1;
-    * a tensor, channels first: uint8 [3, H, W] or [1, H, W], or float in 0..1. It stays on its device.
+    * a numpy array, channels last: uint8 or uint16 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA), or float
+      in 0..1;
+    * a tensor, channels first: uint8 or uint16 [3, H, W] or [1, H, W], or float in 0..1. It stays on its device.
 
     The result may share memory with an array or tensor given. ``name`` stands for the image in error
     messages.
@@ -131,7 +133,7 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
         raise UserError(f"{name}: expected an image file; {_describe_failure(error)}") from None
     image = _upright(image)
     if image.mode[0] in "IF":  # I, I;16 (and its byte orders) and F: one deep channel
-        return _from_tensor(torch.from_numpy(_to_eight_bits(image, name))[None], name)
+        return _from_tensor(torch.from_numpy(_to_fractions(image, name))[None], name)
     try:
         pixels = np.array(_to_rgb(image))  # [H, W, 3]; a copy, which torch may own
     except ValueError:
@@ -161,19 +163,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_eight_bits(image: Image.Image, name: str) -> np.ndarray:
-    """The pixels of a 16-bit or floating-point image as uint8 [H, W]; 0..65535, or 0..1, becomes 0..255."""
+def _to_fractions(image: Image.Image, name: str) -> np.ndarray:
+    """The pixels of a 16-bit or floating-point image as float32 [H, W]; 0..65535, or 0..1, becomes 0..1."""
     pixels = np.asarray(image).astype(np.float64)
     low, high = pixels.min(), pixels.max()
-    top = 1.0 if image.mode == "F" else 65535.0
+    top = 1.0 if image.mode == "F" else _DEEPEST
     if not (low >= 0 and high <= top):  # NaN fails
         expected = f"values in 0..{top:g} in an image of mode {image.mode}"
         raise UserError(f"{name}: expected {expected}; got {low:g} to {high:g}")
-    eight_bits = np.rint(pixels * (255.0 / top)).astype(np.uint8)
+    fractions = (pixels / top).astype(np.float32)
     see_through = image.info.get("transparency")  # in a PNG, the one value that stands for no paint
     if isinstance(see_through, int):
-        eight_bits[pixels == see_through] = 255
-    return eight_bits
+        fractions[pixels == see_through] = 1.0
+    return fractions
 
 
 def _from_array(array: np.ndarray, name: str) -> Tensor:
@@ -182,8 +184,10 @@ def _from_array(array: np.ndarray, name: str) -> Tensor:
         hint = " (channels first: pass torch.from_numpy(array))" if _channels_first(array) else ""
         expected = "an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
         raise UserError(f"{name}: expected {expected}; got {list(array.shape)}{hint}")
-    if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
-        raise UserError(f"{name}: expected a uint8 array, or float in 0..1; got {pixels.dtype}")
+    if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
+        raise UserError(f"{name}: expected a uint8 or uint16 array, or float in 0..1; got {pixels.dtype}")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / _DEEPEST).astype(np.float32)
     if pixels.dtype.kind == "f":
         pixels = pixels.astype(np.float32)
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -204,6 +208,8 @@ def _checked_rgb(pixels: Tensor, name: str) -> Tensor:
     """Check the values of a grayscale, RGB or RGBA tensor [1, 3 or 4, H, W] and bring it to RGB [3, H, W]."""
     if 0 in pixels.shape:
         raise UserError(f"{name}: expected at least one pixel; got {list(pixels.shape)}")
+    if pixels.dtype == torch.uint16:
+        pixels = pixels.float() / _DEEPEST
     if pixels.is_floating_point():
         low, high = (float(extreme) for extreme in pixels.detach().aminmax())
         if not (low >= 0 and high <= 1):  # NaN fails
@@ -211,7 +217,7 @@ def _checked_rgb(pixels: Tensor, name: str) -> Tensor:
             raise UserError(f"{name}: expected float values in 0..1; got {low:g} to {high:g}{hint}")
         pixels = pixels.float()
     elif pixels.dtype != torch.uint8:
-        raise UserError(f"{name}: expected a uint8 tensor, or float in 0..1; got {pixels.dtype}")
+        raise UserError(f"{name}: expected a uint8 or uint16 tensor, or float in 0..1; got {pixels.dtype}")
     if pixels.shape[0] == 4:
         return _over_white(pixels)
     return pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1)
