@@ -273,10 +273,17 @@ def test_what_does_not_fit_is_named_and_changes_nothing(
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
 
 
-def test_group_normalisation_has_no_plain_form(path: Path) -> None:
-    torch.save(plain_state(), path)
-    with pytest.raises(UserError, match="expected a model with batch normalisation, as plain ResNets have; its norm"):
-        load_backbone(small_model(backbone={"norm": "gn"}), path)
+def test_group_normalisation_has_32_groups_elsewhere(path: Path) -> None:
+    state = plain_state(norm="gn32", width=32)
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"expected a model with .* 32 groups \(gn32\), .*; the norm of .* is 'gn'$"):
+        load_backbone(small_model(backbone={"norm": "gn", "width": 32}), path)
+    model = small_model(backbone={"norm": "gn32", "width": 32})
+    load_backbone(model, path)
+    assert_holds(model, state)
+    torch.save(plain_state(width=32), path)
+    with pytest.raises(UserError, match=r"expected no tensor 'bn1\.running_mean'"):
+        load_backbone(model, path)
 
 
 def test_names_of_published_backbones(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,11 +86,9 @@ def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     found = {name: tensor for name, tensor in inside.items() if name.startswith(layout.parts)}
     own = {layout.name_of(name): tensor for name, tensor in _backbone_of(model).items()}
-    if layout is not _OWN and model.config.backbone.norm in ("gn", "gn32"):
-        norm = model.config.backbone.norm
-        raise UserError(
-            f"{path}: expected a model with batch normalisation, as plain ResNets have; its norm is {norm!r}"
-        )
+    if layout is not _OWN and model.config.backbone.norm == "gn":
+        expected = "a model with batch normalisation or 32 groups (gn32), as ResNets have elsewhere"
+        raise UserError(f"{path}: expected {expected}; the norm of its backbone is 'gn'")
     if layout is _CAFFE2:
         found = _with_statistics(found, own, model.config.backbone.norm_eps)
     _check(own, found, prefix, str(path))
