@@ -147,11 +147,22 @@ def test_broken_files_are_refused_in_one_line(saved: Path, damage: Callable[[Pat
     assert "\n" not in str(raised.value)
 
 
-def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"nosuch: expected a weights file or the name of a model \(tiny, torchvision/.*\); found"
-    ):
-        load_model("nosuch")
+NEAREST = {
+    "maskrcnn_resnet50_fpn": "torchvision/maskrcnn_resnet50_fpn or torchvision/maskrcnn_resnet50_fpn_v2 or",
+    "detectron2/mask_rcnn_R_50_FPN_3x.pkl": "detectron2/mask_rcnn_R_50_FPN_3x or",
+    "nosuch.pth": "tiny or detectron2/mask_rcnn_R_50_FPN_3x (MODELS.md lists them all); found neither",
+}
+
+
+@pytest.mark.parametrize("wanted", NEAREST)
+def test_neither_a_file_nor_a_name(wanted: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load_model(wanted)
+    beginning = f"{wanted}: expected a weights file or the name of a model, such as "
+    assert str(raised.value).startswith(beginning + NEAREST[wanted])
+
+
+def test_folders_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a weights file; this is a folder"):
         load_model(tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
@@ -88,13 +89,15 @@ def find_file(path_or_name: str | os.PathLike[str]) -> Path:
         raise UserError(f"{path}: expected a weights file; this is a folder")
     if published := PUBLISHED.get(str(path_or_name)):
         return published.fetch()
-    raise UserError(f"{path}: expected a weights file or {_known_names(str(path_or_name), shipped)}; found neither")
-
-
-def _known_names(wanted: str, shipped: list[str]) -> str:
-    """The names to choose from: of the family that ``wanted`` begins with, else one of each."""
-    family = [name for name in PUBLISHED if name.partition("/")[0] == wanted.partition("/")[0]]
-    return f"the name of a model ({', '.join([*shipped, *(family or PUBLISHED)])})"
+    names = [*shipped, *PUBLISHED]
+    near = get_close_matches(str(path_or_name), names, n=3, cutoff=0.5) or [
+        *shipped,
+        "detectron2/mask_rcnn_R_50_FPN_3x",
+    ]
+    raise UserError(
+        f"{path}: expected a weights file or the name of a model, such as {' or '.join(near)} "
+        f"(MODELS.md lists them all); found neither"
+    )
 
 
 def _renamed(model: MaskRCNN, class_names: Sequence[str], category_ids: Sequence[int], path: Path) -> MaskRCNN:
