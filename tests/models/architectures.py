@@ -21,6 +21,7 @@ from fastmrcnn.models import (
     MaskRCNNConfig,
     PoolerConfig,
     RPNConfig,
+    matterport_resnet_fpn,
 )
 from fastmrcnn.models.config import Norm
 from tests.models.small import images_of
@@ -82,6 +83,27 @@ def on_stage_5(method: Any = "roi_align", *, dilated: bool = True) -> MaskRCNNCo
     """DC5: the heads of a pyramid on the one map of the last stage."""
     pyramid = with_pyramid(50, pooling={"method": method}, backbone={"dilated": dilated})
     return dataclasses.replace(pyramid, neck="c5", rpn=dataclasses.replace(pyramid.rpn, anchors=SINGLE_MAP))
+
+
+def as_matterport() -> MaskRCNNConfig:
+    """Every field of that profile, from the centred square to boxes of whole pixels."""
+    pyramid, preset = with_pyramid(50), matterport_resnet_fpn(["disc", "box"], depth=50)
+    pooler = PoolerConfig(method="crop_and_resize", nearest_level=True, canonical_scale=56.0)
+    assert preset.box_head is not None
+    assert preset.mask_head is not None
+    return dataclasses.replace(
+        preset,
+        input=dataclasses.replace(preset.input, min_size=64, max_size=128),
+        backbone=dataclasses.replace(preset.backbone, width=8),
+        fpn=pyramid.fpn,
+        rpn=dataclasses.replace(
+            preset.rpn, anchors=pyramid.rpn.anchors, channels=16, pre_nms_test=300, post_nms_train=60, post_nms_test=60
+        ),
+        box_head=dataclasses.replace(
+            preset.box_head, pooler=pooler, hidden=16, samples=32, detections=20, score_threshold=0.05
+        ),
+        mask_head=dataclasses.replace(preset.mask_head, pooler=dataclasses.replace(pooler, output_size=14), channels=8),
+    )
 
 
 def normalised(norm: Norm) -> MaskRCNNConfig:
@@ -151,6 +173,8 @@ ARCHITECTURES: dict[str, MaskRCNNConfig] = {
         mask_head={"predictor": "mlp", "activation": "softmax"},
     ),
     "binary targets": with_pyramid(mask_head={"binary_targets": True}),
+    "matterport": as_matterport(),
+    "crop_and_resize dc5": dataclasses.replace(on_stage_5("crop_and_resize"), box_corners="pixels"),
 }
 
 

@@ -22,7 +22,7 @@ from tests.models.small import images_of, target_of
 
 SIZES = ((64, 96), (90, 60))
 # Of every part each kind, where a test takes seconds; depths are more of the same.
-QUICK = ("c4", "rpn", "every ablation")
+QUICK = ("c4", "rpn", "every ablation", "matterport")
 SLOW = (
     *("dc5", "faster", "bn everywhere", "gn everywhere", "matterport's backbone", "class-agnostic masks", "softmax"),
     "keypoints",
