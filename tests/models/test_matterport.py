@@ -18,6 +18,7 @@ from fastmrcnn.models import (
     MaskRCNNConfig,
     PoolerConfig,
     RPNConfig,
+    padding,
 )
 from fastmrcnn.models.anchors import make_anchors
 from fastmrcnn.models.box_frame import BoxFrame, keep_slots
@@ -189,7 +190,9 @@ def test_levels(frame: tuple[int, int]) -> None:
     assert levels_of(torch.full((1, 4), float("nan")), frame, STRIDES[:4], config).tolist() == [0]
 
 
-def test_crop_and_resize() -> None:
+@pytest.mark.parametrize("waiting", [True, False])
+def test_crop_and_resize(waiting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(padding, "reading_is_free", lambda _tensor: waiting)
     frame = (128, 192)
     features = [torch.randn(2, 5, frame[0] // stride, frame[1] // stride).double() for stride in STRIDES]
     corners = [[0, 0, 1, 1], [0.5, 0.5, 0.5, 0.5], [0, 0.25, 0.75, 0.25], [0, 0, 0, 0], [1, 1, 1, 1]]
@@ -213,7 +216,9 @@ def test_crop_and_resize() -> None:
     np.testing.assert_allclose(alone[25].permute(1, 2, 0), rules.crop_and_resize(feature, box, 14), atol=1e-8)
 
 
-def test_crop_and_resize_passes_gradients_to_the_maps() -> None:
+@pytest.mark.parametrize("waiting", [True, False])
+def test_crop_and_resize_passes_gradients_to_the_maps(waiting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(padding, "reading_is_free", lambda _tensor: waiting)
     features = [torch.randn(1, 2, 64 // stride, 64 // stride).double().requires_grad_() for stride in STRIDES[:3]]
     rois = [torch.tensor([[3.0, 5, 60, 63], [10, 2, 20, 30], [7, 7, 7, 7]]).double()]
     config = PoolerConfig(3, "crop_and_resize", nearest_level=True, canonical_scale=56)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastmrcnn.models import padding
 from fastmrcnn.models.config import PoolerConfig
 from fastmrcnn.models.instances import Size
-from fastmrcnn.models.padding import join_rois
 from fastmrcnn.ops import assign_levels, roi_align
 
 
@@ -31,15 +31,22 @@ def crop_and_resize(
     Returns:
         [K, C, S, S] in the features' dtype, in the order of the boxes. Differentiable in ``features``.
     """
-    rois = join_rois(boxes)
+    rois = padding.join_rois(boxes)
     frame = (features[0].shape[-2] * strides[0], features[0].shape[-1] * strides[0])
     if len(features) == 1:
         return crop_from(features[0], rois, frame, config.output_size)
     levels = levels_of(rois[:, 1:], frame, strides, config)
+    if padding.reading_is_free(levels):
+        rows = [torch.where(levels == level)[0] for level in range(len(features))]
+        parts = [
+            crop_from(feature, rois[own], frame, config.output_size)
+            for feature, own in zip(features, rows, strict=True)
+        ]
+        return torch.cat(parts).index_select(0, torch.cat(rows).argsort())
+    # Every level sees all RoIs, so that no shape depends on their sizes and nobody waits; one that is NaN pools to
+    # zeros, costs little and passes no gradient.
     pooled: Tensor | None = None
     for level, feature in enumerate(features):
-        # Every level sees all RoIs, so that no shape depends on their sizes; one that is NaN pools to zeros, costs
-        # little and passes no gradient.
         own = torch.where((levels == level)[:, None], rois[:, 1:], math.nan)
         part = crop_from(feature, torch.cat((rois[:, :1], own), dim=1), frame, config.output_size)
         pooled = part if pooled is None else pooled + part
