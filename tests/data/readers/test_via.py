@@ -55,7 +55,8 @@ def test_round_shapes(shape: dict[str, Any], ellipse: tuple[float, ...], tmp_pat
         assert (mask != expected).sum() < 0.5 * (mask != wrong).sum()
 
 
-def test_matterports_balloons(tmp_path: Path) -> None:
+def test_matterports_balloons(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     write_image(tmp_path / "a.png", HEIGHT, WIDTH)
     outline = {"name": "polygon", "all_points_x": [2, 6, 6, 2], "all_points_y": [3, 3, 7, 7]}
     document = {
@@ -69,7 +70,9 @@ def test_matterports_balloons(tmp_path: Path) -> None:
         },
         "b.png7": {"filename": "b.png", "size": 7, "regions": {}},  # not annotated yet, and left out
     }
-    dataset = open_dataset(write_json(tmp_path / "via_region_data.json", document))
+    file = write_json(tmp_path / "via_region_data.json", document)
+    dataset = open_dataset(file)
+    assert caplog.messages == [f"{file}: 1 images without regions are left out"]
     assert dataset.class_names == ("object",)
     [sample] = dataset
     assert sample.boxes.tolist() == [[2, 3, 6, 7]] * 2

@@ -46,6 +46,7 @@ def test_trees(yaml: str, image: str, tmp_path: Path) -> None:
 def test_lists_of_images(tmp_path: Path) -> None:
     file = write(tmp_path, "train: train.txt\nval: val.txt\nnames: [cat]")
     write(tmp_path, file.read_text(), "", "images/val/b.png")
+    file.write_text(file.read_text().replace("val:", "validation:"))
     (tmp_path / "train.txt").write_text("./images/train/a.png\n\n")
     (tmp_path / "val.txt").write_text(f"{tmp_path / 'images/val/b.png'}\n")
     assert [len(sample) for sample in open_dataset(file, split="train")] == [1]

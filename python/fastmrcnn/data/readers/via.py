@@ -7,6 +7,7 @@ ellipse, in radians.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ ONLY_CLASS = "object"  # of regions without attributes
 CLASS_ATTRIBUTES = ("class", "label", "category", "name", "type", "object")
 """Of several attributes of regions, the first of these names the class."""
 
+_log = logging.getLogger(__name__)
 _MEASURES = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r"), "ellipse": ("cx", "cy", "rx", "ry")}
 
 
@@ -88,6 +90,8 @@ def _read_regions(name: str, document: dict[str, Any]) -> dict[str, list[_Region
             found[file_name] = group
     if not found:
         raise UserError(f"{name}: expected at least one region; got none")
+    if len(found) < len(document):
+        _log.info("%s: %d images without regions are left out", name, len(document) - len(found))
     return found
 
 

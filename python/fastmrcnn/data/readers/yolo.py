@@ -40,6 +40,7 @@ def read_yolo(source: Source) -> Annotations:
         raise UserError(f"{source.path}: expected a YAML file of a YOLO data set, or a folder with one; found none")
     document = _read_yaml(file)
     categories = _read_names(file, document)
+    document.setdefault("val", document.get("validation"))  # the other name that the format knows
     places = source.choose_split({split: document[split] for split in SPLITS if document.get(split)})
     paths = [path for place in _as_list(places) for path in _find_images(source, file, document, place)]
     if not paths:
