@@ -19,7 +19,6 @@ from fastmrcnn.weights.torchvision import torchvision_name
 pytest.importorskip("torchvision", reason="torchvision is the peer")
 
 from tests.models.peer import (
-    DETECTIONS,
     MAX_SIZE,
     MIN_SIZE,
     PROPOSALS,
@@ -52,9 +51,9 @@ V2_PROPOSALS, V2_SAMPLED_ROIS = 100, 48  # an image: each takes four convolution
 KEYPOINT_DETECTIONS, KEYPOINT_SAMPLED_ROIS = 10, 24  # an image: each takes eight, of 512 channels
 
 
-def twin_of(peer: Any) -> MaskRCNN:
+def twin_of(peer: Any, norm_eps: float = 1e-5) -> MaskRCNN:
     """Our model with the peer's weights and limits."""
-    loaded = from_torchvision(peer.state_dict())
+    loaded = from_torchvision(peer.state_dict(), norm_eps=norm_eps)
     config = loaded.config
     samples = peer.roi_heads.fg_bg_sampler.batch_size_per_image
     config = dataclasses.replace(
@@ -139,15 +138,32 @@ def assert_same_keypoints(found: dict[str, Tensor], expected: dict[str, Tensor])
     assert expected["keypoints"][..., :2].std(dim=1).mean() > 1  # px; there is something to compare
 
 
+def test_the_detections_of_weights_that_were_trained_without_epsilon() -> None:
+    """torchvision's first published ones. With these small variances an epsilon of 1e-5 gives others."""
+    from torchvision.models.detection._utils import overwrite_eps
+
+    peer = make_peer("fasterrcnn_resnet50_fpn", frozen_norm=True)
+    overwrite_eps(peer, 0.0)
+    with torch.no_grad():
+        for norm in peer.backbone.body.modules():
+            if hasattr(norm, "running_var"):
+                norm.running_var *= 1e-4
+                norm.weight *= 1e-2
+    assert_same_detections(peer, twin_of(peer, norm_eps=0.0))
+    [image] = noise_images((120, 160))
+    with torch.no_grad():
+        [expected], [other] = peer([image]), twin_of(peer)([image])
+    assert (other.scores - expected["scores"]).abs().max() > 100 * SCORE_TOLERANCE
+
+
 @pytest.mark.slow
-def test_the_detections_are_torchvisions_at_its_default_size() -> None:
-    peer = make_peer(frozen_norm=True)
+@pytest.mark.parametrize("name", ["frozen", "v2"])
+def test_the_detections_are_torchvisions_at_its_default_size(name: str) -> None:
+    peer, twin = make_pair(*PAIRS[name])
     peer.transform.min_size, peer.transform.max_size = (800,), 1333
-    loaded = from_torchvision(peer.state_dict())
-    box_head = dataclasses.replace(loaded.config.box_head, detections=DETECTIONS)
-    rpn = dataclasses.replace(loaded.config.rpn, post_nms_test=PROPOSALS)
-    ours = MaskRCNN(dataclasses.replace(loaded.config, box_head=box_head, rpn=rpn))
-    ours.load_state_dict(loaded.state_dict())
+    inputs = dataclasses.replace(twin.config.input, min_size=800, max_size=1333)
+    ours = MaskRCNN(dataclasses.replace(twin.config, input=inputs))
+    ours.load_state_dict(twin.state_dict())
     images = noise_images((300, 420))
     with torch.no_grad():
         [expected], [found] = peer(images), ours.eval()(images)
