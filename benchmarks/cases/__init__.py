@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from benchmarks.case import Case
 from benchmarks.cases import (
     detections,
+    keypoints,
     mask_targets,
     matching,
     multiscale,
@@ -32,6 +33,7 @@ OPERATORS: dict[str, Family] = {
     "matching": matching.cases,
     "mask_targets": mask_targets.cases,
     "paste": paste.cases,
+    "keypoints": keypoints.cases,
     "overhead": overhead.cases,
 }
 MODELS: dict[str, Family] = {"whole_model": whole_model.cases}  # minutes instead of seconds

@@ -123,6 +123,9 @@ def test_nan_and_infinity() -> None:
     clean = heatmap.nan_to_num(-9.0)
     assert torch.equal(decode_keypoints(heatmap, box)[..., :3], decode_keypoints(clean, box)[..., :3])
     assert decode_keypoints(torch.full((1, 2, 4, 4), nan), box).isnan().all()
+    low = torch.full((1, 1, 9, 9), -9.0)
+    low[0, 0, 4, 4], low[0, 0, 4, 5], low[0, 0, 0, 8] = -1, nan, -2  # the highest cell has a neighbour that is none
+    assert decode_keypoints(low, box)[0, 0, :3].tolist() == [8.5, 0.5, -2]
     heatmap[0, 0, 0, 0] = -inf  # nothing near it is a number, and nothing near it is the highest
     assert torch.equal(decode_keypoints(heatmap, box), decode_keypoints(clean.where(clean > -9, -1e9), box))
 
