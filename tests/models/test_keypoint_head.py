@@ -14,7 +14,7 @@ from torch import Tensor
 from fastmrcnn.models import FixedCapacityDetector, KeypointHeadConfig, MaskRCNN, PaddedInstances, PoolerConfig, padding
 from fastmrcnn.models.keypoint_head import KeypointHead, keypoint_cells
 from fastmrcnn.models.losses import keypoint_loss
-from tests.models.no_waiting import no_waiting
+from tests.models.no_waiting import imagined_gpu, no_waiting
 from tests.models.small import images_of, small_config, target_of
 
 NAMES = ("head", "left_foot", "right_foot")
@@ -290,6 +290,22 @@ def test_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         _, proposals = model.rpn(features, (batch.pixels.shape[-2], batch.pixels.shape[-1]), batch.image_sizes)
         losses = model.roi_heads.losses(features, proposals, objects)
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+
+
+def test_on_an_imagined_gpu() -> None:
+    """The samples have their full size there, and everything stays on the device."""
+    images, targets = training_batch()
+    with imagined_gpu():
+        with torch.device("cuda"):
+            model = keypoint_model(channels_last=False).eval()
+        with torch.no_grad(), no_waiting():
+            found = model.detect_padded(images)
+        model.train()
+        model.transform.eval()  # in training it draws a size: on the host, but what is imagined has no values
+        with no_waiting():
+            losses = model.losses(images, targets)
+    assert found.keypoints.shape == (2, 100, 3, 3)
+    assert found.keypoints.device.type == losses["loss_keypoint"].device.type == "cuda"
 
 
 def test_empty_slots_change_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastmrcnn.models import MaskRCNNConfig, presets
+from fastmrcnn.models import KeypointHeadConfig, MaskRCNNConfig, presets
 from fastmrcnn.weights.published import PUBLISHED, PublishedModel
 
 PAGE = Path(__file__).parents[2] / "MODELS.md"
@@ -18,6 +19,13 @@ PROFILES = {
     "torchvision v2": "torchvision_resnet50_fpn_v2",
     "detectron2": "detectron2_rcnn",
     "Matterport": "matterport_resnet_fpn",
+}
+
+# Their keypoint heads, of the families that have one.
+KEYPOINT_HEADS = {
+    "fastmrcnn": KeypointHeadConfig(),
+    "torchvision": presets.torchvision_keypointrcnn_resnet50_fpn().keypoint_head,
+    "detectron2": presets.detectron2_rcnn(["person"], keypoints=True).keypoint_head,
 }
 
 # What stands behind a name of PUBLISHED, by its beginning; MODELS.md says what the letters mean.
@@ -49,12 +57,15 @@ def _published_row(name: str, model: PublishedModel) -> list[str]:
 
 def profiles_table() -> str:
     """The fields of the configuration in which the families differ, a row each."""
-    configs = {family: _fields(getattr(presets, preset)(["object"])) for family, preset in PROFILES.items()}
+    configs = {
+        family: _fields(replace(getattr(presets, preset)(["object"]), keypoint_head=KEYPOINT_HEADS.get(family)))
+        for family, preset in PROFILES.items()
+    }
     names = list(dict.fromkeys(name for fields in configs.values() for name in fields))
     rows = [["field", *configs], ["---"] * (len(configs) + 1)]
     for name in names:
         values = [fields.get(name, "") for fields in configs.values()]
-        if len(set(values)) > 1:
+        if len(set(values) - {""}) > 1:
             rows.append([f"`{name}`", *values])
     return _table(rows)
 
@@ -62,6 +73,7 @@ def profiles_table() -> str:
 def _fields(config: MaskRCNNConfig) -> dict[str, str]:
     plain = config.to_dict()
     del plain["class_names"], plain["category_ids"]
+    plain["keypoint_head"] = plain["keypoint_head"] or {}
     return dict(_flat(plain, ""))
 
 
