@@ -21,11 +21,12 @@ from fastmrcnn.models import (
     MaskRCNNConfig,
     PoolerConfig,
     RPNConfig,
-    matterport_resnet_fpn,
+    presets,
 )
 from fastmrcnn.models.config import Norm
 from tests.models.small import images_of
 
+NAMES = ("disc", "box")
 SINGLE_MAP = AnchorConfig(sizes=((16, 32, 64, 128),))
 
 
@@ -45,7 +46,7 @@ def with_pyramid(
     """FPN, two fully connected layers and a small mask head; the mappings replace fields."""
     pooling = pooling or {}
     return MaskRCNNConfig(
-        ("disc", "box"),
+        NAMES,
         input=InputConfig(min_size=64, max_size=128, enlarge=False),
         backbone=BackboneConfig(depth=depth, width=8, norm=norm, **backbone or {}),
         fpn=FPNConfig(channels=8),
@@ -85,27 +86,6 @@ def on_stage_5(method: Any = "roi_align", *, dilated: bool = True) -> MaskRCNNCo
     return dataclasses.replace(pyramid, neck="c5", rpn=dataclasses.replace(pyramid.rpn, anchors=SINGLE_MAP))
 
 
-def as_matterport() -> MaskRCNNConfig:
-    """Every field of that profile, from the centred square to boxes of whole pixels."""
-    pyramid, preset = with_pyramid(50), matterport_resnet_fpn(["disc", "box"], depth=50)
-    pooler = PoolerConfig(method="crop_and_resize", nearest_level=True, canonical_scale=56.0)
-    assert preset.box_head is not None
-    assert preset.mask_head is not None
-    return dataclasses.replace(
-        preset,
-        input=dataclasses.replace(preset.input, min_size=64, max_size=128),
-        backbone=dataclasses.replace(preset.backbone, width=8),
-        fpn=pyramid.fpn,
-        rpn=dataclasses.replace(
-            preset.rpn, anchors=pyramid.rpn.anchors, channels=16, pre_nms_test=300, post_nms_train=60, post_nms_test=60
-        ),
-        box_head=dataclasses.replace(
-            preset.box_head, pooler=pooler, hidden=16, samples=32, detections=20, score_threshold=0.05
-        ),
-        mask_head=dataclasses.replace(preset.mask_head, pooler=dataclasses.replace(pooler, output_size=14), channels=8),
-    )
-
-
 def normalised(norm: Norm) -> MaskRCNNConfig:
     """One normalisation wherever one can stand, in heads like those of torchvision's second versions."""
     config = with_pyramid(
@@ -124,6 +104,35 @@ def with_keypoints(config: MaskRCNNConfig) -> MaskRCNNConfig:
     return dataclasses.replace(config, keypoint_head=head)
 
 
+def narrow(config: MaskRCNNConfig) -> MaskRCNNConfig:
+    """A preset with few channels, for small images: its mathematics, at a hundredth of its time."""
+    anchors = config.rpn.anchors
+    sizes = tuple(tuple(size / 4 for size in level) for level in anchors.sizes)
+    square = config.input.frame == "centred_square"
+    changes: dict[str, dict[str, Any]] = {
+        "input": {"min_size": 64, "max_size": 128, "train_min_sizes": (), "size_divisor": 64 if square else 32},
+        "backbone": {"width": 8},
+        "fpn": {"channels": 8},
+        "rpn": {
+            "anchors": dataclasses.replace(anchors, sizes=sizes),
+            "channels": 8,
+            **dict.fromkeys(("pre_nms_train", "pre_nms_test"), 100),
+            **dict.fromkeys(("post_nms_train", "post_nms_test"), 60),
+            "samples": 64,
+        },
+        "box_head": {"channels": 8, "hidden": 16, "samples": 32, "detections": 20, "score_threshold": 0.05},
+        "mask_head": {"channels": 8},
+        "keypoint_head": {"channels": 8, "convolutions": 2, "keypoint_names": ("top", "bottom")},
+    }
+    parts = {}
+    for name, fields in changes.items():
+        part = getattr(config, name)
+        if hasattr(part, "pooler"):
+            fields = fields | {"pooler": dataclasses.replace(part.pooler, canonical_scale=56.0)}
+        parts[name] = None if part is None else dataclasses.replace(part, **fields)
+    return dataclasses.replace(config, **parts)
+
+
 def without(config: MaskRCNNConfig, *parts: str) -> MaskRCNNConfig:
     return dataclasses.replace(config, **dict.fromkeys(parts, None))
 
@@ -135,12 +144,8 @@ ARCHITECTURES: dict[str, MaskRCNNConfig] = {
     "resnet101": with_pyramid(101),
     "resnet152": with_pyramid(152),
     "resnext101": with_pyramid(101, backbone={"groups": 4, "group_width": 16}),
-    "stride in 1x1": with_pyramid(50, backbone={"stride_in_1x1": True}),
-    "matterport's backbone": with_pyramid(50, backbone={"conv_bias": True, "pool_padding": "same"}),
     "c4": on_stage_4(),
     "c4 of basic blocks": on_stage_4(depth=18),
-    "c4, frozen_bn": on_stage_4(norm="frozen_bn"),
-    "c4, sync_bn": on_stage_4(norm="sync_bn"),
     "dc5": on_stage_5(),
     "c5": on_stage_5(dilated=False),
     "faster": without(with_pyramid(), "mask_head"),
@@ -154,7 +159,6 @@ ARCHITECTURES: dict[str, MaskRCNNConfig] = {
     "roi_pool": with_pyramid(pooling={"method": "roi_pool"}),
     "roi_pool c4": on_stage_4("roi_pool"),
     "roi_pool dc5": on_stage_5("roi_pool"),
-    "roi_align not aligned": with_pyramid(pooling={"aligned": False}),
     "class-agnostic boxes": with_pyramid(box_head={"class_agnostic": True}),
     "class-agnostic masks": with_pyramid(mask_head={"class_agnostic": True}),
     "softmax": with_pyramid(mask_head={"activation": "softmax"}),
@@ -172,9 +176,16 @@ ARCHITECTURES: dict[str, MaskRCNNConfig] = {
         box_head={"class_agnostic": True},
         mask_head={"predictor": "mlp", "activation": "softmax"},
     ),
-    "binary targets": with_pyramid(mask_head={"binary_targets": True}),
-    "matterport": as_matterport(),
     "crop_and_resize dc5": dataclasses.replace(on_stage_5("crop_and_resize"), box_corners="pixels"),
+    "torchvision": narrow(presets.torchvision_resnet50_fpn(NAMES)),
+    "torchvision v2": narrow(presets.torchvision_resnet50_fpn_v2(NAMES)),
+    "torchvision faster": narrow(presets.torchvision_fasterrcnn_resnet50_fpn(NAMES)),
+    "torchvision keypoints": narrow(presets.torchvision_keypointrcnn_resnet50_fpn(NAMES)),
+    "detectron2": narrow(presets.detectron2_rcnn(NAMES, resnext=True, depth=101)),
+    "detectron2 c4": narrow(presets.detectron2_rcnn(NAMES, neck="c4")),
+    "detectron2 dc5": narrow(presets.detectron2_rcnn(NAMES, neck="c5")),
+    "detectron2 keypoints": narrow(presets.detectron2_rcnn(NAMES, masks=False, keypoints=True)),
+    "matterport": narrow(presets.matterport_resnet_fpn(NAMES, depth=50)),
 }
 
 
