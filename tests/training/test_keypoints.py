@@ -27,15 +27,20 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "keypoints.safetensors"
 
 
-def test_a_run(make_config: Callable[..., TrainConfig], scenes: Path, weights: Path, tmp_path: Path) -> None:
+def write_keypoints(scenes: Path, folder: Path, names: list[str]) -> Path:
+    """The scenes with two keypoints an object: the middles of the right and of the left side of its box."""
     document = json.loads((scenes / "annotations.json").read_text())
     for category in document["categories"]:
-        category["keypoints"] = ["right_end", "left_end"]
+        category["keypoints"] = names
     for item in document["annotations"]:
         x, y, width, height = item["bbox"]
         item["keypoints"] = [x + width - 1, y + height / 2, 2, x, y + height / 2, 2]
-    annotations = tmp_path / "annotations.json"
-    annotations.write_text(json.dumps(document))
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder / "annotations.json"
+
+
+def test_a_run(make_config: Callable[..., TrainConfig], scenes: Path, weights: Path, tmp_path: Path) -> None:
+    annotations = write_keypoints(scenes, tmp_path, ["right_end", "left_end"])
     config = make_config(weights=weights, train_annotations=annotations, eval_annotations=annotations, steps=2)
     result = train(config, progress=False)
     assert result.evaluation is not None
@@ -43,6 +48,20 @@ def test_a_run(make_config: Callable[..., TrainConfig], scenes: Path, weights: P
     losses = [row["loss_keypoint"] for row in result.metrics if "loss_keypoint" in row]
     assert losses
     assert all(0 < loss < 10 for loss in losses)
+
+
+def test_other_keypoints_are_learned_from_the_data(
+    make_config: Callable[..., TrainConfig],
+    scenes: Path,
+    weights: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    annotations = write_keypoints(scenes, tmp_path, ["right_end", "tip"])
+    with caplog.at_level("INFO", logger="fastmrcnn"):
+        result = train(make_config(weights=weights, train_annotations=annotations, steps=1), progress=False)
+    assert result.model.config.keypoint_head == dataclasses.replace(HEAD, keypoint_names=("right_end", "tip"))
+    assert "the outputs of tip in roi_heads.keypoint_head.upsample (those of right_end are kept)" in caplog.text
 
 
 def test_data_without_keypoints_are_refused(make_config: Callable[..., TrainConfig], weights: Path) -> None:

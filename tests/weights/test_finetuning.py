@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import AnchorConfig, KeypointHeadConfig, PoolerConfig
 from fastmrcnn.weights import load_model, load_model_for_finetuning, save_model
-from fastmrcnn.weights.finetuning import class_dependent
+from fastmrcnn.weights.finetuning import growing
 from tests.models.small import images_of, small_model
 
 PREDICTORS = {"box_head.classifier": 1, "box_head.deltas": 4, "mask_head.logits": 1}  # outputs of a class
@@ -34,7 +36,7 @@ def test_only_the_outputs_of_new_classes_are_new(tmp_path: Path, caplog: pytest.
     old, new = small_model().state_dict(), model.state_dict()
     assert caplog.messages == [
         f"{path}: kept all {len(old)} tensors but the outputs of star, ring in roi_heads.box_head.classifier, "
-        "roi_heads.box_head.deltas, roi_heads.mask_head.logits; those of box and the background are kept"
+        "roi_heads.box_head.deltas, roi_heads.mask_head.logits (those of the background, box are kept)"
     ]
     assert model.config.class_names == ("box", "star", "ring")
     assert model.config.category_ids == (5, 6, 9)
@@ -72,7 +74,7 @@ def test_classes_in_another_order_take_their_outputs_along(tmp_path: Path) -> No
 def test_unknown_classes_keep_the_background(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="fastmrcnn"):
         model = load_model_for_finetuning(saved(small_model(), tmp_path), ["star"])
-    assert caplog.messages[0].endswith("roi_heads.mask_head.logits; that of the background is kept")
+    assert caplog.messages[0].endswith("roi_heads.mask_head.logits (those of the background are kept)")
     name = "roi_heads.box_head.classifier.weight"
     assert torch.equal(model.state_dict()[name][0], small_model().state_dict()[name][0])
 
@@ -84,7 +86,34 @@ def test_many_classes_are_not_all_listed(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_the_number_of_classes_decides_what_depends_on_it() -> None:
-    assert set(class_dependent(small_model().config)) == tensors_of(set(PREDICTORS))
+    config = small_model().config
+    more = dataclasses.replace(config, class_names=("a", "b", "c"), category_ids=())
+    assert growing(config, more) == dict.fromkeys(tensors_of(set(PREDICTORS)), 0)
+
+
+def test_keypoints_are_kept_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    head = KeypointHeadConfig(keypoint_names=("nose", "tail", "paw"), channels=8, convolutions=1)
+    old = small_model(keypoint_head=head)
+    path = saved(old, tmp_path)
+    with caplog.at_level(logging.INFO, logger="fastmrcnn"):
+        model = load_model_for_finetuning(path, ["disc", "box"], keypoint_names=["horn", "nose"])
+    assert caplog.messages[0].endswith(
+        "tensors but the outputs of horn in roi_heads.keypoint_head.upsample (those of nose are kept)"
+    )
+    assert model.config.keypoint_head == dataclasses.replace(head, keypoint_names=("horn", "nose"))
+    before, after = old.state_dict(), model.state_dict()
+    layer = "roi_heads.keypoint_head.upsample"
+    assert after[f"{layer}.weight"].shape == (8, 2, 4, 4)
+    assert torch.equal(after[f"{layer}.weight"][:, 1], before[f"{layer}.weight"][:, 0])
+    assert torch.equal(after[f"{layer}.bias"][1], before[f"{layer}.bias"][0])
+    assert not torch.equal(after[f"{layer}.weight"][:, 0], before[f"{layer}.weight"][:, 0])
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.startswith(layer))
+
+
+def test_keypoints_need_a_head(tmp_path: Path) -> None:
+    path = saved(small_model(), tmp_path)
+    with pytest.raises(UserError, match=rf"^{path}: expected a model with a keypoint head, to learn nose; it has none"):
+        load_model_for_finetuning(path, ["disc"], keypoint_names=["nose"])
 
 
 SINGLE_MAP = {"anchors": AnchorConfig(sizes=((16, 32, 64),))}

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord
-from fastmrcnn.data.keypoints import KeypointReader, keypoint_reader
+from fastmrcnn.data.keypoints import KeypointReader, keypoint_reader, listed_keypoints
 from fastmrcnn.data.readers import DataFormat, Source, read_annotations, read_coco
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms import Transform
@@ -85,6 +85,11 @@ class InstanceDataset(Dataset[Sample]):
     def image_ids(self) -> list[int]:
         """Ids of the images by position."""
         return [record.id for record in self._images]
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """The keypoints of the first class that lists any; none where no class does."""
+        return listed_keypoints(self.content, self.category_ids)
 
     def image_path(self, index: int) -> Path:
         """File of the image at a position."""

@@ -64,6 +64,20 @@ def keypoint_reader(content: Annotations, category_ids: Sequence[int], head: Key
     return KeypointReader(head, columns)
 
 
+def listed_keypoints(content: Annotations, category_ids: Sequence[int]) -> tuple[str, ...]:
+    """The keypoints of the first of these categories that lists any; none where no category does.
+
+    Raises:
+        UserError: they are not a list of distinct names.
+    """
+    for number in category_ids:
+        if number in content.keypoint_names:
+            listed = content.keypoint_names[number]
+            _check_names(f"{content.path}: category '{content.categories[number]}'", listed)
+            return tuple(listed)
+    return ()
+
+
 def mirrored(names: Sequence[str]) -> list[int]:
     """Which keypoint each becomes in a mirror: the left one of a pair becomes the right one.
 

@@ -13,7 +13,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
 from fastmrcnn.training.config import TrainConfig
-from fastmrcnn.weights import load_backbone, load_model_for_finetuning
+from fastmrcnn.weights import load_backbone, load_model, with_new_classes
 
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
 
@@ -55,10 +55,24 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
             load_backbone(model, config.backbone)
         return model.to(device)
     weights = config.weights or DEFAULT_WEIGHTS
-    loaded = load_model_for_finetuning(weights, data.class_names, data.category_ids)
-    model = MaskRCNN(_with_input_sizes(loaded.config, config))
-    model.load_state_dict(loaded.state_dict())
+    loaded = load_model(weights)
+    started = with_new_classes(
+        loaded,
+        data.class_names,
+        data.category_ids,
+        keypoint_names=_new_keypoints(loaded.config, data),
+        source=str(weights),
+    )
+    model = MaskRCNN(_with_input_sizes(started.config, config))
+    model.load_state_dict(started.state_dict())
     return model.to(device)
+
+
+def _new_keypoints(config: MaskRCNNConfig, data: InstanceDataset) -> tuple[str, ...] | None:
+    """The keypoints of ``data`` for a model that has others; None for one whose own are all among them."""
+    if config.keypoint_head is None or set(config.keypoint_head.keypoint_names) <= set(data.keypoint_names):
+        return None
+    return data.keypoint_names or None
 
 
 def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: InstanceDataset) -> None:

@@ -2,7 +2,7 @@
 
 from fastmrcnn.weights.backbones import load_backbone
 from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
-from fastmrcnn.weights.finetuning import load_model_for_finetuning
+from fastmrcnn.weights.finetuning import load_model_for_finetuning, with_new_classes
 from fastmrcnn.weights.load import load_model, shipped_models
 from fastmrcnn.weights.matterport import from_matterport, to_matterport
 from fastmrcnn.weights.store import save_model
@@ -20,4 +20,5 @@ __all__ = [
     "to_detectron2",
     "to_matterport",
     "to_torchvision",
+    "with_new_classes",
 ]
