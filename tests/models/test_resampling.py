@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fastmrcnn.models import InputConfig, padding
-from fastmrcnn.models.resampling import nearest_size, resize_in_8_bits
+from fastmrcnn.models.resampling import nearest_size, nearest_size_at_once, resize_in_8_bits, resize_in_fixed_point
 from fastmrcnn.models.transform import InputTransform
 
 
@@ -89,6 +89,67 @@ def test_floats_are_rounded_to_8_bits_even_where_the_size_stays() -> None:
     expected[0, 0, 0] = 255
     assert torch.equal(resize_in_8_bits(floats, (20, 30)), expected)
     assert torch.equal(resize_in_8_bits(floats, (33, 44)), pillows(expected, (33, 44)))
+
+
+def fixed_point_plainly(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """OpenCV's bilinear rule for bytes, value by value: [H, W, 3] -> [h, w, 3] uint8."""
+
+    def taps(source: int, target: int, pixel: int) -> tuple[int, int, float]:
+        position = np.float32((pixel + 0.5) * (source / target) - 0.5)
+        first = int(np.floor(position))
+        return first, first + 1, float(position - np.float32(first))
+
+    height, width = image.shape[:2]
+    image = image.astype(np.int64)
+    across = np.zeros((height, size[1], 3), np.int64)
+    for x in range(size[1]):
+        left, right, share = taps(width, size[1], x)
+        if left < 0 or left >= width - 1:
+            share = 0.0
+        left, right = (min(max(column, 0), width - 1) for column in (left, right))
+        across[:, x] = image[:, left] * int(np.rint((1 - share) * 2048)) + image[:, right] * int(np.rint(share * 2048))
+    resized = np.zeros((*size, 3), np.uint8)
+    for y in range(size[0]):
+        upper, lower, share = taps(height, size[0], y)
+        parts = [
+            ((across[min(max(row, 0), height - 1)] >> 4) * int(np.rint(weight * 2048))) >> 16
+            for row, weight in ((upper, 1 - share), (lower, share))
+        ]
+        resized[y] = (parts[0] + parts[1] + 2) >> 2
+    return resized
+
+
+@pytest.mark.parametrize(("source", "target"), SHAPES)
+def test_the_fixed_point_rule(source: tuple[int, int], target: tuple[int, int]) -> None:
+    image = random_bytes(*source)
+    expected = fixed_point_plainly(image.numpy().transpose(1, 2, 0), target)
+    resized = resize_in_fixed_point(image, target)
+    assert resized.dtype == torch.uint8
+    np.testing.assert_array_equal(resized.numpy().transpose(1, 2, 0), expected)
+
+
+RECORDED = [
+    [3, 44, 154, 237, 133, 30, 45, 78, 90],
+    [82, 93, 125, 147, 105, 64, 63, 69, 72],
+    [200, 168, 81, 12, 64, 115, 91, 57, 44],
+    [126, 129, 139, 141, 100, 59, 82, 113, 126],
+    [77, 104, 177, 227, 124, 22, 75, 151, 180],
+]
+
+
+def test_the_fixed_point_rule_is_opencvs() -> None:
+    """Recorded from OpenCV 5.0: cv2.resize(image, (9, 5), interpolation=cv2.INTER_LINEAR)."""
+    image = torch.tensor([[3, 250, 17, 90], [200, 6, 121, 44], [77, 240, 9, 180]], dtype=torch.uint8).expand(3, 3, 4)
+    assert resize_in_fixed_point(image, (5, 9))[0].tolist() == RECORDED
+    assert torch.equal(resize_in_fixed_point(image.float() / 255, (5, 9)), resize_in_fixed_point(image, (5, 9)))
+
+
+def test_sizes_in_one_step() -> None:
+    assert nearest_size_at_once(480, 640, 800, 1333) == (800, 1067)
+    assert nearest_size_at_once(3, 62, 800, 1333) == (65, 1333)  # nearest_size says 64
+    config = InputConfig(size_rounding="nearest_at_once", resampling="opencv")
+    assert InputTransform(config).eval().target_size(3, 62) == (65, 1333)
+    assert nearest_size_at_once(1, 4000, 800, 1333) == (1, 1333)
 
 
 @pytest.mark.parametrize("as_float", [False, True])

@@ -358,8 +358,9 @@ def network_input(image: NDArray[np.uint8], settings: Settings) -> Array:
     return ((resized[:, :, ::-1] - mean) / std).transpose(2, 0, 1)
 
 
-def detect(state: State, image: NDArray[np.uint8], settings: Settings) -> Found:
-    pixels = network_input(image, settings)
+def detect(state: State, image: NDArray[np.uint8], settings: Settings, *, pixels: Array | None = None) -> Found:
+    """What the model finds in ``image``, [H, W, 3]; ``pixels`` in place of detectron2's own resizing of it."""
+    pixels = network_input(image, settings) if pixels is None else pixels
     size = (pixels.shape[1], pixels.shape[2])
     if settings.neck == "fpn":
         pixels = np.pad(pixels, ((0, 0), (0, -size[0] % 32), (0, -size[1] % 32)))

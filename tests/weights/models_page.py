@@ -18,6 +18,7 @@ PROFILES = {
     "torchvision": "torchvision_resnet50_fpn",
     "torchvision v2": "torchvision_resnet50_fpn_v2",
     "detectron2": "detectron2_rcnn",
+    "mmdetection": "mmdetection_rcnn",
     "Matterport": "matterport_resnet_fpn",
 }
 
@@ -29,7 +30,7 @@ KEYPOINT_HEADS = {
 }
 
 # What stands behind a name of PUBLISHED, by its beginning; MODELS.md says what the letters mean.
-VERIFIED = {"torchvision/": "peer", "detectron2/": "reference", "matterport/": "reference"}
+VERIFIED = {"torchvision/": "peer", "detectron2/": "reference", "mmdetection/": "reference", "matterport/": "reference"}
 
 
 def published_table() -> str:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, detectron2_rcnn, matterport_resnet_fpn, torchvision_resnet50_fpn
+from fastmrcnn.models import (
+    MaskRCNN,
+    MaskRCNNConfig,
+    detectron2_rcnn,
+    matterport_resnet_fpn,
+    mmdetection_rcnn,
+    torchvision_resnet50_fpn,
+)
 from fastmrcnn.weights import load_model
 from fastmrcnn.weights.containers import write_content
 from fastmrcnn.weights.families import FAMILIES, Family, family_called, family_of
@@ -27,18 +34,21 @@ def narrow(config: MaskRCNNConfig) -> MaskRCNNConfig:
 CONFIGS: dict[str, Callable[[], MaskRCNNConfig]] = {
     "torchvision": lambda: narrow(torchvision_resnet50_fpn(CLASSES, depth=18)),
     "detectron2": lambda: narrow(detectron2_rcnn(CLASSES, depth=18)),
+    "mmdetection": lambda: narrow(mmdetection_rcnn(CLASSES, depth=18)),
     "matterport": lambda: narrow(matterport_resnet_fpn(CLASSES, depth=50)),
 }
 # The file's suffix, a tensor of it, and one that it does not have.
-SUFFIXES = {"torchvision": ".pth", "detectron2": ".pkl", "matterport": ".h5"}
+SUFFIXES = {"torchvision": ".pth", "detectron2": ".pkl", "mmdetection": ".pth", "matterport": ".h5"}
 KEYS = {
     "torchvision": "roi_heads.box_head.fc7.bias",
     "detectron2": "roi_heads.box_head.fc2.bias",
+    "mmdetection": "roi_head.bbox_head.shared_fcs.1.bias",
     "matterport": "mrcnn_class_conv2/bias",
 }
 SURPLUS = {
     "torchvision": "roi_heads.surplus.weight",
     "detectron2": "roi_heads.surplus.weight",
+    "mmdetection": "roi_head.surplus.weight",
     "matterport": "surplus/kernel",
 }
 

@@ -126,7 +126,8 @@ class Convert:
     source: tyro.conf.Positional[str]
     # The file to write; its suffix says of which kind: .safetensors is fastmrcnn's own.
     target: tyro.conf.Positional[Path]
-    # Whose file it shall be, where the suffix does not say: "fastmrcnn", "torchvision", "detectron2" or "matterport".
+    # Whose file it shall be, where the suffix does not say: "fastmrcnn", "torchvision", "detectron2",
+    # "mmdetection" or "matterport".
     format: str | None = None
     # Names of the classes in the order of the outputs, for files that do not hold them.
     class_names: tuple[str, ...] = ()

@@ -129,6 +129,16 @@ class ResNet(nn.Module):
         self.stages = nn.ModuleList(make_stage(config, index) for index in range(stages))
         init_parameters(self)
         self.freeze(config.frozen_stages)
+        self.frozen_statistics = config.frozen_statistics
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Training or evaluation mode; the normalisations stay in the latter where their statistics are frozen."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+                    module.eval()
+        return self
 
     def freeze(self, stages: int) -> None:
         """Stop the gradients of the first ``stages`` of (stem, stage 2, .., stage 5)."""

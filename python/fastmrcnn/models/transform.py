@@ -12,8 +12,17 @@ from torch import Tensor, nn
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
 from fastmrcnn.models.padding import to_device
-from fastmrcnn.models.resampling import nearest_even_size, nearest_size, resize_in_8_bits, resize_with_zero_border
+from fastmrcnn.models.resampling import (
+    nearest_even_size,
+    nearest_size,
+    nearest_size_at_once,
+    resize_in_8_bits,
+    resize_in_fixed_point,
+    resize_with_zero_border,
+)
 from fastmrcnn.ops import InstanceMasks
+
+_FITTED = {"nearest": nearest_size, "nearest_even": nearest_even_size, "nearest_at_once": nearest_size_at_once}
 
 
 class InputTransform(nn.Module):
@@ -53,8 +62,7 @@ class InputTransform(nn.Module):
         if config.size_rounding != "down":
             if not config.enlarge:
                 shorter = min(shorter, height, width)
-            fitted = nearest_size if config.size_rounding == "nearest" else nearest_even_size
-            return fitted(height, width, shorter, config.max_size)
+            return _FITTED[config.size_rounding](height, width, shorter, config.max_size)
         scale = min(shorter / min(height, width), config.max_size / max(height, width))
         if not config.enlarge:
             scale = min(scale, 1.0)
@@ -65,6 +73,8 @@ class InputTransform(nn.Module):
         size = self.target_size(image.shape[-2], image.shape[-1])
         if self.config.resampling == "pil":
             return self._normalise(resize_in_8_bits(image, size))
+        if self.config.resampling == "opencv":
+            return self._normalise(resize_in_fixed_point(to_device(image, self.mean.device), size))
         if self.config.resampling == "zero_border":
             return self._normalise(resize_with_zero_border(to_device(image, self.mean.device), size))
         return self._resize(self._normalise(image), size)

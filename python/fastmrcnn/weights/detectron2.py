@@ -110,12 +110,12 @@ def from_detectron2(
     config = config or infer_config(state, class_names, category_ids, source)
     expected = {}
     for name, shape in shapes_of(config).items():
-        added = _background_rows(name, config)
+        added = background_rows(name, config)
         expected[detectron2_name(name, config)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
     check_tensors(expected, state, source)
     model = new_model(config)
     model.load_state_dict(
-        {name: _inward(name, state[detectron2_name(name, config)], config) for name in model.state_dict()}
+        {name: background_to_front(name, state[detectron2_name(name, config)], config) for name in model.state_dict()}
     )
     return model.eval()
 
@@ -133,25 +133,29 @@ def to_detectron2(model: MaskRCNN) -> dict[str, Tensor]:
     for name in state:  # in detectron2 a convolution has one or the other
         if name.endswith(".conv.bias") and name.replace(".conv.bias", ".norm.weight") in state:
             raise UserError(f"to_detectron2: expected a network that detectron2 has; its convolutions have no {name!r}")
-    return {detectron2_name(name, model.config): _outward(name, tensor, model.config) for name, tensor in state.items()}
+    return {
+        detectron2_name(name, model.config): background_to_back(name, tensor, model.config)
+        for name, tensor in state.items()
+    }
 
 
-def _inward(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
-    """From detectron2's order of outputs to ours, for our tensor ``name``; undone by :func:`_outward`."""
+def background_to_front(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
+    """The outputs of our tensor ``name`` from detectron2's order to ours; undone by :func:`background_to_back`."""
     if name.startswith("roi_heads.box_head.classifier."):
         return torch.cat((tensor[-1:], tensor[:-1]))
-    added = _background_rows(name, config)
+    added = background_rows(name, config)
     return F.pad(tensor, [0, 0] * (tensor.ndim - 1) + [added, 0]) if added else tensor
 
 
-def _outward(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
+def background_to_back(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
+    """The outputs of our tensor ``name`` from our order to detectron2's."""
     if name.startswith("roi_heads.box_head.classifier."):
         return torch.cat((tensor[1:], tensor[:1]))
-    added = _background_rows(name, config)
+    added = background_rows(name, config)
     return tensor[added:] if added else tensor
 
 
-def _background_rows(name: str, config: MaskRCNNConfig) -> int:
+def background_rows(name: str, config: MaskRCNNConfig) -> int:
     """How many outputs of our tensor ``name`` are those of a background that detectron2 does not have."""
     if config.box_head and name.startswith("roi_heads.box_head.deltas."):
         return 0 if config.box_head.class_agnostic else 4

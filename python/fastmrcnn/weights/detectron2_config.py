@@ -22,11 +22,11 @@ from fastmrcnn.models.config import (
 )
 from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
 
-__all__ = ["infer_config"]
+__all__ = ["DEPTHS", "count_of", "infer_config", "size_of"]
 
 _State = Mapping[str, Tensor]
 
-_DEPTHS: dict[tuple[bool, int], Depth] = {  # (bottlenecks, blocks of stage 4) -> depth
+DEPTHS: dict[tuple[bool, int], Depth] = {  # (bottlenecks, blocks of stage 4) -> depth
     (False, 2): 18,
     (False, 6): 34,
     (True, 6): 50,
@@ -41,6 +41,8 @@ def infer_config(
     """The zoo's configuration of this architecture, with the widths and the number of classes of the tensors."""
     try:
         return _infer_config(state, class_names, category_ids, source)
+    except UserError:
+        raise
     except ValueError as error:  # of a configuration that the shapes ask for
         raise UserError(f"{source}: expected the shapes of a model that can be built: {error}") from None
 
@@ -69,7 +71,7 @@ def _infer_config(
         fpn=replace(
             config.fpn,
             norm=_norm(state, "backbone.fpn_lateral2"),
-            channels=_size(state, "backbone.fpn_lateral2.weight", config.fpn.channels),
+            channels=size_of(state, "backbone.fpn_lateral2.weight", config.fpn.channels),
         ),
         rpn=_rpn(config.rpn, state),
         box_head=config.box_head and _box_head(config.box_head, state, len(names)),
@@ -90,10 +92,10 @@ def _neck(state: _State, source: str) -> Neck:
 
 def _depth(state: _State, bottom_up: str, source: str) -> Depth:
     bottlenecks = f"{bottom_up}res2.0.conv3.weight" in state
-    blocks = _count(state, f"{bottom_up}res4.", ".conv1.weight", first=0)
-    if (bottlenecks, blocks) not in _DEPTHS:
+    blocks = count_of(state, f"{bottom_up}res4.", ".conv1.weight")
+    if (bottlenecks, blocks) not in DEPTHS:
         raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; its res4 has {blocks} blocks")
-    return _DEPTHS[bottlenecks, blocks]
+    return DEPTHS[bottlenecks, blocks]
 
 
 def _groups(state: _State, bottom_up: str, source: str) -> tuple[int, int]:
@@ -106,7 +108,7 @@ def _groups(state: _State, bottom_up: str, source: str) -> tuple[int, int]:
 
 
 def _backbone(config: BackboneConfig, state: _State, bottom_up: str, source: str) -> BackboneConfig:
-    width = _size(state, f"{bottom_up}stem.conv1.weight", 64)
+    width = size_of(state, f"{bottom_up}stem.conv1.weight", 64)
     groups, group_width = _groups(state, bottom_up, source)
     if not config.has_bottlenecks:
         return replace(config, width=width)
@@ -115,9 +117,9 @@ def _backbone(config: BackboneConfig, state: _State, bottom_up: str, source: str
 
 def _rpn(config: RPNConfig, state: _State) -> RPNConfig:
     conv = "proposal_generator.rpn_head.conv."
-    several = _count(state, f"{conv}conv", ".weight", first=0)
+    several = count_of(state, f"{conv}conv", ".weight")
     first = f"{conv}conv0.weight" if several else f"{conv}weight"
-    channels, inputs = _size(state, first, 0), _size(state, first, 0, axis=1)
+    channels, inputs = size_of(state, first, 0), size_of(state, first, 0, axis=1)
     return replace(config, convolutions=max(several, 1), channels=None if channels == inputs else channels)
 
 
@@ -126,7 +128,7 @@ def _classes(
 ) -> tuple[Sequence[str], Sequence[int]]:
     """(names, ids) of the foreground classes."""
     classifier = "roi_heads.box_predictor.cls_score.weight"
-    outputs = _size(state, classifier, 2)  # the background included; region proposals alone have one class
+    outputs = size_of(state, classifier, 2)  # the background included; region proposals alone have one class
     if outputs < 2:
         raise UserError(f"{source}: expected {classifier!r} to have 2 rows or more; found {outputs}")
     count = outputs - 1
@@ -147,12 +149,12 @@ def _box_head(config: BoxHeadConfig, state: _State, classes: int) -> BoxHeadConf
     head = "roi_heads.box_head."
     return replace(
         config,
-        convolutions=_count(state, f"{head}conv", ".weight"),
-        channels=_size(state, f"{head}conv1.weight", config.channels),
+        convolutions=count_of(state, f"{head}conv", ".weight", first=1),
+        channels=size_of(state, f"{head}conv1.weight", config.channels),
         norm=_norm(state, f"{head}conv1"),
-        fully_connected=_count(state, f"{head}fc", ".weight"),
-        hidden=_size(state, f"{head}fc1.weight", config.hidden),
-        class_agnostic=classes > 1 and _size(state, "roi_heads.box_predictor.bbox_pred.weight", 0) == 4,
+        fully_connected=count_of(state, f"{head}fc", ".weight", first=1),
+        hidden=size_of(state, f"{head}fc1.weight", config.hidden),
+        class_agnostic=classes > 1 and size_of(state, "roi_heads.box_predictor.bbox_pred.weight", 0) == 4,
     )
 
 
@@ -160,22 +162,22 @@ def _mask_head(config: MaskHeadConfig, state: _State, classes: int) -> MaskHeadC
     head = "roi_heads.mask_head."
     return replace(
         config,
-        convolutions=_count(state, f"{head}mask_fcn", ".weight"),
-        channels=_size(state, f"{head}predictor.weight", config.channels, axis=1),
+        convolutions=count_of(state, f"{head}mask_fcn", ".weight", first=1),
+        channels=size_of(state, f"{head}predictor.weight", config.channels, axis=1),
         norm=_norm(state, f"{head}mask_fcn1"),
-        class_agnostic=classes > 1 and _size(state, f"{head}predictor.weight", 0) == 1,
+        class_agnostic=classes > 1 and size_of(state, f"{head}predictor.weight", 0) == 1,
     )
 
 
 def _keypoint_head(config: KeypointHeadConfig, state: _State) -> KeypointHeadConfig:
     head = "roi_heads.keypoint_head."
-    count = _size(state, f"{head}score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
+    count = size_of(state, f"{head}score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
     names = tuple(f"keypoint-{index}" for index in range(1, count + 1))
     return replace(
         config,
         keypoint_names=COCO_KEYPOINTS if count == len(COCO_KEYPOINTS) else names,
-        convolutions=_count(state, f"{head}conv_fcn", ".weight"),
-        channels=_size(state, f"{head}conv_fcn1.weight", config.channels),
+        convolutions=count_of(state, f"{head}conv_fcn", ".weight", first=1),
+        channels=size_of(state, f"{head}conv_fcn1.weight", config.channels),
     )
 
 
@@ -188,15 +190,15 @@ def _norm(state: _State, convolution: str) -> Norm:
     return "frozen_bn" if f"{convolution}.norm.running_mean" in state else "gn32"
 
 
-def _count(state: _State, before: str, after: str, first: int = 1) -> int:
-    """How many tensors are called ``before`` 1, 2, .. ``after``."""
+def count_of(state: Mapping[str, Tensor], before: str, after: str, *, first: int = 0) -> int:
+    """How many tensors are called ``before`` ``first``, ``first`` + 1, .. ``after``."""
     count = 0
     while f"{before}{first + count}{after}" in state:
         count += 1
     return count
 
 
-def _size(state: _State, name: str, default: int, axis: int = 0) -> int:
+def size_of(state: Mapping[str, Tensor], name: str, default: int, axis: int = 0) -> int:
     """The size of a tensor along ``axis``, ``default`` where there is none of that name."""
     tensor = state.get(name)
     return default if tensor is None or tensor.ndim <= axis else tensor.shape[axis]

@@ -12,6 +12,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights.detectron2 import from_detectron2, is_detectron2_state, to_detectron2
 from fastmrcnn.weights.matterport import from_matterport, is_matterport_state, to_matterport
+from fastmrcnn.weights.mmdetection import from_mmdetection, is_mmdetection_state, to_mmdetection
 from fastmrcnn.weights.torchvision import from_torchvision, is_torchvision_state, to_torchvision
 
 __all__ = ["FAMILIES", "Family", "family_called", "family_of"]
@@ -49,6 +50,13 @@ FAMILIES = (
         read=from_detectron2,
         write=to_detectron2,
         suffixes=(".pkl",),
+    ),
+    Family(
+        name="mmdetection",
+        models="mmdetection's Mask and Faster R-CNN with a pyramid",
+        recognises=is_mmdetection_state,
+        read=from_mmdetection,
+        write=to_mmdetection,
     ),
     Family(
         name="matterport",

@@ -44,6 +44,8 @@ class BackboneConfig:
     # How many of (stem, stage 2, .., stage 5), from the front, receive no gradient. Running statistics of "bn" still
     # follow the data there; "frozen_bn" holds them too.
     frozen_stages: int = 0
+    # "bn" and "sync_bn" normalise by their running statistics in training too, and leave them (mmdetection).
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         require_choice(self, Depth, depth=self.depth)

@@ -8,8 +8,8 @@ from typing import Literal
 from fastmrcnn.models.config.checks import require, require_choice, require_positive
 
 ChannelOrder = Literal["rgb", "bgr"]
-SizeRounding = Literal["down", "nearest", "nearest_even"]
-Resampling = Literal["bilinear", "antialias", "pil", "zero_border"]
+SizeRounding = Literal["down", "nearest", "nearest_even", "nearest_at_once"]
+Resampling = Literal["bilinear", "antialias", "pil", "opencv", "zero_border"]
 Frame = Literal["top_left", "centred_square"]
 
 
@@ -23,11 +23,11 @@ class InputConfig:
     enlarge: bool = True  # False: images smaller than min_size keep their size
     shrink: bool = True  # False: images larger than min_size keep their size, unless max_size asks for less
     # Of the resized sides: torchvision drops the fraction, detectron2 takes the nearest whole pixel, the larger one of
-    # two, Matterport the even one of two.
+    # two, Matterport the even one of two. "nearest_at_once" is detectron2's without an intermediate size (mmdetection).
     size_rounding: SizeRounding = "down"
     # "bilinear": no low-pass (torchvision). "antialias": a low-pass before shrinking. "pil": the same in 8 bits,
-    # rounded to whole grey values before normalisation (detectron2). "zero_border": no low-pass, black beyond the
-    # image, cut off to whole grey values (Matterport).
+    # rounded to whole grey values before normalisation (detectron2). "opencv": no low-pass, in OpenCV's whole numbers
+    # (mmdetection). "zero_border": no low-pass, black beyond the image, cut off to whole grey values (Matterport).
     resampling: Resampling = "antialias"
     channel_order: ChannelOrder = "rgb"  # of the network's input; the caller's images are RGB
     pixel_max: float = 1.0  # what white is before mean and std are applied: 1 (torchvision) or 255

@@ -2,6 +2,7 @@
 
 from fastmrcnn.models.presets.detectron2 import detectron2_rcnn
 from fastmrcnn.models.presets.matterport import matterport_resnet_fpn
+from fastmrcnn.models.presets.mmdetection import mmdetection_rcnn
 from fastmrcnn.models.presets.own import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -24,6 +25,7 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "matterport_resnet_fpn",
+    "mmdetection_rcnn",
     "tiny",
     "torchvision_fasterrcnn_resnet50_fpn",
     "torchvision_fasterrcnn_resnet50_fpn_v2",

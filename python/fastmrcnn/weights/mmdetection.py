@@ -1,0 +1,198 @@
+"""Weights of mmdetection's Mask and Faster R-CNNs with a pyramid, versions 2 and 3: its names and its order, both ways.
+
+As in detectron2, the background stands behind the classes in the classifier, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, mmdetection_rcnn
+from fastmrcnn.models.presets.mmdetection import MMDetectionStyle
+from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
+from fastmrcnn.weights.detectron2 import background_rows, background_to_back, background_to_front
+from fastmrcnn.weights.detectron2_config import DEPTHS, count_of, size_of
+from fastmrcnn.weights.plain_resnet import plain_name, renamed
+from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
+
+__all__ = ["from_mmdetection", "is_mmdetection_state", "to_mmdetection"]
+
+_OUR_TO_THEIR = [
+    (r"^fpn\.lateral\.(\d)\.conv\.", r"neck.lateral_convs.\1.conv."),
+    (r"^fpn\.output\.(\d)\.conv\.", r"neck.fpn_convs.\1.conv."),
+    (r"^rpn\.head\.convs\.0\.", "rpn_head.rpn_conv."),
+    (r"^rpn\.head\.objectness\.", "rpn_head.rpn_cls."),
+    (r"^rpn\.head\.deltas\.", "rpn_head.rpn_reg."),
+    (r"^roi_heads\.box_head\.layers\.(\d)\.linear\.", r"roi_head.bbox_head.shared_fcs.\1."),
+    (r"^roi_heads\.box_head\.classifier\.", "roi_head.bbox_head.fc_cls."),
+    (r"^roi_heads\.box_head\.deltas\.", "roi_head.bbox_head.fc_reg."),
+    (r"^roi_heads\.mask_head\.convs\.(\d)\.conv\.", r"roi_head.mask_head.convs.\1.conv."),
+    (r"^roi_heads\.mask_head\.upsample\.", "roi_head.mask_head.upsample."),
+    (r"^roi_heads\.mask_head\.logits\.", "roi_head.mask_head.conv_logits."),
+]
+_EXPECTED = "to_mmdetection: expected a network that mmdetection's mask_rcnn_r50_fpn and its relatives have; "
+
+
+def mmdetection_name(name: str) -> str:
+    """mmdetection's name of our tensor ``name``.
+
+    >>> mmdetection_name("backbone.stages.3.0.shortcut.norm.weight")
+    'backbone.layer4.0.downsample.1.weight'
+    """
+    if name.startswith("backbone."):
+        return "backbone." + plain_name(name.removeprefix("backbone."))
+    theirs = renamed(name, _OUR_TO_THEIR)
+    if theirs == name:
+        raise UserError(f"{_EXPECTED}it has nothing like {name!r}")
+    return theirs
+
+
+def is_mmdetection_state(state: Mapping[str, object]) -> bool:
+    """Does this look like a state_dict of one of mmdetection's two-stage detectors?"""
+    return "rpn_head.rpn_cls.weight" in state
+
+
+def from_mmdetection(
+    state: Mapping[str, Tensor],
+    *,
+    class_names: Sequence[str] | None = None,
+    category_ids: Sequence[int] = (),
+    style: MMDetectionStyle | None = None,
+    source: str = "state_dict",
+) -> MaskRCNN:
+    """The model of a state_dict of mmdetection's ``mask_rcnn_r50_fpn``, ``faster_rcnn_r50_fpn`` or a relative with
+    another ResNet or ResNeXt, of version 2 or 3.
+
+    It detects what mmdetection detects (:func:`fastmrcnn.models.mmdetection_rcnn` names what is left).
+
+    Args:
+        class_names: of the foreground classes. Left out: COCO's where the weights have its 80, else class-1, ...
+        category_ids: the data set's ids of the classes; COCO's, or 1, 2, .. when left out.
+        style: where the backbone comes from, which the tensors do not show: "caffe" for the configurations that have
+            it in their names. Left out: "caffe2" for a ResNeXt of 32 groups of width 8, else "pytorch".
+        source: names the weights in errors.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the tensors are not those of such a model.
+    """
+    if not is_mmdetection_state(state):
+        first = ", ".join(list(state)[:3]) or "none"
+        raise UserError(f"{source}: expected a state_dict of mmdetection's R-CNN; it begins with {first}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{source}: expected a state_dict of tensors; {name!r} is a {type(value).__name__}")
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("data_preprocessor.")}
+    try:
+        config = _infer_config(state, class_names, category_ids, style, source)
+    except UserError:
+        raise
+    except ValueError as error:  # of a configuration that the shapes ask for
+        raise UserError(f"{source}: expected the shapes of a model that can be built: {error}") from None
+    expected = {}
+    for name, shape in shapes_of(config).items():
+        added = background_rows(name, config)
+        expected[mmdetection_name(name)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
+    check_tensors(expected, state, source)
+    model = new_model(config)
+    model.load_state_dict(
+        {name: background_to_front(name, state[mmdetection_name(name)], config) for name in model.state_dict()}
+    )
+    return model.eval()
+
+
+def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
+    """The state_dict of the same model in mmdetection 2 and 3; shares tensors with ``model`` where they are the same.
+
+    Raises:
+        UserError: the network has parts that mmdetection's does not have.
+    """
+    config = model.config
+    if config.neck != "fpn" or config.box_head is None or config.rpn.convolutions != 1:
+        raise UserError(f"{_EXPECTED}its neck is {config.neck}, with {config.rpn.convolutions} convolutions in the RPN")
+    state = model.state_dict()
+    for name in state:
+        if name.endswith(".conv.bias") and name.startswith("backbone."):
+            raise UserError(f"{_EXPECTED}its convolutions have no {name!r}")
+    return {mmdetection_name(name): background_to_back(name, tensor, config) for name, tensor in state.items()}
+
+
+def _infer_config(
+    state: Mapping[str, Tensor],
+    class_names: Sequence[str] | None,
+    category_ids: Sequence[int],
+    style: MMDetectionStyle | None,
+    source: str,
+) -> MaskRCNNConfig:
+    names, ids = _classes(state, class_names, category_ids, source)
+    bottlenecks, blocks = (
+        "backbone.layer1.0.conv3.weight" in state,
+        count_of(state, "backbone.layer3.", ".conv1.weight"),
+    )
+    if (bottlenecks, blocks) not in DEPTHS:
+        raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; its layer3 has {blocks} blocks")
+    inner = size_of(state, "backbone.layer1.0.conv2.weight", 64)
+    width = size_of(state, "backbone.layer1.0.conv2.weight", 64, axis=1)
+    stem = max(size_of(state, "backbone.conv1.weight", 64), 1)
+    groups, group_width = (max(inner // max(width, 1), 1), width * 64 // stem) if bottlenecks else (1, 64)
+    config = mmdetection_rcnn(
+        names,
+        ids,
+        depth=DEPTHS[bottlenecks, blocks],
+        groups=groups,
+        group_width=group_width,
+        style=style or ("caffe2" if (groups, group_width) == (32, 8) else "pytorch"),
+        masks="roi_head.mask_head.conv_logits.weight" in state,
+    )
+    assert config.box_head is not None
+    mask_head, several = config.mask_head, len(names) > 1
+    if mask_head is not None:
+        mask_head = replace(
+            mask_head,
+            channels=size_of(state, "roi_head.mask_head.conv_logits.weight", 256, axis=1),
+            convolutions=count_of(state, "roi_head.mask_head.convs.", ".conv.weight"),
+            class_agnostic=several and size_of(state, "roi_head.mask_head.conv_logits.weight", 0) == 1,
+        )
+    return replace(
+        config,
+        backbone=replace(config.backbone, width=stem),
+        fpn=replace(config.fpn, channels=size_of(state, "neck.lateral_convs.0.conv.weight", 256)),
+        rpn=replace(config.rpn, channels=_rpn_channels(state)),
+        box_head=replace(
+            config.box_head,
+            fully_connected=count_of(state, "roi_head.bbox_head.shared_fcs.", ".weight"),
+            hidden=size_of(state, "roi_head.bbox_head.shared_fcs.0.weight", 1024),
+            class_agnostic=several and size_of(state, "roi_head.bbox_head.fc_reg.weight", 0) == 4,
+        ),
+        mask_head=mask_head,
+    )
+
+
+def _rpn_channels(state: Mapping[str, Tensor]) -> int | None:
+    channels, inputs = (size_of(state, "rpn_head.rpn_conv.weight", 0, axis=axis) for axis in (0, 1))
+    return None if channels == inputs else channels
+
+
+def _classes(
+    state: Mapping[str, Tensor], class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
+) -> tuple[Sequence[str], Sequence[int]]:
+    classifier = "roi_head.bbox_head.fc_cls.weight"
+    if classifier not in state:
+        raise UserError(f"{source}: expected a two-stage detector of mmdetection 2 or 3; there is no {classifier!r}")
+    count = size_of(state, classifier, 0) - 1
+    if count < 1:
+        raise UserError(f"{source}: expected {classifier!r} to have 2 rows or more; found {count + 1}")
+    if class_names is not None:
+        if len(class_names) != count:
+            raise UserError(f"{source}: expected {count} class_names, as the classifier has; got {len(class_names)}")
+        return class_names, category_ids
+    if count == len(COCO_80_CLASSES):
+        return COCO_80_CLASSES, category_ids or COCO_80_IDS
+    return [f"class-{label}" for label in range(1, count + 1)], category_ids
