@@ -9,7 +9,7 @@ from torch import nn
 
 from fastmrcnn.models import BoxHeadConfig, MaskHeadConfig, PoolerConfig
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
-from fastmrcnn.models.instances import SampledRoIs
+from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.mask_head import MaskHead
 from fastmrcnn.ops import PaddedProposals
 
@@ -60,6 +60,22 @@ def test_one_mask_for_all_classes(predictor: str) -> None:
     assert logits.shape == (4, 1, 2 * CELLS, 2 * CELLS)
     found = head.probabilities(logits, torch.tensor(LABELS))
     np.testing.assert_allclose(in_double(found), 1 / (1 + np.exp(-in_double(logits)[:, 0])), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_the_loss_is_that_of_the_activation(activation: str) -> None:
+    """One object that fills the image: every pixel of its RoIs is to show its class."""
+    head = mask_head(activation=activation)
+    logits, labels = torch.randn(3, CLASSES + 1, 8, 8), torch.tensor([2, 2, 0])
+    boxes = torch.tensor([[2.0, 2, 18, 18], [4, 3, 12, 15], [2, 2, 18, 18]])
+    rois = SampledRoIs(boxes, labels, torch.zeros(3, dtype=torch.int64), torch.zeros(3, 4), positives=2)
+    targets = Targets(
+        torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([2]), torch.ones(1, 20, 20).byte(), torch.zeros(0, 4)
+    )
+    odds = np.exp(in_double(logits)[:2])
+    shares = odds[:, 2] / (odds.sum(axis=1) if activation == "softmax" else 1 + odds[:, 2])
+    found = head.losses(logits, [rois], [targets])["loss_mask"]
+    assert found.item() == pytest.approx(-np.log(shares).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
