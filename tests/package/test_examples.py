@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,3 +31,13 @@ def test_example(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.M
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
     assert result.failed == 0, "".join(report)
+
+
+def test_the_ablation_on_the_page_of_models() -> None:
+    """The last example of MODELS.md, whose others fetch weights."""
+    page = (Path(__file__).parents[2] / "MODELS.md").read_text(encoding="utf-8")
+    _, snippet, _ = page.split("## Architectures and ablations")[1].split("```")
+    names: dict[str, Any] = {}
+    with torch.device("meta"):
+        exec(snippet.removeprefix("python"), names)
+    assert names["model"].config.mask_head.activation == "softmax"
