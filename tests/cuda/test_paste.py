@@ -161,7 +161,7 @@ def test_a_bitmap_that_begins_anywhere(device: TestDevice) -> None:
 def test_errors(device: TestDevice) -> None:
     masks, boxes = torch.rand(2, 4, 4), torch.rand(2, 4)
     for paste, name in ((paste_masks, "paste_masks"), (paste_masks_rle, "paste_masks_rle")):
-        with pytest.raises(ValueError, match=f"{name}: method must be exact or torchvision; got fast"):
+        with pytest.raises(ValueError, match=f"{name}: method must be exact, torchvision or skimage; got fast"):
             device.run(paste, masks, boxes, (5, 5), method="fast")
         with pytest.raises(ValueError, match=rf"{name}: boxes must be \[N, 4\] with N that of masks; got \[1, 4\]"):
             device.run(paste, masks, boxes[:1], (5, 5))

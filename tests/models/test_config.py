@@ -80,7 +80,7 @@ def test_category_ids_default_to_positions() -> None:
         (lambda: PoolerConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]
         (lambda: BoxHeadConfig(hidden=0), "BoxHeadConfig: hidden must be positive; got 0"),
         (lambda: BoxHeadConfig(score_threshold=float("nan")), "score_threshold must lie in 0..1; got nan"),
-        (lambda: MaskHeadConfig(paste="soft"), "paste must be exact or torchvision; got 'soft'"),  # type: ignore[arg-type]
+        (lambda: MaskHeadConfig(paste="soft"), "paste must be exact, torchvision or skimage; got 'soft'"),  # type: ignore[arg-type]
         (lambda: MaskRCNNConfig(class_names=()), "class_names must name at least one class; got ()"),
         (lambda: MaskRCNNConfig(class_names=("a", "a")), "class_names must differ; got ('a', 'a')"),
         (lambda: MaskRCNNConfig(("a", "b"), (1,)), "category_ids must match the 2 class_names; got (1,)"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as mask_utils
 from torch import Tensor
 
 from fastmrcnn.models import (
@@ -32,7 +33,7 @@ from fastmrcnn.models.presets.matterport import at_least
 from fastmrcnn.models.resampling import nearest_even_size, resize_with_zero_border
 from fastmrcnn.models.rpn import RegionProposalNetwork, RPNPrediction
 from fastmrcnn.models.transform import InputTransform
-from fastmrcnn.ops import PaddedProposals, box_iou, paste_masks
+from fastmrcnn.ops import PaddedProposals, box_iou, paste_masks, paste_masks_rle
 from tests.models import matterport_rules as rules
 from tests.models.small import images_of, target_of
 
@@ -327,12 +328,30 @@ def test_kept_slots_move_to_the_front() -> None:
     assert kept.boxes[0].tolist() == [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]]
 
 
-def test_masks_fill_boxes_of_whole_pixels() -> None:
+@pytest.mark.parametrize("least", [0.01, 0.5, 0.7])
+def test_masks_fill_boxes_of_whole_pixels(least: float) -> None:
+    """From a half on everywhere, a mask fills its box to the corners: scikit-image keeps to the mask's own range."""
     rng = np.random.default_rng(0)
-    for box in ([3, 5, 40, 33], [0, 0, 50, 60], [10, 10, 11, 12], [20, 1, 25, 59]):
-        mask = np.clip(rng.normal(0.5, 0.3, (28, 28)), 0.01, 0.99)
-        pasted = paste_masks(torch.from_numpy(mask)[None], swapped(box)[None], (50, 60))[0]
-        np.testing.assert_array_equal(pasted, rules.unmould_mask(mask, np.array(box), (50, 60)))
+    boxes = np.array([[3, 5, 40, 33], [0, 0, 50, 60], [10, 10, 11, 12], [20, 1, 25, 59], [7, 7, 50, 8]])
+    masks = np.clip(rng.normal(0.6, 0.3, (len(boxes), 28, 28)), least, 0.99)
+    expected = np.stack([rules.unmould_mask(mask, box, (50, 60)) for mask, box in zip(masks, boxes, strict=True)])
+    if least >= 0.5:
+        assert expected.sum() == sum((y2 - y1) * (x2 - x1) for y1, x1, y2, x2 in boxes)
+    inputs = torch.from_numpy(masks), swapped(boxes), (50, 60)
+    np.testing.assert_array_equal(paste_masks(*inputs, method="skimage"), expected)
+    for run_lengths, bitmap in zip(paste_masks_rle(*inputs, method="skimage"), expected, strict=True):
+        assert run_lengths["counts"] == mask_utils.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode()
+
+
+def test_masks_are_those_of_scikit_image() -> None:
+    transform = pytest.importorskip("skimage.transform")
+    for least in (0.01, 0.55):
+        mask = np.clip(np.random.default_rng(1).normal(0.7, 0.3, (28, 28)), least, 0.99)
+        for height, width in ((28, 28), (37, 61), (90, 12), (1, 5)):
+            resized = transform.resize(mask, (height, width), order=1, mode="constant", anti_aliasing=False)
+            box = torch.tensor([[0.0, 0, width, height]]).double()
+            pasted = paste_masks(torch.from_numpy(mask)[None], box, (height, width), method="skimage")[0]
+            np.testing.assert_array_equal(pasted, resized >= 0.5)
 
 
 def test_targets_follow_their_images() -> None:

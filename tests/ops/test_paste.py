@@ -190,8 +190,11 @@ def test_a_large_image_takes_no_memory_for_its_rle() -> None:
 def test_under_fake_tensors_compilation_and_opcheck() -> None:
     masks, boxes = random_masks("smooth", 3, 14), mixed_boxes(3)
     torch.library.opcheck(torch.ops.fastmrcnn.paste_masks.default, (masks, boxes, 20, 30, 0.5, "exact"))
-    compiled = torch.compile(lambda m, b: paste_masks(m, b, IMAGE), fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(masks, boxes), paste_masks(masks, boxes, IMAGE))
+    for method in ("exact", "skimage"):
+        compiled = torch.compile(
+            lambda m, b, method=method: paste_masks(m, b, IMAGE, method=method), fullgraph=True, backend="aot_eager"
+        )
+        assert torch.equal(compiled(masks, boxes), paste_masks(masks, boxes, IMAGE, method=method))
 
 
 @pytest.mark.parametrize("paste", [paste_masks, paste_masks_rle])
@@ -204,8 +207,13 @@ def test_errors(paste: object) -> None:
         ((torch.rand(2, 2, 4, 4), boxes, IMAGE), {}, shape + r"\[2, 2, 4, 4\]"),
         ((torch.rand(2, 0, 0), boxes, IMAGE), {}, shape + r"\[2, 0, 0\]"),
         ((masks, boxes[:1], IMAGE), {}, rf"{name}: boxes must be \[N, 4\] with N that of masks; got \[1, 4\]"),
+        (
+            (masks, boxes[:1], IMAGE),
+            {"method": "skimage"},
+            rf"{name}: boxes must be \[N, 4\] with N that of masks; got ",
+        ),
         ((masks, boxes, (-1, 5)), {}, rf"{name}: image_size must be \(height, width\) in pixels; got \(-1, 5\)"),
-        ((masks, boxes, IMAGE), {"method": "fast"}, f"{name}: method must be exact or torchvision; got fast"),
+        ((masks, boxes, IMAGE), {"method": "fast"}, f"{name}: method must be exact, torchvision or skimage; got fast"),
         ((masks, boxes, IMAGE), {"threshold": 0.0}, f"{name}: threshold must be positive; got 0"),
         ((masks, boxes, IMAGE), {"threshold": NAN}, f"{name}: threshold must be positive; got nan"),
     ]

@@ -74,6 +74,22 @@ def _torch_fuses_position() -> bool:
         return torch.equal(resized, position.clamp(0, 1))
 
 
+def _with_full_boxes(masks: Tensor, boxes: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Masks and boxes of which the exact method makes what "skimage" asks for.
+
+    A value far beyond any threshold sets all pixels that it has a share in, which are those up to half a cell beyond
+    the box; that of a mask which shall fill its box is made so much smaller.
+    """
+    if boxes.shape != (masks.shape[0], 4):
+        return masks, boxes  # the kernel says what is wrong
+    masks, boxes = as_native_float(masks), as_native_float(boxes)
+    full = masks.amin(dim=(1, 2)) >= threshold  # [N]
+    corner, opposite = boxes[:, :2], boxes[:, 2:]
+    half_cell = (opposite - corner) / (2 * (masks.shape[1] + 1))
+    smaller = torch.cat((corner + half_cell, opposite - half_cell), dim=1)
+    return torch.where(full[:, None, None], 1e30, masks), torch.where(full[:, None], smaller, boxes)
+
+
 def _squares(op: str, masks: Tensor) -> Tensor:
     if masks.dim() == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]
@@ -107,13 +123,16 @@ def paste_masks(
     - "torchvision" is that of torchvision's models: the mask is padded by a cell, its box grown as much and truncated
       to whole pixels, the mask resized to it, and a pixel is set when its value is greater than the threshold. Equal,
       pixel for pixel, to torchvision's soft paste compared with `>`, on x86-64 with float32 masks and boxes.
+    - "skimage" is that of Matterport's models, for boxes of whole pixels: the exact method, but no value falls below
+      the mask's own least one, as `skimage.transform.resize` has it. So a mask that is at least the threshold
+      everywhere fills its box, corners included.
 
     Args:
         masks: `[N, M, M]` or `[N, 1, M, M]` floating point, probabilities. Half precision is computed in float32.
         boxes: `[N, 4]` floating point, x1, y1, x2, y2 in image pixels.
         image_size: (height, width) of the image in pixels.
         threshold: probability from which on a pixel belongs to the mask, in (0, 1].
-        method: "exact" or "torchvision".
+        method: "exact", "torchvision" or "skimage".
 
     Returns:
         `[N, height, width]` bool. A box without area, reversed, or with a coordinate that is not finite gives an empty
@@ -131,6 +150,9 @@ def paste_masks(
     """
     masks = _squares("paste_masks", masks)
     height, width = _check_image("paste_masks", image_size)
+    if method == "skimage":
+        masks, boxes = _with_full_boxes(masks, boxes, threshold)
+        method = "exact"
     kernel = _paste_masks if is_plain_eager(masks, boxes) else torch.ops.fastmrcnn.paste_masks.default
     return kernel(masks, boxes, height, width, threshold, method)
 
@@ -165,6 +187,9 @@ def paste_masks_rle(
     """
     masks = _squares("paste_masks_rle", masks)
     height, width = _check_image("paste_masks_rle", image_size)
+    if method == "skimage":
+        masks, boxes = _with_full_boxes(masks, boxes, threshold)
+        method = "exact"
     masks, boxes = _native_inputs(masks, boxes)
     capacity = 64 + 8 * width  # an outline crosses most columns twice
     while True:

@@ -22,7 +22,7 @@ struct PasteOptions {
 
 inline PasteOptions paste_options(const char* op, const std::string& method, bool fused_position, double threshold) {
   const bool exact = method == "exact";
-  check(exact || method == "torchvision", op, ": method must be exact or torchvision; got ", method);
+  check(exact || method == "torchvision", op, ": method must be exact, torchvision or skimage; got ", method);
   if (exact) check(threshold > 0, op, ": threshold must be positive; got ", threshold);
   check(threshold >= 0, op, ": threshold must not be negative; got ", threshold);
   return {exact ? PasteMethod::exact : PasteMethod::torchvision, fused_position, threshold};
@@ -34,6 +34,8 @@ inline PasteOptions paste_options(const char* op, const std::string& method, boo
 // least `threshold` at the pixel's centre: detectron2's rule, to the last bit of torch's grid_sample on the CPU.
 // "torchvision": the mask is padded by one cell, the box grown by as much and truncated to whole pixels, the mask
 // resized to it and compared > `threshold`: torchvision's rule, to the last bit of its own.
+//
+// "skimage" is made of "exact" by the caller, who changes the masks that fill their boxes (ops/paste.py).
 //
 // A box without area or with a coordinate that is not finite gives an empty mask ("torchvision": where torchvision's
 // own result is undefined). Deterministic. Values are computed in the masks' dtype.

@@ -21,7 +21,7 @@ from fastmrcnn.ops import LevelRule
 # "roi_align": He et al. 2017, section 3. "roi_pool": the quantised pooling of Girshick 2015, its predecessor.
 # "crop_and_resize": TensorFlow's, one sample a cell, the outer ones on the RoI's corners (Matterport).
 Pooling = Literal["roi_align", "roi_pool", "crop_and_resize"]
-PasteMethod = Literal["exact", "torchvision"]
+PasteMethod = Literal["exact", "torchvision", "skimage"]
 MaskPredictor = Literal["fcn", "mlp"]
 MaskActivation = Literal["sigmoid", "softmax"]
 KeypointScore = Literal["probability", "logit"]

@@ -33,8 +33,7 @@ def matterport_resnet_fpn(
 ) -> MaskRCNNConfig:
     """The mathematics of Matterport's ``mrcnn`` package with its default configuration, for its weights and its users.
 
-    Inference is exactly theirs but for the last bits, and for masks of which every cell is at least a half: there
-    ``skimage`` fills the whole box, corners included.
+    Inference is exactly theirs but for the last bits.
 
     Training teaches the same outputs, with these differences: the objects' own boxes join the proposals; where positive
     RoIs are few, negatives fill the sample; box losses are divided by all sampled boxes, not by the positive ones; a
@@ -94,6 +93,7 @@ def matterport_resnet_fpn(
             norm_eps=_EPS,
             conv_bias=True,
             binary_targets=True,
+            paste="skimage",
         ),
         box_corners="pixels",
     )
