@@ -25,7 +25,7 @@ def test_models_md_shows_what_the_code_holds() -> None:
 def test_names_of_the_issue_and_of_the_zoo() -> None:
     names = {"torchvision/maskrcnn_resnet50_fpn", "detectron2/mask_rcnn_R_50_FPN_3x", "matterport/mask_rcnn_coco"}
     assert names <= set(PUBLISHED)
-    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 36
+    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 52
     zoo = PUBLISHED["detectron2/mask_rcnn_R_50_FPN_3x"]
     assert zoo.url.endswith("/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl")
     assert zoo.file == "mask_rcnn_R_50_FPN_3x-model_final_f10217.pkl"
@@ -35,7 +35,12 @@ def test_names_of_the_issue_and_of_the_zoo() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_checksums_are_those_of_the_file_names(name: str) -> None:
     model = PUBLISHED[name]
-    kind, digits = {"torchvision": ("sha256", 8), "detectron2": ("md5", 6), "matterport": ("", 0)}[name.split("/")[0]]
+    kind, digits = {
+        "torchvision": ("sha256", 8),
+        "mmdetection": ("sha256", 8),
+        "detectron2": ("md5", 6),
+        "matterport": ("", 0),
+    }[name.split("/")[0]]
     found = re.search(r"[-_]([0-9a-f]{6,8})\.p(?:th|kl)$", model.url)
     assert model.checksum == (f"{kind}:{found[1]}" if found else "")
     assert len(model.checksum.partition(":")[2]) == digits
@@ -73,6 +78,15 @@ def config_of(name: str) -> MaskRCNNConfig:
         return preset(["person"] if "keypoint" in model else COCO_CLASSES)  # type: ignore[no-any-return]
     if family == "matterport":
         return preset([f"class {index}" for index in range(80)])  # type: ignore[no-any-return]
+    if family == "mmdetection":
+        groups, width = re.search(r"_x101_(\d+)x(\d+)d_", model).groups() if "_x101_" in model else (1, 64)  # type: ignore[union-attr]
+        return preset(  # type: ignore[no-any-return]
+            [f"class {index}" for index in range(80)],
+            depth=50 if "_r50_" in model else 101,
+            groups=int(groups),
+            group_width=int(width),
+            masks=model.startswith("mask"),
+        )
     keypoints = model.startswith("keypoint")
     words = model.split("_")
     config: MaskRCNNConfig = preset(

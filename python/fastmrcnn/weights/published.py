@@ -67,6 +67,13 @@ def _detectron2(
     return PublishedModel(url, f"md5:{digits}", "detectron2_rcnn", box_ap, mask_ap, keypoint_ap)
 
 
+def _mmdetection(model: str, file: str, box_ap: float, mask_ap: float | None = None) -> PublishedModel:
+    """A file of mmdetection's zoo, whose name ends in the first digits of its SHA-256."""
+    kind = "mask_rcnn" if mask_ap is not None else "faster_rcnn"
+    url = f"https://download.openmmlab.com/mmdetection/v2.0/{kind}/{kind}_{model}_coco/{kind}_{model}_coco_{file}.pth"
+    return PublishedModel(url, f"sha256:{file.rpartition('-')[2]}", "mmdetection_rcnn", box_ap, mask_ap)
+
+
 _TORCHVISION = {
     "maskrcnn_resnet50_fpn": _torchvision(
         "maskrcnn_resnet50_fpn_coco-bf2d0c1e", "torchvision_resnet50_fpn", 37.9, mask_ap=34.6, norm_eps=0.0
@@ -125,6 +132,26 @@ _DETECTRON2 = [
     _detectron2(f"{_KEYPOINTS}/keypoint_rcnn_X_101_32x8d_FPN_3x", 139686956, "5ad38f", 57.3, keypoint_ap=66.0),
 ]
 
+# Those whose backbone is torchvision's, which is not to be seen in the tensors of the others ("caffe").
+_MMDETECTION = [
+    _mmdetection("r50_fpn_1x", "20200130-047c8118", 37.4),
+    _mmdetection("r50_fpn_2x", "bbox_mAP-0.384_20200504_210434-a5d8aa15", 38.4),
+    _mmdetection("r101_fpn_1x", "20200130-f513f705", 39.4),
+    _mmdetection("r101_fpn_2x", "bbox_mAP-0.398_20200504_210455-1d2dac9c", 39.8),
+    _mmdetection("x101_32x4d_fpn_1x", "20200203-cff10310", 41.2),
+    _mmdetection("x101_64x4d_fpn_1x", "20200204-833ee192", 42.1),
+    _mmdetection("r50_fpn_1x", "20200205-d4b0c5d6", 38.2, 34.7),
+    _mmdetection("r50_fpn_2x", "bbox_mAP-0.392__segm_mAP-0.354_20200505_003907-3e542a40", 39.2, 35.4),
+    _mmdetection("r50_fpn_mstrain-poly_3x", "20210524_201154-21b550bb", 40.9, 37.1),
+    _mmdetection("r101_fpn_1x", "20200204-1efe0ed5", 40.0, 36.1),
+    _mmdetection("r101_fpn_2x", "bbox_mAP-0.408__segm_mAP-0.366_20200505_071027-14b391c7", 40.8, 36.6),
+    _mmdetection("r101_fpn_mstrain-poly_3x", "20210524_200244-5675c317", 42.7, 38.5),
+    _mmdetection("x101_32x4d_fpn_1x", "20200205-478d0b67", 41.9, 37.5),
+    _mmdetection("x101_32x4d_fpn_mstrain-poly_3x", "20210524_201410-abcd7859", 43.6, 39.0),
+    _mmdetection("x101_64x4d_fpn_1x", "20200201-9352eb0d", 42.8, 38.4),
+    _mmdetection("x101_64x4d_fpn_mstrain-poly_3x", "20210526_120447-c376f129", 44.5, 39.7),
+]
+
 _MATTERPORT = {
     "mask_rcnn_coco": PublishedModel(
         "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
@@ -137,6 +164,7 @@ _MATTERPORT = {
 PUBLISHED = {
     **{f"torchvision/{name}": model for name, model in _TORCHVISION.items()},
     **{f"detectron2/{model.url.split('/')[-3]}": model for model in _DETECTRON2},
+    **{f"mmdetection/{model.url.split('/')[-2].removesuffix('_coco')}": model for model in _MMDETECTION},
     **{f"matterport/{name}": model for name, model in _MATTERPORT.items()},
 }
 
