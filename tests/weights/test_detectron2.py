@@ -274,6 +274,8 @@ def test_a_truncated_file(tmp_path: Path) -> None:
         ("box_head", {"fully_connected_norm": "bn"}, r"roi_heads\.box_head\.layers\.0\.norm\.weight"),
         ("mask_head", {"norm": "bn", "conv_bias": True}, r"roi_heads\.mask_head\.convs\.0\.conv\.bias"),
         ("backbone", {"conv_bias": True}, r"backbone\.stem\.conv1\.conv\.bias"),
+        ("mask_head", {"activation": "softmax"}, "its background has no mask"),
+        ("rpn", {"objectness": "softmax"}, "its background has no objectness"),
     ],
 )
 def test_networks_that_detectron2_does_not_have(part: str, change: dict[str, Any], named: str) -> None:

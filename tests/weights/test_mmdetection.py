@@ -234,3 +234,5 @@ def test_networks_that_mmdetection_does_not_have() -> None:
         to_mmdetection(MaskRCNN(replace(config, rpn=replace(config.rpn, convolutions=2))))
     with pytest.raises(UserError, match=r"have; it has nothing like 'fpn\.lateral\.0\.norm\.weight'"):
         to_mmdetection(MaskRCNN(replace(config, fpn=replace(config.fpn, norm="bn"))))
+    with pytest.raises(UserError, match=r"have; its background has no mask, which those of the classes compete with"):
+        to_mmdetection(MaskRCNN(replace(config, mask_head=replace(config.mask_head, activation="softmax"))))

@@ -133,6 +133,8 @@ def to_detectron2(model: MaskRCNN) -> dict[str, Tensor]:
     for name in state:  # in detectron2 a convolution has one or the other
         if name.endswith(".conv.bias") and name.replace(".conv.bias", ".norm.weight") in state:
             raise UserError(f"to_detectron2: expected a network that detectron2 has; its convolutions have no {name!r}")
+    if (need := needs_background(model.config)) is not None:
+        raise UserError(f"to_detectron2: expected a network that detectron2 has; its background has no {need}")
     return {
         detectron2_name(name, model.config): background_to_back(name, tensor, model.config)
         for name, tensor in state.items()
@@ -153,6 +155,13 @@ def background_to_back(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Ten
         return torch.cat((tensor[1:], tensor[:1]))
     added = background_rows(name, config)
     return tensor[added:] if added else tensor
+
+
+def needs_background(config: MaskRCNNConfig) -> str | None:
+    """An output for the background that counts in our model, where its counterpart there has none."""
+    if config.mask_head is not None and config.mask_head.activation == "softmax":
+        return "mask, which those of the classes compete with"
+    return "objectness, which that of an object competes with" if config.rpn.objectness == "softmax" else None
 
 
 def background_rows(name: str, config: MaskRCNNConfig) -> int:

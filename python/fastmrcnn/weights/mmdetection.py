@@ -15,7 +15,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, mmdetection_rcnn
 from fastmrcnn.models.presets.mmdetection import MMDetectionStyle
 from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
-from fastmrcnn.weights.detectron2 import background_rows, background_to_back, background_to_front
+from fastmrcnn.weights.detectron2 import background_rows, background_to_back, background_to_front, needs_background
 from fastmrcnn.weights.detectron2_config import DEPTHS, count_of, size_of
 from fastmrcnn.weights.plain_resnet import plain_name, renamed
 from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
@@ -121,6 +121,8 @@ def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
     for name in state:
         if name.endswith(".conv.bias") and name.startswith("backbone."):
             raise UserError(f"{_EXPECTED}its convolutions have no {name!r}")
+    if (need := needs_background(config)) is not None:
+        raise UserError(f"{_EXPECTED}its background has no {need}")
     return {mmdetection_name(name): background_to_back(name, tensor, config) for name, tensor in state.items()}
 
 
