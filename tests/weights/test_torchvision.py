@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
@@ -258,8 +259,8 @@ def test_tensors_that_do_not_fit_are_named_as_torchvision_does(resnet18: MaskRCN
         from_torchvision({key: value for key, value in state.items() if key != name})
     with pytest.raises(UserError, match=rf"state_dict: expected '{name}' to be \[1024\]; found \[5\]"):
         from_torchvision(state | {name: torch.zeros(5)})
-    with pytest.raises(UserError, match=r"expected no tensor 'roi_heads\.keypoint_head\.0\.weight'"):
-        from_torchvision(state | {"roi_heads.keypoint_head.0.weight": torch.zeros(5)})
+    with pytest.raises(UserError, match=r"expected no tensor 'roi_heads\.depth_head\.0\.weight'"):
+        from_torchvision(state | {"roi_heads.depth_head.0.weight": torch.zeros(5)})
     with pytest.raises(UserError, match="expected 2 class_names, as the classifier has; got 1"):
         from_torchvision(state, class_names=["cat"])
     with pytest.raises(UserError, match=r"a tensor 'backbone\.fpn\.inner_blocks\.0\.1\.weight' \[256\]; it is missing"):
@@ -269,9 +270,59 @@ def test_tensors_that_do_not_fit_are_named_as_torchvision_does(resnet18: MaskRCN
     with pytest.raises(UserError, match="ResNet-18, 34, 50, 101 or 152 backbone; layer3 has 9 blocks"):
         from_torchvision(state | {"backbone.body.layer3.8.conv1.weight": torch.zeros(5)})
     with pytest.raises(UserError, match="state_dict: expected the sizes of a network; MaskHeadConfig: channels must"):
-        from_torchvision(state | {"roi_heads.mask_predictor.conv5_mask.weight": torch.zeros(5, 0, 2, 2)})
+        from_torchvision(state | {"roi_heads.mask_head.0.0.weight": torch.zeros(0, 256, 3, 3)})
     with pytest.raises(UserError, match="expected a state_dict of torchvision's Mask R-CNN; it begins with none"):
         from_torchvision({})
+
+
+@pytest.fixture(scope="module")
+def state_with_everything() -> dict[str, Tensor]:
+    """The second version with a keypoint head beside its masks."""
+    keypoint_head = torchvision_keypointrcnn_resnet50_fpn().keypoint_head
+    assert keypoint_head is not None
+    config = narrow(torchvision_resnet50_fpn_v2)
+    return to_torchvision(MaskRCNN(replace(config, keypoint_head=replace(keypoint_head, channels=16))))
+
+
+# The tensors that the configuration is read off.
+TELLING = (
+    "backbone.body.conv1.weight",
+    "backbone.body.layer1.0.conv2.weight",
+    "backbone.fpn.inner_blocks.0.0.weight",
+    "backbone.fpn.inner_blocks.0.1.weight",
+    "rpn.head.conv.1.0.weight",
+    "roi_heads.box_head.0.0.weight",
+    "roi_heads.box_head.3.0.weight",
+    "roi_heads.box_head.5.weight",
+    "roi_heads.mask_head.3.0.weight",
+    "roi_heads.mask_predictor.conv5_mask.weight",
+    "roi_heads.keypoint_head.14.weight",
+    "roi_heads.keypoint_predictor.kps_score_lowres.weight",
+)
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_a_missing_tensor_is_named_whatever_it_tells(name: str, state_with_everything: dict[str, Tensor]) -> None:
+    left = {key: value for key, value in state_with_everything.items() if key != name}
+    with pytest.raises(UserError, match=rf"^state_dict: expected a tensor '{re.escape(name)}' \[.*\]; it is missing"):
+        from_torchvision(left)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1, 0, 3, 3), (7, 5, 3, 3), (1, 1, 1, 1, 1)])
+def test_whatever_shape_a_tensor_has_the_error_is_the_users(
+    shape: tuple[int, ...], state_with_everything: dict[str, Tensor]
+) -> None:
+    for name in (*TELLING, "roi_heads.box_predictor.cls_score.weight"):
+        with pytest.raises(UserError, match=r"^state_dict: expected "):
+            from_torchvision(state_with_everything | {name: torch.zeros(shape)})
+
+
+def test_other_backbones_are_refused() -> None:
+    detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
+    with torch.device("meta"):
+        theirs = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
+    with pytest.raises(UserError, match="expected a ResNet-18, 34, 50, 101 or 152 backbone; layer3 has 0 blocks"):
+        from_torchvision(theirs.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def torchvision_name(name: str, *, box_convolutions: int = 0) -> str:
 
 def is_torchvision_state(state: Mapping[str, object]) -> bool:
     """Does this look like a state_dict of one of torchvision's R-CNNs?"""
-    return "backbone.body.conv1.weight" in state and "roi_heads.box_predictor.cls_score.weight" in state
+    return all(any(name.startswith(part) for name in state) for part in ("backbone.body.", "roi_heads."))
 
 
 def from_torchvision(

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNNConfig, torchvision_resnet50_fpn
 from fastmrcnn.models.config import (
+    COCO_KEYPOINTS,
     BackboneConfig,
     BoxHeadConfig,
     Depth,
@@ -23,6 +24,8 @@ from fastmrcnn.models.presets import torchvision_keypointrcnn_resnet50_fpn
 from fastmrcnn.weights.coco_classes import COCO_CLASSES
 
 State = Mapping[str, Tensor]
+
+_SCORES = "roi_heads.box_predictor.cls_score.weight"
 
 _BLOCKS_OF_STAGE_4: dict[tuple[bool, int], Depth] = {
     (False, 2): 18,
@@ -41,8 +44,10 @@ def infer_config(
     What is missing or does not fit is left for the comparison with the tensors of the model that this configures.
     UserError where no network can have these sizes, or ``class_names`` are not as many as its classes.
     """
-    outputs = _size(state, "roi_heads.box_predictor.cls_score.weight", 0)  # the background included
-    keypoints = _size(state, "roi_heads.keypoint_predictor.kps_score_lowres.weight", 0, axis=1)
+    outputs = _size(state, _SCORES, len(COCO_CLASSES) + 1)  # the background included
+    if outputs < 2:
+        raise UserError(f"{source}: expected {_SCORES!r} to score a background and a class or more; found {outputs}")
+    keypoints = _keypoints(state)
     names = _default_names(outputs, keypoints) if class_names is None else class_names
     if len(names) != outputs - 1:
         raise UserError(f"{source}: expected {outputs - 1} class_names, as the classifier has; got {len(names)}")
@@ -96,8 +101,8 @@ def _fpn(state: State, source: str) -> FPNConfig:
 
 def _box_head(state: State, config: BoxHeadConfig, source: str) -> BoxHeadConfig:
     prefix = r"roi_heads\.box_head\."
-    convolutions = _count(state, prefix + r"(\d+)\.0\.")
-    hidden = _size(state, "roi_heads.box_predictor.cls_score.weight", config.hidden, axis=1)
+    convolutions = _count(state, prefix + r"(\d+)\.[01]\.")
+    hidden = _size(state, _SCORES, config.hidden, axis=1)
     if convolutions == 0:
         return replace(config, hidden=hidden)
     last = _count(state, prefix + r"(\d+)\.(?:weight|bias)$")  # one layer in two, after the flattening
@@ -118,10 +123,17 @@ def _mask_head(state: State, source: str) -> MaskHeadConfig | None:
     assert config is not None
     return replace(
         config,
-        channels=_size(state, "roi_heads.mask_predictor.conv5_mask.weight", MaskHeadConfig.channels, axis=1),
-        convolutions=_count(state, r"roi_heads\.mask_head\.(\d+)\.0\."),
+        channels=_size(state, "roi_heads.mask_head.0.0.weight", config.channels),
+        convolutions=_count(state, r"roi_heads\.mask_head\.(\d+)\.[01]\."),
         norm=_norm(state, "roi_heads.mask_head.0.1", source),
     )
+
+
+def _keypoints(state: State) -> int:
+    """How many a head draws; 0 where there is none."""
+    if not any(name.startswith("roi_heads.keypoint_") for name in state):
+        return 0
+    return _size(state, "roi_heads.keypoint_predictor.kps_score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
 
 
 def _keypoint_head(state: State, config: KeypointHeadConfig | None, keypoints: int) -> KeypointHeadConfig | None:
