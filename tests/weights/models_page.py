@@ -45,13 +45,13 @@ def published_table() -> str:
 
 def _published_row(name: str, model: PublishedModel) -> list[str]:
     verified = next(how for beginning, how in VERIFIED.items() if name.startswith(beginning))
-    eps = "" if model.norm_eps is None else f", norm_eps={model.norm_eps:g}"
+    details = "".join(f", {key}={_shown(value)}" for key, value in model.details.items())
     figures = [model.box_ap, model.mask_ap, model.keypoint_ap]
     return [
         f"`{name}`",
         f"[{model.url.rpartition('/')[2]}]({model.url})",
         *("" if figure is None else f"{figure:.1f}" for figure in figures),
-        f"`{model.profile}`{eps}",
+        f"`{model.profile}`{details}",
         verified,
     ]
 

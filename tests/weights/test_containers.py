@@ -100,7 +100,10 @@ REFUSED: list[tuple[Callable[[Path], object], str]] = [
     (cut(0.5, "torch before 1.6"), "expected a state_dict of plain tensors; it cannot be read: "),
     (cut(0.9, "safetensors"), "expected a complete safetensors file; it is damaged or cut short: "),
     (cut(0.5, "pickle"), "expected a pickle of plain numpy arrays; it is damaged: "),
-    (lambda path: torch.save({"model": Payload()}, path), "expected a state_dict of plain tensors; it cannot be read"),
+    (
+        lambda path: torch.save({"model": Payload()}, path),
+        "print, refused; save the state_dict alone to leave that out",
+    ),
     (lambda path: pickled({"model": Payload()}, path), "it refers to __builtin__.print, refused"),
     (lambda path: pickled({"model": Payload()}, path, 5), "it refers to builtins.print, refused"),
     (lambda path: torch.save([1, 2], path), "expected a state_dict, tensors by name; it holds a list"),

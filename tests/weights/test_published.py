@@ -25,7 +25,7 @@ def test_models_md_shows_what_the_code_holds() -> None:
 def test_names_of_the_issue_and_of_the_zoo() -> None:
     names = {"torchvision/maskrcnn_resnet50_fpn", "detectron2/mask_rcnn_R_50_FPN_3x", "matterport/mask_rcnn_coco"}
     assert names <= set(PUBLISHED)
-    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 52
+    assert len({model.file for model in PUBLISHED.values()}) == len(PUBLISHED) == 54
     zoo = PUBLISHED["detectron2/mask_rcnn_R_50_FPN_3x"]
     assert zoo.url.endswith("/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl")
     assert zoo.file == "mask_rcnn_R_50_FPN_3x-model_final_f10217.pkl"
@@ -86,6 +86,7 @@ def config_of(name: str) -> MaskRCNNConfig:
             groups=int(groups),
             group_width=int(width),
             masks=model.startswith("mask"),
+            style="caffe" if "_caffe_" in model else "pytorch",
         )
     keypoints = model.startswith("keypoint")
     words = model.split("_")
@@ -110,7 +111,9 @@ def test_each_architecture_is_recognised_by_its_tensors(name: str) -> None:
     with torch.device("meta"):
         state = family.write(MaskRCNN(config))
         assert family_of(state, name) == family
-        read = family.read(state, class_names=config.class_names, category_ids=config.category_ids, source=name)
+        names, ids = config.class_names, config.category_ids
+        details = {key: value for key, value in PUBLISHED[name].details.items() if key != "norm_eps"}
+        read = family.read(state, class_names=names, category_ids=ids, source=name, **details)
     assert read.config == config
 
 

@@ -233,7 +233,9 @@ class Payload:
 def test_pickled_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "evil.pth"
     torch.save({"model": Payload()}, path)
-    with pytest.raises(UserError, match=r"evil\.pth: expected a state_dict of plain tensors; it cannot be read: "):
+    with pytest.raises(
+        UserError, match=r"evil\.pth: expected a state_dict of plain tensors; it refers to .*print, refused"
+    ):
         load_model(path)
     path.write_bytes(pickle.dumps(Payload(), protocol=2))
     with pytest.raises(UserError, match=r"evil\.pth: "):

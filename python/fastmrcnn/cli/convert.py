@@ -18,7 +18,8 @@ def convert_file(options: Convert) -> None:
         category_ids=options.category_ids,
         dtype=torch.float16 if options.half else None,
     )
-    print(f"written to {done.target}: {done.format}, {done.config.num_classes} classes")
+    count = done.config.num_classes
+    print(f"written to {done.target}: {done.format}, {count} {'class' if count == 1 else 'classes'}")
     if done.differences:
         print(f"note: {done.format} computes with its own settings, not with those of this model:")
         for line in done.differences:

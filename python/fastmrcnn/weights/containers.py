@@ -7,6 +7,7 @@ What holds the tensors is told by the first bytes of a file, never by its suffix
 from __future__ import annotations
 
 import pickle
+import re
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -89,8 +90,11 @@ def _read_torch(path: Path) -> Content:
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive or pickle ends in any of a dozen types
-        reason = first_line(error)
-        raise UserError(f"{path}: expected a state_dict of plain tensors; it cannot be read: {reason}") from None
+        if refused := re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error)):
+            found = f"it refers to {refused[1].rstrip('.')}, refused; save the state_dict alone to leave that out"
+        else:
+            found = f"it cannot be read: {first_line(error)}"
+        raise UserError(f"{path}: expected a state_dict of plain tensors; {found}") from None
     return Content(_state_in(content, path), {})
 
 

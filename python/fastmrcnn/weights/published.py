@@ -6,7 +6,8 @@ holds it to this one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class PublishedModel:
     box_ap: float | None = None  # percent
     mask_ap: float | None = None
     keypoint_ap: float | None = None
-    norm_eps: float | None = None  # of the batch normalisation, where it differs from the profile's
+    # What the reader must be told because the tensors do not show it: its keyword arguments.
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def fetch(self) -> Path:
         """The file in the cache; the first call transfers it. UserError where that fails."""
@@ -45,12 +47,12 @@ def _torchvision(
     *,
     mask_ap: float | None = None,
     keypoint_ap: float | None = None,
-    norm_eps: float | None = None,
+    **details: Any,
 ) -> PublishedModel:
     """A file of torchvision, whose name ends in the first digits of its SHA-256."""
     digits = file.rpartition("-")[2]
     url = f"https://download.pytorch.org/models/{file}.pth"
-    return PublishedModel(url, f"sha256:{digits}", profile, box_ap, mask_ap, keypoint_ap, norm_eps)
+    return PublishedModel(url, f"sha256:{digits}", profile, box_ap, mask_ap, keypoint_ap, details)
 
 
 def _detectron2(
@@ -67,11 +69,13 @@ def _detectron2(
     return PublishedModel(url, f"md5:{digits}", "detectron2_rcnn", box_ap, mask_ap, keypoint_ap)
 
 
-def _mmdetection(model: str, file: str, box_ap: float, mask_ap: float | None = None) -> PublishedModel:
+def _mmdetection(model: str, file: str, box_ap: float, mask_ap: float | None = None, **details: Any) -> PublishedModel:
     """A file of mmdetection's zoo, whose name ends in the first digits of its SHA-256."""
     kind = "mask_rcnn" if mask_ap is not None else "faster_rcnn"
     url = f"https://download.openmmlab.com/mmdetection/v2.0/{kind}/{kind}_{model}_coco/{kind}_{model}_coco_{file}.pth"
-    return PublishedModel(url, f"sha256:{file.rpartition('-')[2]}", "mmdetection_rcnn", box_ap, mask_ap)
+    return PublishedModel(
+        url, f"sha256:{file.rpartition('-')[2]}", "mmdetection_rcnn", box_ap, mask_ap, details=details
+    )
 
 
 _TORCHVISION = {
@@ -132,7 +136,6 @@ _DETECTRON2 = [
     _detectron2(f"{_KEYPOINTS}/keypoint_rcnn_X_101_32x8d_FPN_3x", 139686956, "5ad38f", 57.3, keypoint_ap=66.0),
 ]
 
-# Those whose backbone is torchvision's, which is not to be seen in the tensors of the others ("caffe").
 _MMDETECTION = [
     _mmdetection("r50_fpn_1x", "20200130-047c8118", 37.4),
     _mmdetection("r50_fpn_2x", "bbox_mAP-0.384_20200504_210434-a5d8aa15", 38.4),
@@ -140,6 +143,10 @@ _MMDETECTION = [
     _mmdetection("r101_fpn_2x", "bbox_mAP-0.398_20200504_210455-1d2dac9c", 39.8),
     _mmdetection("x101_32x4d_fpn_1x", "20200203-cff10310", 41.2),
     _mmdetection("x101_64x4d_fpn_1x", "20200204-833ee192", 42.1),
+    _mmdetection(
+        "r50_caffe_fpn_1x", "bbox_mAP-0.38__segm_mAP-0.344_20200504_231812-0ebd1859", 38.0, 34.4, style="caffe"
+    ),
+    _mmdetection("r101_caffe_fpn_1x", "20200601_095758-805e06c1", 40.4, 36.4, style="caffe"),
     _mmdetection("r50_fpn_1x", "20200205-d4b0c5d6", 38.2, 34.7),
     _mmdetection("r50_fpn_2x", "bbox_mAP-0.392__segm_mAP-0.354_20200505_003907-3e542a40", 39.2, 35.4),
     _mmdetection("r50_fpn_mstrain-poly_3x", "20210524_201154-21b550bb", 40.9, 37.1),
@@ -175,11 +182,11 @@ def details_of(path: Path, family: str) -> dict[str, Any]:
     The file is known by its digest, whatever its name.
     """
     known = {
-        model.checksum.partition(":")[2]: model.norm_eps
+        model.checksum.partition(":")[2]: model.details
         for name, model in PUBLISHED.items()
-        if name.startswith(f"{family}/") and model.norm_eps is not None
+        if name.startswith(f"{family}/") and model.details
     }
     if not known:
         return {}
-    digest = digest_of(path, "sha256")  # no other publisher has such files
-    return next(({"norm_eps": eps} for digits, eps in known.items() if digest.startswith(digits)), {})
+    digest = digest_of(path, "sha256")  # the only kind that is published for such files
+    return next((dict(details) for digits, details in known.items() if digest.startswith(digits)), {})
