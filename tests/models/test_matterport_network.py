@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.presets.matterport import at_least
+from fastmrcnn.structures import Detections
 from fastmrcnn.weights.matterport import from_matterport
-from tests.models.matterport_network import Network, decisive_network
+from tests.models.matterport_network import Found, Network, decisive_network
 
 PROPOSALS, DETECTIONS, CONFIDENCE = 60, 20, 0.5
 
@@ -50,9 +51,22 @@ def test_detections_are_those_of_the_reference(size: tuple[int, int], least: int
         image, seed, frame=128, least=least, confidence=CONFIDENCE,
         before=1500, after=PROPOSALS, detections=DETECTIONS,
     )  # fmt: skip
-    expected = network.detect(image)
-    assert len(expected) > 5
     [found] = model_of(network).detect([torch.from_numpy(image).permute(2, 0, 1)])
+    assert len(found) > 5
+    assert_same(found, network.detect(image))
+
+
+def test_a_batch_of_unequal_images() -> None:
+    images = [image_of(*size, seed=5) for size in ((128, 100), (70, 96), (100, 128))]
+    network = decisive_network(
+        images[0], 5, frame=128, least=64, confidence=CONFIDENCE, before=1500, after=PROPOSALS, detections=DETECTIONS
+    )
+    found = model_of(network).detect([torch.from_numpy(image).permute(2, 0, 1) for image in images])
+    for of_image, image in zip(found, images, strict=True):
+        assert_same(of_image, network.detect(image))
+
+
+def assert_same(found: Detections, expected: list[Found]) -> None:
     assert (found.labels + 1).tolist() == [one.label for one in expected]
     assert found.boxes.tolist() == [one.box[[1, 0, 3, 2]].tolist() for one in expected]
     np.testing.assert_allclose(found.scores.numpy(), [one.score for one in expected], rtol=0, atol=1e-5)
