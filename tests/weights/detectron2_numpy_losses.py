@@ -20,6 +20,7 @@ from tests.weights.detectron2_numpy import (
     proposals,
     relu,
     roi_align,
+    stage,
 )
 
 __all__ = ["first_of_each", "losses"]
@@ -48,7 +49,8 @@ def losses(
     pixels = network_input(image, settings)
     size = (pixels.shape[1], pixels.shape[2])
     assert size == image.shape[:2]
-    pixels = np.pad(pixels, ((0, 0), (0, -size[0] % 32), (0, -size[1] % 32)))
+    if settings.neck == "fpn":
+        pixels = np.pad(pixels, ((0, 0), (0, -size[0] % 32), (0, -size[1] % 32)))
     maps = feature_maps(state, pixels, settings)
     found, _ = proposals(state, maps, size, settings)
     first = rpn_losses(state, maps, boxes, settings, anchors_sampled)
@@ -79,8 +81,9 @@ def rpn_losses(state: State, maps: list[Array], boxes: Array, settings: Settings
         for name, kept, width in (("objectness_logits", logits, 1), ("anchor_deltas", deltas, 4)):
             out = conv(state, f"proposal_generator.rpn_head.{name}", hidden)[0]
             kept.append(out.transpose(1, 2, 0).reshape(-1, width))
-        cells = cell_anchors(settings.anchor_sizes[level : level + 1])
-        anchors.append(grid_anchors(*feature.shape[2:], 4 * 2**level, cells))
+        fpn = settings.neck == "fpn"
+        cells = cell_anchors(settings.anchor_sizes[level : level + 1] if fpn else settings.anchor_sizes)
+        anchors.append(grid_anchors(*feature.shape[2:], 4 * 2**level if fpn else 16, cells))
     anchor, logit, delta = np.concatenate(anchors), np.concatenate(logits)[:, 0], np.concatenate(deltas)
     overlap = iou(anchor, boxes)
     best = overlap.max(axis=1)
@@ -100,11 +103,15 @@ def mask_loss(
     state: State, maps: list[Array], rois: Array, masks: NDArray[np.bool_], classes: Indices, settings: Settings
 ) -> float:
     x = pool(maps, rois, 14, settings)
-    for index in range(1, 5):
+    if settings.neck == "c4":
+        x = stage(state, "roi_heads.res5", x, settings, 2)
+    for index in range(1, 5 if settings.neck != "c4" else 1):
         x = relu(conv(state, f"roi_heads.mask_head.mask_fcn{index}", x))
     x = relu(deconv(state, "roi_heads.mask_head.deconv", x))
     logits = conv(state, "roi_heads.mask_head.predictor", x)[np.arange(len(rois)), classes]
-    crops = [roi_align(mask[None].astype(float), roi, 1, 28)[0] for mask, roi in zip(masks, rois, strict=True)]
+    crops = [
+        roi_align(mask[None].astype(float), roi, 1, logits.shape[-1])[0] for mask, roi in zip(masks, rois, strict=True)
+    ]
     return float(cross_entropy(logits, np.array(crops) >= 0.5).mean())
 
 

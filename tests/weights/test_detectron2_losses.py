@@ -63,11 +63,12 @@ def objects(seed: int, count: int) -> dict[str, np.ndarray]:
     return {"boxes": boxes, "classes": rng.integers(0, 5, count), "masks": masks}
 
 
-def test_losses_of_a_batch() -> None:
+@pytest.mark.parametrize("kind", ["FPN", "C4", "DC5"])
+def test_losses_of_a_batch(kind: str) -> None:
     """Each loss of the RPN is divided by the budget of the batch, those of the heads by all of its RoIs."""
-    state = random_state(KINDS["FPN"])
+    state = random_state(KINDS[kind])
     image, scene = blocky_image(*SIZE), objects(0, 4)
-    settings = settings_of(KINDS["FPN"])
+    settings = settings_of(KINDS[kind])
     expected = losses(state, image, **scene, settings=settings, anchors_sampled=ANCHORS, rois_sampled=ROIS)
     target = {
         "boxes": torch.from_numpy(scene["boxes"]),
