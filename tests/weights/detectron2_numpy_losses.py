@@ -6,22 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.weights.detectron2_numpy import (
-    Array,
     Settings,
-    State,
     box_outputs,
     cell_anchors,
-    conv,
-    deconv,
     feature_maps,
     grid_anchors,
     network_input,
     pool,
     proposals,
-    relu,
     roi_align,
     stage,
 )
+from tests.weights.numpy_layers import Array, State, conv, deconv, relu
 
 __all__ = ["first_of_each", "losses"]
 

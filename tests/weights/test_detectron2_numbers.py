@@ -18,6 +18,7 @@ from fastmrcnn.structures import Detections
 from fastmrcnn.weights import from_detectron2
 from tests.weights import detectron2_numpy as reference
 from tests.weights.detectron2_files import Kind, random_state
+from tests.weights.numpy_layers import sigmoid
 
 MIN_SIZE, MAX_SIZE, CANDIDATES, PROPOSALS, DETECTIONS = 128, 200, 60, 150, 60
 
@@ -161,4 +162,4 @@ def test_region_proposals_alone() -> None:
     scale = np.tile([81 / pixels.shape[2], 53 / pixels.shape[1]], 2)
     assert len(found) == len(boxes) >= 10
     np.testing.assert_allclose(found.boxes.numpy(), boxes * scale, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.scores.numpy(), reference.sigmoid(logits), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found.scores.numpy(), sigmoid(logits), rtol=0, atol=1e-11)
