@@ -149,6 +149,28 @@ def test_shared_lists_are_not_multiplied(tmp_path: Path) -> None:
     assert read[0] is read[1]
 
 
+def repeated(count: int) -> bytes:
+    """The same ten thousand bytes named as ``count`` arrays."""
+    state = pickle.dumps((1, (10_000,), np.dtype("u1"), False, bytes(10_000)), protocol=2)
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    return state[:-1] + b"q\xff0]" + (array + b"h\xffba") * count + b"."
+
+
+def test_bytes_that_many_arrays_name_are_not_multiplied(tmp_path: Path) -> None:
+    """Fifty bytes an array of ten thousand: a file of megabytes would fill any memory."""
+    assert len(read_pickle(written(tmp_path, repeated(1)))) == 1
+    assert refused(tmp_path, repeated(1000)) == "it is damaged: it unfolds to many times its size"
+
+
+@pytest.mark.parametrize("name", ["ccollections\nOrderedDict\n", "c_codecs\nencode\n"])
+def test_nor_what_stand_ins_copy(name: str, tmp_path: Path) -> None:
+    is_dict = "Dict" in name
+    argument = pickle.dumps(tuple((i, i) for i in range(9000)) if is_dict else "x" * 9000, protocol=2)[:-1]
+    call = name.encode() + b"h\xff" + (b"\x85R" if is_dict else b"U\x06latin1\x86R") + b"a"
+    content = argument + b"q\xff0]" + call * 1000 + b"."
+    assert refused(tmp_path, content) == "it is damaged: it unfolds to many times its size"
+
+
 def test_a_list_that_holds_itself_is_refused(tmp_path: Path) -> None:
     endless: list[Any] = []
     endless.append(endless)

@@ -7,10 +7,11 @@ for each of these names: numpy's own reconstruction functions, which trust their
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from fastmrcnn.errors import UserError, first_line
 __all__ = ["read_pickle"]
 
 _NUMBERS = "biuf"  # numpy's kinds of booleans, integers and floating-point numbers
+# Bytes of arrays, for each byte of the file. A pickle can name the same bytes again and again, and each time a new array
+# is made of them; but in an honest one no array is larger than its text. (Protocol 2 takes two steps for each.)
+_MOST_GROWTH = 4
 
 
 def read_pickle(path: Path) -> Any:
@@ -29,12 +33,12 @@ def read_pickle(path: Path) -> Any:
     machine's byte order.
 
     Raises:
-        UserError: the file cannot be read, is no pickle, is cut short, or refers to anything else. Nothing that it
-            refers to has been imported or called then.
+        UserError: the file cannot be read, is no pickle, is cut short, unfolds to much more than its size, or refers to
+            anything else. Nothing that it refers to has been imported or called then.
     """
     try:
         with path.open("rb") as file:
-            return _finished(_ArrayUnpickler(file, encoding="latin1").load())
+            return _finished(_ArrayUnpickler(file).load())
     except MemoryError:
         raise
     except OSError as error:
@@ -51,57 +55,74 @@ class _RefusedError(pickle.UnpicklingError):
     pass
 
 
+_Spend = Callable[[int], None]  # takes the bytes of a new object off what may still be made, or raises
+
+
 class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+        self._unspent = _MOST_GROWTH * os.fstat(file.fileno()).st_size
+
     def find_class(self, module: str, name: str) -> Any:
         make = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if make is None:
             raise _RefusedError(f"{module}.{name}")
-        return make()
+        return make(self._spend)
+
+    def _spend(self, size: int) -> None:
+        self._unspent -= size
+        if self._unspent < 0:
+            raise ValueError("it unfolds to many times its size")
 
 
 # The functions below are made anew for each name in a pickle: attributes that a hostile one sets on them die with it.
 
 
-def _dtype_stand_in() -> Callable[..., _DType]:
+def _dtype_stand_in(_: _Spend) -> Callable[..., _DType]:
     return lambda name, *_: _DType(name)
 
 
-def _reconstruct_stand_in() -> Callable[..., _Array]:
-    return lambda *_: _Array()
+def _reconstruct_stand_in(spend: _Spend) -> Callable[..., _Array]:
+    return lambda *_: _Array(spend)
 
 
-def _frombuffer_stand_in() -> Callable[..., NDArray[Any]]:
+def _frombuffer_stand_in(spend: _Spend) -> Callable[..., NDArray[Any]]:
     """How numpy writes arrays in protocol 5."""
-    return lambda data, dtype, shape, order: _from_bytes(data, dtype).reshape(shape, order=order)
+    return lambda data, dtype, shape, order: _from_bytes(data, dtype, spend).reshape(shape, order=order)
 
 
-def _scalar_stand_in() -> Callable[..., Any]:
-    return lambda dtype, data: _from_bytes(data, dtype)[0]
+def _scalar_stand_in(spend: _Spend) -> Callable[..., Any]:
+    return lambda dtype, data: _from_bytes(data, dtype, spend)[0]
 
 
-def _ordered_dict_stand_in() -> Callable[..., dict[Any, Any]]:
-    return lambda items=(): dict(items)
+def _ordered_dict_stand_in(spend: _Spend) -> Callable[..., dict[Any, Any]]:
+    def ordered_dict(items: Any = ()) -> dict[Any, Any]:
+        spend(len(items))
+        return dict(items)
+
+    return ordered_dict
 
 
-def _encode_stand_in() -> Callable[..., bytes]:
+def _encode_stand_in(spend: _Spend) -> Callable[..., bytes]:
     """How Python 3 writes bytes in the protocols of Python 2."""
 
     def encode(text: str, encoding: str) -> bytes:
         if encoding != "latin1":
             raise _RefusedError(f"the encoding {encoding!r}")
+        spend(len(text))
         return text.encode("latin1")
 
     return encode
 
 
-def _bytes_stand_in() -> Callable[[], bytes]:
+def _bytes_stand_in(_: _Spend) -> Callable[[], bytes]:
     """How Python 3 writes no bytes at all in them."""
     return lambda: b""
 
 
-_STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
+_STAND_INS: dict[tuple[str, str], Callable[[_Spend], Any]] = {
     ("numpy", "dtype"): _dtype_stand_in,
-    ("numpy", "ndarray"): lambda: None,  # only ever an argument of _reconstruct
+    ("numpy", "ndarray"): lambda _: None,  # only ever an argument of _reconstruct
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct_stand_in,
     ("numpy.core.multiarray", "scalar"): _scalar_stand_in,
     ("numpy.core.numeric", "_frombuffer"): _frombuffer_stand_in,
@@ -132,12 +153,16 @@ class _Array:
 
     value: NDArray[Any]
 
+    def __init__(self, spend: _Spend) -> None:
+        self._spend = spend
+
     def __setstate__(self, state: tuple[Any, tuple[int, ...], _DType, bool, str | bytes]) -> None:
         _, shape, dtype, is_fortran, data = state
-        self.value = _from_bytes(data, dtype).reshape(shape, order="F" if is_fortran else "C")
+        self.value = _from_bytes(data, dtype, self._spend).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _from_bytes(data: str | bytes | bytearray, dtype: _DType) -> NDArray[Any]:
+def _from_bytes(data: str | bytes | bytearray, dtype: _DType, spend: _Spend) -> NDArray[Any]:
+    spend(len(data))
     raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had one type for both
     values = np.frombuffer(raw, dtype.finished())
     return values.astype(values.dtype.newbyteorder("="))  # a copy that may be written to
