@@ -217,13 +217,42 @@ def test_unusual_contents(tmp_path: Path) -> None:
         file["conv1/conv1/kernel:0"] = "kernel"
     with pytest.raises(UserError, match=r"words\.h5: expected numbers in 'conv1/conv1/kernel:0'; found object"):
         read_h5(words)
+    with h5py.File(words, "w") as file:
+        file["model_weights"] = np.zeros(3)  # no group
+    assert set(read_h5(words)) == {"/model_weights"}
 
 
 def test_links_to_other_files_are_not_followed(small_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "links.h5"
     with h5py.File(path, "w") as file:
         file["conv1"] = h5py.ExternalLink(str(small_file), "/conv1")
+        file["model_weights"] = h5py.ExternalLink(str(small_file), "/")  # what a whole model keeps its weights in
     assert read_h5(path) == {}
+
+
+def test_values_in_other_files_are_not_read(small_file: Path, tmp_path: Path) -> None:
+    path, name = tmp_path / "hostile.h5", "conv1/conv1/kernel:0"
+    message = (
+        r"hostile\.h5: expected the values of 'conv1/conv1/kernel:0' in the file; it refers to other files, refused"
+    )
+    with h5py.File(path, "w") as file:
+        file.create_dataset(name, shape=(8,), dtype="u1", external=[(str(small_file), 0, 8)])
+    with pytest.raises(UserError, match=message):
+        read_h5(path)
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout(shape=(8,), dtype="f4")
+        layout[:] = h5py.VirtualSource(str(small_file), "conv1/conv1/bias:0", shape=(8,))
+        file.create_virtual_dataset(name, layout)
+    with pytest.raises(UserError, match=message):
+        read_h5(path)
+
+
+def test_values_that_the_file_does_not_hold_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "empty.h5"
+    with h5py.File(path, "w") as file:  # three kilobytes
+        file.create_dataset("conv1/conv1/kernel:0", shape=(10**13,), dtype="f4", chunks=(1024,))
+    with pytest.raises(UserError, match=r"expected about as many values as the file holds; .* is \[10000000000000\]"):
+        read_h5(path)
 
 
 def test_without_h5py(small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

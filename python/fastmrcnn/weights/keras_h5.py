@@ -20,31 +20,42 @@ from fastmrcnn.errors import UserError, first_line
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file
 # Keras takes the layout of kernels from these attributes, and turns them round where they are missing.
 _WRITTEN_BY = {"backend": "tensorflow", "keras_version": "2.0.8"}
+# Bytes that any file may unfold to; HDF5 lets a few bytes claim any number of zeros.
+_ALWAYS = 1 << 30
 
 
 def read_h5(path: Path) -> dict[str, Tensor]:
     """The variables in the Keras file at ``path``, in Keras' layout; whole models that Keras saved are understood too.
 
-    Nothing that the file contains is executed, and links to other files are not followed.
+    Nothing that the file contains is executed, and no other file is read, whatever it refers to.
 
     Raises:
-        UserError: h5py is not installed, or the file is damaged, cut short or no HDF5.
+        UserError: h5py is not installed, or the file is damaged, cut short, no HDF5, keeps values in other files or
+            claims many more than it holds.
     """
     h5py = _h5py(path)
     variables: dict[str, Tensor] = {}
+    unspent = max(_ALWAYS, 2 * path.stat().st_size)
 
     def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
-            variable = _variable(name)
-            if variable in variables:
-                raise UserError(f"{path}: expected one variable {variable!r}; the file holds several")
-            if item.dtype.kind not in "fiu":
-                raise UserError(f"{path}: expected numbers in {name!r}; found {item.dtype}")
-            variables[variable] = torch.from_numpy(np.asarray(item[()]))
+        nonlocal unspent
+        if not isinstance(item, h5py.Dataset) or name.startswith("optimizer_weights/"):
+            return
+        variable = _variable(name)
+        if variable in variables:
+            raise UserError(f"{path}: expected one variable {variable!r}; the file holds several")
+        if item.dtype.kind not in "fiu":
+            raise UserError(f"{path}: expected numbers in {name!r}; found {item.dtype}")
+        if item.is_virtual or item.external:
+            raise UserError(f"{path}: expected the values of {name!r} in the file; it refers to other files, refused")
+        unspent -= item.nbytes
+        if unspent < 0:
+            raise UserError(f"{path}: expected about as many values as the file holds; {name!r} is {list(item.shape)}")
+        variables[variable] = torch.from_numpy(np.asarray(item[()]))
 
     try:
         with h5py.File(path, "r") as file:
-            file.get("model_weights", file).visititems(collect)
+            _weights_in(file, h5py).visititems(collect)  # which follows no links
     except UserError:
         raise
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what a damaged file ends in
@@ -52,6 +63,13 @@ def read_h5(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a complete HDF5 file; it is damaged or cut short: {first_line(error)}"
         ) from None
     return variables
+
+
+def _weights_in(file: Any, h5py: ModuleType) -> Any:
+    """The group of the weights: that of a whole model, or the file itself."""
+    name = "model_weights"
+    is_own = isinstance(file.get(name, getlink=True), h5py.HardLink) and file.get(name, getclass=True) is h5py.Group
+    return file[name] if is_own else file
 
 
 def write_h5(

@@ -21,8 +21,8 @@ from fastmrcnn.errors import UserError, first_line
 __all__ = ["read_pickle"]
 
 _NUMBERS = "biuf"  # numpy's kinds of booleans, integers and floating-point numbers
-# Bytes of arrays, for each byte of the file. A pickle can name the same bytes again and again, and each time a new array
-# is made of them; but in an honest one no array is larger than its text. (Protocol 2 takes two steps for each.)
+# Bytes of arrays, for each byte of the file. A pickle can name the same bytes again and again, and each time a new
+# array is made of them; in an honest one no array is larger than its text, and some take two steps.
 _MOST_GROWTH = 4
 
 
