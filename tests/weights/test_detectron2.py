@@ -170,8 +170,10 @@ def test_the_profile() -> None:
         (103.53, 116.28, 123.675),
         (1.0, 1.0, 1.0),
     )
-    assert config.backbone.stride_in_1x1
     assert config.backbone.frozen_stages == 2
+    assert config.backbone.stride_in_1x1
+    assert detectron2_rcnn(["cat"], norm="bn").backbone.stride_in_1x1  # mask_rcnn_R_50_FPN_3x_syncbn.yaml
+    assert not detectron2_rcnn(["cat"], norm="gn32").backbone.stride_in_1x1  # mask_rcnn_R_50_FPN_3x_gn.yaml
     assert not detectron2_rcnn(["cat"], resnext=True).backbone.stride_in_1x1
     assert detectron2_rcnn(["cat"], resnext=True).input.std == (57.375, 57.12, 58.395)
     assert detectron2_rcnn(["person"], masks=False, keypoints=True).rpn.post_nms_train == 1500

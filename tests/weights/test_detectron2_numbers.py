@@ -37,7 +37,7 @@ KINDS = {
 
 
 def settings_of(kind: Kind) -> reference.Settings:
-    msra = kind.groups == 1 and kind.norm == "FrozenBN"
+    msra = kind.groups == 1 and kind.norm != "GN"  # STRIDE_IN_1X1 of mask_rcnn_R_50_FPN_3x_syncbn.yaml is True
     return reference.Settings(
         neck=kind.neck,
         stride_in_1x1=msra,

@@ -41,13 +41,14 @@ def detectron2_rcnn(
     """Exactly the mathematics of detectron2's model zoo, for its weights and its users: R50, R101 and X101-32x8d with
     FPN, C4 or DC5 ("c5"), as Mask, Faster or Keypoint R-CNN or, without ``boxes``, region proposals alone.
 
-    What the zoo makes of the other choices is done here too: a plain ResNet with frozen statistics strides in its 1x1
-    convolutions and sees pixels of deviation 1, as MSRA trained it; all others stride in the 3x3 ones, and ResNeXt
-    divides by the deviation. Stem and stage 2 are not trained. Crowds are background (detectron2 leaves them out).
+    What the zoo makes of the other choices is done here too. A plain ResNet with batch normalisation, frozen or
+    synchronised, strides in its 1x1 convolutions, as MSRA trained it; ResNeXt and ResNets with group normalisation
+    stride in the 3x3 ones. ResNeXt divides pixels by their deviation, the others by 1. Stem and stage 2 are not
+    trained. Crowds are background (detectron2 leaves them out).
 
     Left as they are here: detections without area are dropped before the best 100 are taken, there after.
     """
-    bottlenecks = depth >= 50
+    msra = depth >= 50 and not resnext and norm not in ("gn", "gn32")
     pooler = PoolerConfig(level_rule="detectron2")
     large_pooler = PoolerConfig(output_size=14, level_rule="detectron2")
     return MaskRCNNConfig(
@@ -58,7 +59,7 @@ def detectron2_rcnn(
             depth=depth,
             groups=32 if resnext else 1,
             group_width=8 if resnext else 64,
-            stride_in_1x1=bottlenecks and norm == "frozen_bn" and not resnext,
+            stride_in_1x1=msra,
             dilated=neck == "c5",
             norm=norm,
             frozen_stages=2,
