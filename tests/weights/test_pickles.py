@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,27 @@ def test_bytes_that_do_not_fit_the_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04", b"\x80\x02.", b"\x89HDF\r\n"])
 def test_other_files(tmp_path: Path, content: bytes) -> None:
     assert "it is damaged" in refused(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02]r\xff\xff\xff\x7fh\x00.",  # remembered as number 2^31 - 1: room for as many before it
+        b"\x80\x04\x8d" + b"\xff" * 5 + b"\0\0\0a.",  # a text of a tebibyte
+        b"\x80\x05\x96" + b"\xff" * 5 + b"\0\0\0a.",  # a bytearray of one
+        b"\x80\x04\x95" + b"\xff" * 5 + b"\0\0\0a.",  # a frame of one
+    ],
+    ids=["memo", "text", "bytearray", "frame"],
+)
+def test_a_few_bytes_cannot_ask_for_all_memory(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path, content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="expected a pickle of plain numpy arrays; "):
+            read_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

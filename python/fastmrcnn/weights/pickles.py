@@ -40,7 +40,9 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _finished(_ArrayUnpickler(file).load())
     except MemoryError:
-        raise
+        raise UserError(
+            f"{path}: expected a pickle of plain numpy arrays; it needs more memory than there is"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except _RefusedError as error:
@@ -58,10 +60,26 @@ class _RefusedError(pickle.UnpicklingError):
 _Spend = Callable[[int], None]  # takes the bytes of a new object off what may still be made, or raises
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _Bounded:
+    """A file of which nobody is given, or makes room for, more bytes than it has."""
+
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")
-        self._unspent = _MOST_GROWTH * os.fstat(file.fileno()).st_size
+        self.file, self.size = file, os.fstat(file.fileno()).st_size
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        if count > self.size - self.file.tell():
+            raise EOFError("it is cut short")
+        return self.file.read(count)
+
+
+# The unpickler in Python: the one in C makes room for as many remembered objects as a few bytes of a pickle say that
+# there will be. A file of weights has some thousand instructions, so that its speed does not matter.
+class _ArrayUnpickler(pickle._Unpickler):
+    def __init__(self, file: BinaryIO) -> None:
+        bounded = _Bounded(file)
+        super().__init__(bounded, encoding="latin1")
+        self._unspent = _MOST_GROWTH * bounded.size
 
     def find_class(self, module: str, name: str) -> Any:
         make = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
