@@ -250,7 +250,7 @@ def test_other_files_and_broken_ones_are_refused(resnet18: MaskRCNN, tmp_path: P
         load_model(path)
     torch.save(to_torchvision(resnet18), path)
     path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(UserError, match=r"weights\.pth: expected a state_dict of plain tensors; it cannot be read: "):
+    with pytest.raises(UserError, match=r"weights\.pth: expected a complete file of torch; it is damaged"):
         load_model(path)
 
 

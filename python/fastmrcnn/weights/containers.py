@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
+import zlib
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -29,8 +31,10 @@ from fastmrcnn.weights.store import write_tensors
 __all__ = ["Content", "read_content", "write_content"]
 
 EXPECTED = "a weights file (safetensors, .pth, .pkl or .h5)"
+_ARCHIVE = b"PK\x03\x04"
 _TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
 _NESTED = ("model", "state_dict", "model_state_dict", "blobs")  # where trainers put the weights among other things
+_BLOCK = 1 << 20  # bytes read at a time
 _WRAPPERS = ("module.", "model.")  # what DistributedDataParallel and trainers put before every name
 
 
@@ -58,7 +62,9 @@ def read_content(path: Path) -> Content:
 
 
 def _reader(path: Path, beginning: bytes) -> Callable[[Path], Content]:
-    if beginning.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
+    if beginning.startswith(_ARCHIVE):
+        return _read_archive
+    if beginning.startswith(_TORCH_BEFORE_1_6):
         return _read_torch
     if beginning.startswith(SIGNATURE):
         return _read_h5
@@ -81,6 +87,22 @@ def _read_safetensors(path: Path) -> Content:
 
 def _read_h5(path: Path) -> Content:
     return Content(read_h5(path), {})
+
+
+def _read_archive(path: Path) -> Content:
+    """What torch has written since 1.6. It stores checksums, but does not look at them when it reads."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for part in archive.infolist():
+                if part.CRC == 0:  # torch can be told to leave them out
+                    continue
+                with archive.open(part) as content:
+                    while content.read(_BLOCK):
+                        pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        reason = first_line(error)
+        raise UserError(f"{path}: expected a complete file of torch; it is damaged or cut short: {reason}") from None
+    return _read_torch(path)
 
 
 def _read_torch(path: Path) -> Content:
@@ -119,9 +141,14 @@ def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _as_tensor(name: str, value: Any, path: Path) -> Tensor:
     if isinstance(value, np.ndarray | np.generic):
+        if value.dtype == np.longdouble:
+            raise UserError(f"{path}: expected numbers of 64 bits at most; {name!r} has {value.dtype}")
         return torch.as_tensor(value)
     if not isinstance(value, Tensor):
         raise UserError(f"{path}: expected a state_dict of tensors alone; {name!r} is a {type(value).__name__}")
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        kind = "quantized" if value.is_quantized else "without values" if value.is_meta else str(value.layout)
+        raise UserError(f"{path}: expected tensors that hold all their values; {name!r} is {kind}")
     return value
 
 
