@@ -107,6 +107,15 @@ def test_a_wrong_shape(family: Family, state: dict[str, Tensor], tmp_path: Path)
     assert refusal(path) == f"expected {key!r} to be [8]; found [5, 4]"
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_numbers_of_the_wrong_kind(
+    family: Family, state: dict[str, Tensor], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    key = KEYS[family.name]
+    path = written(family, state | {key: torch.zeros(8, dtype=dtype)}, tmp_path)
+    assert refusal(path) == f"expected floating-point numbers in {key!r}; found {dtype}"
+
+
 def test_a_number_of_names_that_does_not_fit(family: Family, state: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected 2 class_names, as the classifier has; got 1"):
         load_model(written(family, state, tmp_path), class_names=["cat"])

@@ -21,6 +21,7 @@ from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 
 FORMAT = "fastmrcnn"
 FORMAT_VERSION = "1"
+_COUNTER = "num_batches_tracked"  # of a batch normalisation, in the names of every family: the only whole number
 _A_NAME_OF_OURS = "rpn.head.objectness.weight"  # every network has it, and no other software
 
 
@@ -119,13 +120,15 @@ def shapes_of(config: MaskRCNNConfig) -> dict[str, torch.Size]:
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], source: str) -> None:
-    """UserError naming the first tensor that is missing, unknown or of another shape."""
+    """UserError naming the first tensor that is missing, unknown, of another shape or not of real numbers."""
     for name, shape in expected.items():
         if name not in found:
             missing = sum(1 for key in expected if key not in found)
             raise UserError(f"{source}: expected a tensor {name!r} {list(shape)}; it is missing ({missing} in all)")
         if found[name].shape != shape:
             raise UserError(f"{source}: expected {name!r} to be {list(shape)}; found {list(found[name].shape)}")
+        if not (found[name].is_floating_point() or name.endswith(_COUNTER)):
+            raise UserError(f"{source}: expected floating-point numbers in {name!r}; found {found[name].dtype}")
     extra = [name for name in found if name not in expected]
     if extra:
         shape = found[extra[0]].shape
