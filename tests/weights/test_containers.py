@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
+from fastmrcnn.weights import limits
 from fastmrcnn.weights.containers import read_content, write_content
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "steps": torch.tensor(7)}
@@ -125,6 +126,10 @@ REFUSED: list[tuple[Callable[[Path], object], str]] = [
         "hold all their values; 'w' is without values",
     ),
     (lambda path: pickled({"w": np.zeros(3, np.longdouble)}, path), "numbers of 64 bits at most; 'w' has "),
+    (
+        lambda path: torch.save({"w": torch.zeros(1, 3).expand(10**12, 3)}, path),
+        "expected every number of 'w' [1000000000000, 3] in the file; found fewer",
+    ),
 ]
 
 
@@ -154,6 +159,19 @@ def test_archives_without_checksums(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         assert {part.CRC for part in archive.infolist()} == {0}
     assert_is_state(read_content(path).tensors)
+
+
+def test_archives_that_unfold_to_more_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, small = tmp_path / "weights.pth", tmp_path / "small.pth"
+    torch.save({"w": torch.zeros(100_000)}, path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as compressed:
+        for entry in whole.infolist():
+            compressed.writestr(entry.filename, whole.read(entry))
+    assert set(read_content(small).tensors) == {"w"}
+    monkeypatch.setattr(limits, "_ALWAYS", 100_000)
+    assert set(read_content(path).tensors) == {"w"}
+    with pytest.raises(UserError, match=r"small\.pth: expected an archive of about the size of its parts; they are"):
+        read_content(small)
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

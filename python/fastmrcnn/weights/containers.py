@@ -24,6 +24,7 @@ from torch import Tensor
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_path
 from fastmrcnn.weights.keras_h5 import SIGNATURE, read_h5
+from fastmrcnn.weights.limits import most_bytes
 from fastmrcnn.weights.matterport import write_matterport
 from fastmrcnn.weights.pickles import read_pickle
 from fastmrcnn.weights.store import write_tensors
@@ -49,7 +50,8 @@ def read_content(path: Path) -> Content:
     """The tensors in the file at ``path``, on the CPU.
 
     Raises:
-        UserError: the file cannot be read, is of none of the known kinds, is damaged or cut short, or refers to code.
+        UserError: the file cannot be read, is of none of the known kinds, is damaged or cut short, refers to code, or
+            asks for much more memory than its size.
     """
     try:
         with path.open("rb") as file:
@@ -58,7 +60,10 @@ def read_content(path: Path) -> Content:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not beginning:
         raise UserError(f"{path}: expected {EXPECTED}; the file is empty")
-    return _reader(path, beginning)(path)
+    try:
+        return _reader(path, beginning)(path)
+    except MemoryError:
+        raise UserError(f"{path}: cannot be read: it asks for more memory than there is") from None
 
 
 def _reader(path: Path, beginning: bytes) -> Callable[[Path], Content]:
@@ -90,9 +95,13 @@ def _read_h5(path: Path) -> Content:
 
 
 def _read_archive(path: Path) -> Content:
-    """What torch has written since 1.6. It stores checksums, but does not look at them when it reads."""
+    """What torch has written since 1.6: uncompressed and with checksums. It reads compressed ones of any size, too, and
+    does not look at the checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+            if claimed > most_bytes(path):
+                raise UserError(f"{path}: expected an archive of about the size of its parts; they are {claimed} bytes")
             for part in archive.infolist():
                 if part.CRC == 0:  # torch can be told to leave them out
                     continue
@@ -149,6 +158,9 @@ def _as_tensor(name: str, value: Any, path: Path) -> Tensor:
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
         kind = "quantized" if value.is_quantized else "without values" if value.is_meta else str(value.layout)
         raise UserError(f"{path}: expected tensors that hold all their values; {name!r} is {kind}")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        # A stride of zero repeats a number for nothing, until somebody counts classes by the shape.
+        raise UserError(f"{path}: expected every number of {name!r} {list(value.shape)} in the file; found fewer")
     return value
 
 

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError, first_line
+from fastmrcnn.weights.limits import most_bytes
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file
 # Keras takes the layout of kernels from these attributes, and turns them round where they are missing.
 _WRITTEN_BY = {"backend": "tensorflow", "keras_version": "2.0.8"}
-# Bytes that any file may unfold to; HDF5 lets a few bytes claim any number of zeros.
-_ALWAYS = 1 << 30
 
 
 def read_h5(path: Path) -> dict[str, Tensor]:
@@ -35,7 +34,7 @@ def read_h5(path: Path) -> dict[str, Tensor]:
     """
     h5py = _h5py(path)
     variables: dict[str, Tensor] = {}
-    unspent = max(_ALWAYS, 2 * path.stat().st_size)
+    unspent = most_bytes(path)
 
     def collect(name: str, item: Any) -> None:
         nonlocal unspent
