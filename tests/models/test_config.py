@@ -15,6 +15,7 @@ from fastmrcnn.models import (
     BoxHeadConfig,
     FPNConfig,
     InputConfig,
+    KeypointHeadConfig,
     MaskHeadConfig,
     MaskRCNNConfig,
     PoolerConfig,
@@ -28,6 +29,7 @@ from fastmrcnn.models import (
 )
 from tests.models.small import small_config
 
+INFINITE = float("inf")
 PRESETS = [
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -70,11 +72,19 @@ def test_category_ids_default_to_positions() -> None:
             "MaskRCNNConfig: rpn.anchors.sizes must name 1 levels with c5; got ((16,), (32,",
         ),
         (lambda: small_config(box_head=None), "MaskRCNNConfig: mask_head and keypoint_head need a box_head; got None"),
-        (lambda: AnchorConfig(aspect_ratios=()), "aspect_ratios must be positive, at least one; got ()"),
+        (lambda: AnchorConfig(aspect_ratios=()), "aspect_ratios must name at least one; got ()"),
         (lambda: RPNConfig(nms_iou=1.5), "RPNConfig: nms_iou must lie in 0..1; got 1.5"),
         (lambda: RPNConfig(foreground_iou=0.2), "background_iou must be <= foreground_iou 0.2; got 0.3"),
         (lambda: RPNConfig(ignore_overlap=0.0), "RPNConfig: ignore_overlap must lie in (0, 1] or be None; got 0.0"),
         (lambda: BoxHeadConfig(ignore_overlap=1.1), "ignore_overlap must lie in (0, 1] or be None; got 1.1"),
+        (lambda: AnchorConfig(aspect_ratios=(1.0, INFINITE)), "AnchorConfig: aspect_ratios must be finite; got inf"),
+        (lambda: InputConfig(std=(1.0, 1.0, float("nan"))), "InputConfig: std must be positive; got nan"),
+        (lambda: InputConfig(mean=(0.0, INFINITE, 0.0)), "InputConfig: mean must be finite; got (0.0, inf, 0.0)"),
+        (lambda: BoxHeadConfig(box_weights=(1.0, 1.0, 1.0, INFINITE)), "box_weights must be finite; got inf"),
+        (lambda: MaskHeadConfig(convolutions=-1), "MaskHeadConfig: convolutions must be >= 0; got -1"),
+        (lambda: BoxHeadConfig(fully_connected=10**9), "fully_connected must be <= 1000; got 1000000000"),
+        (lambda: RPNConfig(convolutions=0), "RPNConfig: convolutions must be positive; got 0"),
+        (lambda: KeypointHeadConfig(convolutions=0), "KeypointHeadConfig: convolutions must be positive; got 0"),
         (lambda: RPNConfig(samples=0), "RPNConfig: samples must be positive; got 0"),
         (lambda: PoolerConfig(sampling_ratio=-1), "sampling_ratio must be >= 0 (0: adaptive); got -1"),
         (lambda: PoolerConfig(level_rule="mine"), "level_rule must be torchvision or detectron2; got 'mine'"),  # type: ignore[arg-type]

@@ -123,6 +123,13 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "expected 'roi_heads.box_head.layers.0.linear.weight' to be [1000000000, 392]; found [16, 392]",
     ),
     (
+        lambda path: with_fields(path, box_head={"hidden": 10**12}),  # more than any tensor has
+        "expected sizes that tensors can have: Storage size calculation overflowed",
+    ),
+    (lambda path: with_fields(path, box_head={"hidden": 10**30}), "expected sizes that tensors can have: "),
+    (lambda path: with_fields(path, mask_head={"convolutions": 10**9}), "convolutions must be <= 1000; got 1000000000"),
+    (with_metadata(config="[" * 100_000), "expected a valid model configuration in the metadata: "),
+    (
         lambda path: rewrite(path, lambda tensors: tensors.pop(STEM)),
         f"expected a tensor '{STEM}' [8, 3, 7, 7]; it is missing (1 in all)",
     ),

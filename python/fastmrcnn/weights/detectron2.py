@@ -109,7 +109,7 @@ def from_detectron2(
     state = {name: tensor for name, tensor in state.items() if not _STALE.match(name)}
     config = config or infer_config(state, class_names, category_ids, source)
     expected = {}
-    for name, shape in shapes_of(config).items():
+    for name, shape in shapes_of(config, source).items():
         added = background_rows(name, config)
         expected[detectron2_name(name, config)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
     check_tensors(expected, state, source)

@@ -103,7 +103,7 @@ def from_matterport(
     """
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_STALE)}
     config = _infer_config(state, class_names, category_ids, source)
-    shapes = shapes_of(config)
+    shapes = shapes_of(config, source)
     expected = {
         matterport_name(n): _to_keras(n, torch.empty(s, device="meta"), config).shape for n, s in shapes.items()
     }

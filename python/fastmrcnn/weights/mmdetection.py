@@ -97,7 +97,7 @@ def from_mmdetection(
     except ValueError as error:  # of a configuration that the shapes ask for
         raise UserError(f"{source}: expected the shapes of a model that can be built: {error}") from None
     expected = {}
-    for name, shape in shapes_of(config).items():
+    for name, shape in shapes_of(config, source).items():
         added = background_rows(name, config)
         expected[mmdetection_name(name)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
     check_tensors(expected, state, source)

@@ -83,7 +83,7 @@ def from_own(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source:
         raise UserError(f"{source}: expected format version {FORMAT_VERSION} of fastmrcnn's models; got {version}")
     try:
         config = MaskRCNNConfig.from_dict(json.loads(metadata["config"]))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: expected a valid model configuration in the metadata: {error}") from None
     return build_model(config, tensors, source)
 
@@ -101,7 +101,7 @@ def build_model(
     the model's own; ``source`` names the weights in the UserError that is raised where they do not fit.
     """
     # Before anything is allocated: the sizes in a damaged configuration may be beyond any memory.
-    check_tensors({stored_name(name): shape for name, shape in shapes_of(config).items()}, tensors, source)
+    check_tensors({stored_name(name): shape for name, shape in shapes_of(config, source).items()}, tensors, source)
     model = new_model(config)
     model.load_state_dict({name: tensors[stored_name(name)] for name in model.state_dict()})
     return model.eval()
@@ -113,10 +113,16 @@ def new_model(config: MaskRCNNConfig) -> MaskRCNN:
         return MaskRCNN(config)
 
 
-def shapes_of(config: MaskRCNNConfig) -> dict[str, torch.Size]:
-    """The tensors in the state of a model of that configuration, found without its memory or random numbers."""
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in MaskRCNN(config).state_dict().items()}
+def shapes_of(config: MaskRCNNConfig, source: str = "MaskRCNNConfig") -> dict[str, torch.Size]:
+    """The tensors in the state of a model of that configuration, found without its memory or random numbers.
+
+    UserError that names ``source`` where no tensor can have the sizes.
+    """
+    try:
+        with torch.device("meta"):
+            return {name: tensor.shape for name, tensor in MaskRCNN(config).state_dict().items()}
+    except (RuntimeError, TypeError) as error:  # beyond 2^63 bytes or elements
+        raise UserError(f"{source}: expected sizes that tensors can have: {first_line(error)}") from None
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], source: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, get_args
+
+MOST_LAYERS = 1000  # far beyond any network: a damaged file that asks for more would take all memory
 
 
 def require(condition: bool, component: object, expectation: str, got: object) -> None:
@@ -13,15 +16,25 @@ def require(condition: bool, component: object, expectation: str, got: object) -
 
 
 def require_positive(component: object, **values: float) -> None:
-    """Each of the named values must be above zero."""
+    """Each of the named values must be above zero, and finite."""
     for name, value in values.items():
         require(value > 0, component, f"{name} must be positive", value)
+        require(value < math.inf, component, f"{name} must be finite", value)
 
 
 def require_not_negative(component: object, **values: float) -> None:
-    """None of the named values may be below zero."""
+    """None of the named values may be below zero, or infinite."""
     for name, value in values.items():
         require(value >= 0, component, f"{name} must be >= 0", value)
+        require(value < math.inf, component, f"{name} must be finite", value)
+
+
+def require_layers(component: object, least: int = 0, **values: int) -> None:
+    """Each of the named numbers of layers must be one that a network can have."""
+    for name, value in values.items():
+        expectation = f"{name} must be positive" if least else f"{name} must be >= 0"
+        require(value >= least, component, expectation, value)
+        require(value <= MOST_LAYERS, component, f"{name} must be <= {MOST_LAYERS}", value)
 
 
 def require_fraction(component: object, **values: float) -> None:
@@ -59,7 +72,9 @@ def require_matching(component: Any) -> None:
     require(component.background_iou <= component.foreground_iou, component, expectation, component.background_iou)
     share = component.ignore_overlap
     require(share is None or 0 < share <= 1, component, "ignore_overlap must lie in (0, 1] or be None", share)
-    require_positive(component, samples=component.samples, box_weights=min(component.box_weights))
+    require_positive(component, samples=component.samples)
+    for weight in component.box_weights:
+        require_positive(component, box_weights=weight)
     require(
         component.delta_clip is None or component.delta_clip > 0,
         component,

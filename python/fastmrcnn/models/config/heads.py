@@ -10,6 +10,7 @@ from fastmrcnn.models.config.checks import (
     as_names,
     require,
     require_choice,
+    require_layers,
     require_matching,
     require_norm_groups,
     require_not_negative,
@@ -85,9 +86,8 @@ class BoxHeadConfig:
 
     def __post_init__(self) -> None:
         require_matching(self)
-        require_not_negative(
-            self, convolutions=self.convolutions, fully_connected=self.fully_connected, norm_eps=self.norm_eps
-        )
+        require_layers(self, convolutions=self.convolutions, fully_connected=self.fully_connected)
+        require_not_negative(self, norm_eps=self.norm_eps)
         require_positive(self, channels=self.channels, hidden=self.hidden, detections=self.detections)
         require_choice(self, Norm, norm=self.norm, fully_connected_norm=self.fully_connected_norm)
         require_norm_groups(self, self.norm, channels=self.channels)
@@ -119,9 +119,8 @@ class MaskHeadConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, channels=self.channels, hidden=self.hidden)
-        require_not_negative(
-            self, convolutions=self.convolutions, fully_connected=self.fully_connected, norm_eps=self.norm_eps
-        )
+        require_layers(self, convolutions=self.convolutions, fully_connected=self.fully_connected)
+        require_not_negative(self, norm_eps=self.norm_eps)
         require_choice(self, Norm, norm=self.norm)
         require_norm_groups(self, self.norm, channels=self.channels)
         require_choice(self, PasteMethod, paste=self.paste)
@@ -157,5 +156,6 @@ class KeypointHeadConfig:
         names = as_names(self.keypoint_names)
         object.__setattr__(self, "keypoint_names", names)
         require(len(set(names)) == len(names) > 0, self, "keypoint_names must differ, at least one", names)
-        require_positive(self, channels=self.channels, convolutions=self.convolutions)
+        require_positive(self, channels=self.channels)
+        require_layers(self, least=1, convolutions=self.convolutions)
         require_choice(self, KeypointScore, score=self.score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,9 +44,11 @@ class InputConfig:
             self,
             min_size=self.min_size,
             size_divisor=self.size_divisor,
-            std=min(self.std),
             pixel_max=self.pixel_max,
         )
+        for deviation in self.std:
+            require_positive(self, std=deviation)
+        require(all(map(math.isfinite, self.mean)), self, "mean must be finite", self.mean)
         require(self.max_size >= self.min_size, self, f"max_size must be >= min_size {self.min_size}", self.max_size)
         require(
             all(0 < size <= self.max_size for size in self.train_min_sizes),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fastmrcnn.models.config.checks import require, require_choice, require_matching, require_positive
+from fastmrcnn.models.config.checks import require, require_choice, require_layers, require_matching, require_positive
 
 StrideRule = Literal["nominal", "measured"]
 LossMean = Literal["sampled", "budget"]
@@ -35,13 +35,11 @@ class AnchorConfig:
             "every level must have the same number of sizes (the head is shared), at least one",
             self.sizes,
         )
-        require(all(size > 0 for level in self.sizes for size in level), self, "sizes must be positive", self.sizes)
-        require(
-            len(self.aspect_ratios) > 0 and all(ratio > 0 for ratio in self.aspect_ratios),
-            self,
-            "aspect_ratios must be positive, at least one",
-            self.aspect_ratios,
-        )
+        for size in (size for level in self.sizes for size in level):
+            require_positive(self, sizes=size)
+        require(len(self.aspect_ratios) > 0, self, "aspect_ratios must name at least one", self.aspect_ratios)
+        for ratio in self.aspect_ratios:
+            require_positive(self, aspect_ratios=ratio)
         require_choice(self, StrideRule, strides=self.strides)
 
     @property
@@ -85,12 +83,12 @@ class RPNConfig:
         require_matching(self)
         require_positive(
             self,
-            convolutions=self.convolutions,
             channels=1 if self.channels is None else self.channels,
             pre_nms_train=self.pre_nms_train,
             pre_nms_test=self.pre_nms_test,
             post_nms_train=self.post_nms_train,
             post_nms_test=self.post_nms_test,
         )
+        require_layers(self, least=1, convolutions=self.convolutions)
         require_choice(self, LossMean, loss_mean=self.loss_mean)
         require_choice(self, Objectness, objectness=self.objectness)
