@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from fastmrcnn.models import (
     BackboneConfig,
     FPNConfig,
     MaskRCNN,
+    MaskRCNNConfig,
     maskrcnn_resnet50_fpn,
     tiny,
     torchvision_resnet50_fpn,
@@ -17,6 +21,8 @@ from fastmrcnn.models import (
 from fastmrcnn.models.blocks import make_norm
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.resnet import ResNet
+from tests.models.architectures import on_stage_4, with_pyramid
+from tests.models.small import images_of, target_of
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -145,3 +151,21 @@ def test_sizes_of_the_presets() -> None:
     assert parameters(MaskRCNN(torchvision_resnet50_fpn(names))) == published
     assert parameters(MaskRCNN(maskrcnn_resnet50_fpn(names))) == published + 53_120  # with the norms of ResNet-50
     assert parameters(MaskRCNN(tiny(names[:8]))) < 3_900_000
+
+
+@pytest.mark.parametrize("make", [with_pyramid, on_stage_4])
+@pytest.mark.parametrize("called", [True, False])
+def test_frozen_statistics_stay(make: Callable[[], MaskRCNNConfig], called: bool) -> None:
+    """From the first step on, whether or not anybody calls ``train``, and in stage 5 of a C4 model's heads too."""
+    config = make()
+    model = MaskRCNN(replace(config, backbone=replace(config.backbone, frozen_statistics=True)))
+    if called:
+        model = model.eval().train()
+    before = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
+    assert any(name.startswith("roi_heads.res5.") for name in before) == (config.neck == "c4")
+    images = images_of((64, 64))
+    sum(model(images, [target_of(images[0], [[8, 8, 40, 40]], [1])]).values()).backward()
+    for name, value in before.items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert model.training
+    assert model.backbone.training

@@ -106,6 +106,13 @@ def make_stage(config: BackboneConfig, index: int) -> Stage:
     return Stage(*blocks)
 
 
+def hold_statistics(part: nn.Module) -> None:
+    """Let "bn" and "sync_bn" normalise by their running statistics in training mode too, and leave these."""
+    for module in part.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            module.eval()
+
+
 def init_parameters(part: nn.Module) -> None:
     """He et al. 2015: normal weights that keep the variance of the backward signal; norms start as the identity."""
     for module in part.modules():
@@ -130,14 +137,13 @@ class ResNet(nn.Module):
         init_parameters(self)
         self.freeze(config.frozen_stages)
         self.frozen_statistics = config.frozen_statistics
+        self.train()
 
     def train(self, mode: bool = True) -> ResNet:
         """Training or evaluation mode; the normalisations stay in the latter where their statistics are frozen."""
         super().train(mode)
         if self.frozen_statistics:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
-                    module.eval()
+            hold_statistics(self)
         return self
 
     def freeze(self, stages: int) -> None:

@@ -17,7 +17,7 @@ from fastmrcnn.models.keypoint_head import KeypointHead
 from fastmrcnn.models.mask_head import MaskHead
 from fastmrcnn.models.matching import gather_labels, match_target, regression_targets
 from fastmrcnn.models.pooling import pool_regions
-from fastmrcnn.models.resnet import init_parameters, make_stage
+from fastmrcnn.models.resnet import hold_statistics, init_parameters, make_stage
 from fastmrcnn.models.sampling import Sampler, sample_balanced
 from fastmrcnn.ops import IGNORED, PaddedProposals
 
@@ -50,6 +50,15 @@ class RoIHeads(nn.Module):
         if config.keypoint_head is not None:
             self.keypoint_head = KeypointHead(channels, config.keypoint_head)
         self.sampler: Sampler = sample_balanced
+        self.frozen_statistics = config.backbone.frozen_statistics
+        self.train()
+
+    def train(self, mode: bool = True) -> RoIHeads:
+        """Training or evaluation mode; stage 5 is a part of the backbone, whose statistics may be frozen."""
+        super().train(mode)
+        if self.res5 is not None and self.frozen_statistics:
+            hold_statistics(self.res5)
+        return self
 
     def cells(self, pooler: PoolerConfig) -> int:
         """The side of the regions that the heads read; stage 5 halves it."""
