@@ -419,3 +419,21 @@ def test_refusals() -> None:
         InputConfig(frame="centred_square", max_size=1000)
     with pytest.raises(ValueError, match="RPNConfig: objectness must be sigmoid or softmax; got 'both'"):
         RPNConfig(objectness="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("corners", ["edges", "pixels"])
+def test_region_proposals_alone_end_with_the_image(corners: Any) -> None:
+    """Inside, they are cut off at the frame."""
+    config = dataclasses.replace(small_config(), box_head=None, mask_head=None, box_corners=corners)
+    torch.manual_seed(0)
+    model = MaskRCNN(config).eval()
+    images = images_of((60, 90), (90, 40))
+    for found, image in zip(model(images), images, strict=True):
+        assert len(found) > 5
+        height, width = image.shape[1:]
+        assert found.boxes.min() >= 0
+        assert (found.boxes[:, 2:] <= torch.tensor([width, height])).all()
+        assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    batch = model.transform(images)
+    padded = model.detect_batch(batch.pixels, batch.image_sizes)
+    assert padded.counts.tolist() == [int((boxes[:, 2] > 0).sum()) for boxes in padded.boxes]

@@ -72,6 +72,18 @@ class BoxFrame:
         top, left = ((self.side - image_sizes) // 2).unbind(dim=1)
         return torch.stack((left, top, left, top), dim=1)[:, None]
 
+    def cut_off(self, found: PaddedInstances, image_sizes: Tensor) -> PaddedInstances:
+        """Instances of the frame cut off at the borders of their images; those beside the image are left out.
+
+        Boxes are edges. image_sizes: [B, 2] int64, (height, width).
+        """
+        origins = self.origins(image_sizes)
+        if origins is None:  # their boxes end with the image already
+            return found
+        boxes = torch.minimum(found.boxes.maximum(origins), origins + image_sizes.flip(1).repeat(1, 2)[:, None])
+        filled = is_filled(found.counts, boxes.shape[1])
+        return keep_slots(found._replace(boxes=boxes), filled & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1))
+
     def restore(self, found: PaddedInstances, batch: ImageBatch) -> PaddedInstances:
         """Instances whose boxes are px of the frame with boxes in px of the original images.
 

@@ -146,7 +146,7 @@ class MaskRCNN(nn.Module):
         if self.roi_heads is None:
             labels = padding.is_filled(proposals.counts, proposals.boxes.shape[1]).long()
             boxes = self.frame.leave_slots(proposals.boxes, proposals.counts)
-            return PaddedInstances(boxes, proposals.scores, labels, proposals.counts)
+            return self.frame.cut_off(PaddedInstances(boxes, proposals.scores, labels, proposals.counts), image_sizes)
         return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
 
     def _detect_images(self, images: Sequence[Tensor], *, packed: bool) -> tuple[PaddedInstances, list[Size]]:
