@@ -132,6 +132,16 @@ def test_images_without_objects(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DISTINCT)
+def test_half_precision(name: str) -> None:
+    """A whole network in 16 bits detects, and says where in 32."""
+    model = model_of(ARCHITECTURES[name]).bfloat16()
+    with torch.no_grad():
+        found = model(batch_of_objects()[0])
+    assert sum(len(one.boxes) for one in found) > 0
+    assert all(one.boxes.dtype == torch.float32 and one.boxes.isfinite().all() for one in found)
+
+
+@pytest.mark.parametrize("name", DISTINCT)
 def test_mixed_precision(name: str) -> None:
     """Losses and results are of float32, and near those in full precision."""
     model = model_of(ARCHITECTURES[name])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -53,6 +55,17 @@ def test_bytes_and_floats_are_the_same_image() -> None:
     transform = InputTransform(InputConfig(min_size=48, max_size=96)).eval()
     image = torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)
     torch.testing.assert_close(transform([image]).pixels, transform([image.float() / 255]).pixels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("resampling", ["antialias", "bilinear"])
+def test_half_precision(resampling: Any, dtype: torch.dtype) -> None:
+    transform = InputTransform(InputConfig(min_size=24, max_size=96, resampling=resampling)).eval()
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
+    expected = transform([image]).pixels
+    found = transform.to(dtype)([image]).pixels
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.05)  # of values to 2.7
 
 
 def test_targets_follow_their_images() -> None:

@@ -93,7 +93,9 @@ class InputTransform(nn.Module):
         if image.shape[-2:] == size:
             return image
         antialias = self.config.resampling == "antialias"
-        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+        wide = image.float() if antialias and image.element_size() < 4 else image  # torch has no half types there
+        resized = F.interpolate(wide[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+        return resized.to(image.dtype)
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
         """Images [3, H_i, W_i] in one frame, [B, 3, H, W], at the places that :func:`image_origin` tells."""
