@@ -55,6 +55,17 @@ def test_what_the_other_system_computes_differently_is_listed(tmp_path: Path) ->
     assert not any(line.startswith(("channels_last", "backbone", "class_names")) for line in done.differences)
 
 
+def test_outputs_without_a_place_are_listed(torchvision_file: Path, tmp_path: Path) -> None:
+    """torchvision has boxes and masks of the background, detectron2 has not."""
+    lost = [line for line in convert(torchvision_file, tmp_path / "theirs.pkl").differences if "nothing reads" in line]
+    layers = ("roi_heads.box_head.deltas", "roi_heads.mask_head.logits")
+    assert [line.partition(" ")[0] for line in lost] == [
+        f"{layer}.weight" for layer in layers
+    ]  # a bias begins as zeros
+    again = convert(tmp_path / "theirs.pkl", tmp_path / "again.pth", format="detectron2")
+    assert again.differences == []
+
+
 def test_a_format_can_be_named(torchvision_file: Path, tmp_path: Path) -> None:
     done = convert(torchvision_file, tmp_path / "theirs.safetensors", format="torchvision")
     assert done.format == "torchvision"
@@ -72,10 +83,14 @@ def test_half_precision(torchvision_file: Path, tmp_path: Path) -> None:
 def test_refusals(torchvision_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.onnx: expected a name that ends in \.safetensors, .*; got '\.onnx'"):
         convert(torchvision_file, tmp_path / "a.onnx")
-    with pytest.raises(UserError, match=r"expected one of the formats torchvision.*; got 'caffe'"):
+    with pytest.raises(UserError, match=r"expected one of the formats fastmrcnn, torchvision, .*; got 'caffe'"):
         convert(torchvision_file, tmp_path / "a.pth", format="caffe")
     with pytest.raises(UserError, match="expected 2 class_names, as the classifier has; got 1"):
         convert(torchvision_file, tmp_path / "a.safetensors", class_names=["cat"])
+    with pytest.raises(
+        UserError, match=r"a\.h5: expected another suffix for the format detectron2; \.h5 is for matterp"
+    ):
+        convert(torchvision_file, tmp_path / "a.h5", format="detectron2")
     save_model(small_model(backbone={"norm": "gn"}), tmp_path / "gn.safetensors")
     with pytest.raises(UserError, match="to_torchvision: expected backbone"):
         convert(tmp_path / "gn.safetensors", tmp_path / "a.pth")

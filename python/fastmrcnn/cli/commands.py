@@ -119,6 +119,8 @@ class Predict(PredictConfig):
 class Convert:
     """Turn one kind of weights file into another; every weight keeps its bits.
 
+    Where the other software has no place for one, or computes with other settings, it is listed.
+
     For example: fastmrcnn convert model_final.pth model.safetensors
     """
 

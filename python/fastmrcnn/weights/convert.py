@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNNConfig
+from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 from fastmrcnn.weights.containers import write_content
 from fastmrcnn.weights.families import FAMILIES, Family, family_called
 from fastmrcnn.weights.load import find_file, read_model
@@ -29,7 +29,8 @@ class Conversion:
     config: MaskRCNNConfig  # of the model that was read
     target: Path
     format: str
-    # Where the system that the file is for computes in another way than the model that was read: a line for each field.
+    # Where the system that the file is for computes in another way than the model that was read, or has no place for a
+    # weight: a line for each field and tensor.
     differences: list[str]
 
 
@@ -42,7 +43,7 @@ def convert(
     category_ids: Sequence[int] = (),
     dtype: torch.dtype | None = None,
 ) -> Conversion:
-    """Write the model in one file to another; every weight keeps its bits.
+    """Write the model in one file to another; every weight that the other system has keeps its bits.
 
     Args:
         source, class_names, category_ids: what to read, as for :func:`load_model`.
@@ -57,7 +58,11 @@ def convert(
     """
     target = Path(target)
     chosen = format or _format_of(target)
+    if chosen not in FORMATS:
+        raise UserError(f"expected one of the formats {', '.join(FORMATS)}; got {chosen!r}")
     family = None if chosen == OWN else family_called(chosen)
+    if target.suffix == ".h5" and chosen != "matterport":  # Keras' layers, which the names of others do not tell
+        raise UserError(f"{target}: expected another suffix for the format {chosen}; .h5 is for matterport alone")
     if family is not None and dtype is not None:
         raise UserError(f"{target}: expected a file of fastmrcnn to store in {dtype}; got the format {chosen}")
     model = read_model(find_file(source), class_names, category_ids)
@@ -65,7 +70,7 @@ def convert(
         save_model(model, target, dtype=dtype)
         return Conversion(model.config, target, chosen, [])
     tensors = family.write(model)
-    differences = _differences(model.config, tensors, family)
+    differences = _differences(model, tensors, family)
     write_content(tensors, target)
     return Conversion(model.config, target, chosen, differences)
 
@@ -80,8 +85,9 @@ def _format_of(target: Path) -> str:
     raise UserError(f"{target}: expected a name that ends in {', '.join(known)}; got {target.suffix or 'no suffix'!r}")
 
 
-def _differences(config: MaskRCNNConfig, tensors: dict[str, Tensor], family: Family) -> list[str]:
-    """The fields in which ``config`` differs from what the family makes of its weights; UserError for no such model."""
+def _differences(model: MaskRCNN, tensors: dict[str, Tensor], family: Family) -> list[str]:
+    """The fields and weights of ``model`` that are others when the family reads it; UserError for no such model."""
+    config = model.config
     theirs = family.read(
         tensors,
         class_names=config.class_names,
@@ -90,10 +96,16 @@ def _differences(config: MaskRCNNConfig, tensors: dict[str, Tensor], family: Fam
     )
     own, other = _flat(config.to_dict()), _flat(theirs.config.to_dict())
     own.pop("channels_last"), other.pop("channels_last")  # how values lie in memory, not what they are
-    return [
+    fields = [
         f"{name} is {own.get(name)!r} here, {other.get(name)!r} there"
         for name in own | other
         if own.get(name) != other.get(name)
+    ]
+    kept = theirs.state_dict()
+    return fields + [
+        f"{name} has outputs for the background here, which nothing reads; none there"
+        for name, tensor in model.state_dict().items()
+        if name in kept and not torch.allclose(tensor, kept[name], rtol=0, atol=0, equal_nan=True)
     ]
 
 
