@@ -169,6 +169,13 @@ def test_neither_a_file_nor_a_name(wanted: str) -> None:
     assert str(raised.value).startswith(beginning + NEAREST[wanted])
 
 
+def test_names_of_backbones() -> None:
+    with pytest.raises(
+        UserError, match=r"^torchvision/resnet50: expected the name of a whole model; load_backbone takes"
+    ):
+        load_model("torchvision/resnet50")
+
+
 def test_folders_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a weights file; this is a folder"):
         load_model(tmp_path)

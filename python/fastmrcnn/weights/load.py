@@ -14,6 +14,7 @@ import torch
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import as_names
+from fastmrcnn.weights.backbones import BACKBONES
 from fastmrcnn.weights.containers import read_content
 from fastmrcnn.weights.families import family_of
 from fastmrcnn.weights.published import PUBLISHED, details_of
@@ -89,6 +90,8 @@ def find_file(path_or_name: str | os.PathLike[str]) -> Path:
         raise UserError(f"{path}: expected a weights file; this is a folder")
     if published := PUBLISHED.get(str(path_or_name)):
         return published.fetch()
+    if str(path_or_name) in BACKBONES:
+        raise UserError(f"{path_or_name}: expected the name of a whole model; load_backbone takes this one")
     names = [*shipped, *PUBLISHED]
     near = get_close_matches(str(path_or_name), names, n=3, cutoff=0.5) or [
         *shipped,
