@@ -278,3 +278,10 @@ def test_networks_that_matterport_cannot_build() -> None:
         to_matterport(small_model())
     with pytest.raises(UserError, match="to_matterport: expected batch normalisation after biased convolutions"):
         to_matterport(MaskRCNN(maskrcnn_resnet50_fpn(["a"])))
+    config = matterport_resnet_fpn(["a"], depth=50)
+    config = replace(config, backbone=replace(config.backbone, width=32), fpn=replace(config.fpn, channels=8))
+    with pytest.raises(UserError, match="to_matterport: expected batch normalisation after biased convolutions"):
+        to_matterport(MaskRCNN(replace(config, backbone=replace(config.backbone, norm="gn32"))))
+    anchors = replace(config.rpn.anchors, aspect_ratios=(1.0, 2.0))
+    with pytest.raises(UserError, match="to_matterport: expected three anchors a cell"):
+        to_matterport(MaskRCNN(replace(config, rpn=replace(config.rpn, anchors=anchors))))

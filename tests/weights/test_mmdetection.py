@@ -232,6 +232,8 @@ def test_networks_that_mmdetection_does_not_have() -> None:
     config = replace(config, backbone=replace(config.backbone, width=8), fpn=replace(config.fpn, channels=16))
     with pytest.raises(UserError, match=r"to_mmdetection: expected a network .* have; its neck is fpn, with 2 conv"):
         to_mmdetection(MaskRCNN(replace(config, rpn=replace(config.rpn, convolutions=2))))
+    with pytest.raises(UserError, match=r"have; it has no box head"):
+        to_mmdetection(MaskRCNN(replace(config, box_head=None, mask_head=None)))
     with pytest.raises(UserError, match=r"have; it has nothing like 'fpn\.lateral\.0\.norm\.weight'"):
         to_mmdetection(MaskRCNN(replace(config, fpn=replace(config.fpn, norm="bn"))))
     with pytest.raises(UserError, match=r"have; its background has no mask, which those of the classes compete with"):

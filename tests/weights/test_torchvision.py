@@ -333,6 +333,7 @@ def test_other_backbones_are_refused() -> None:
         ({"backbone": {"norm": "gn"}}, "backbone.norm to be none, bn, sync_bn or frozen_bn, .*; got 'gn'"),
         ({"backbone": {"conv_bias": True}}, "backbone.conv_bias to be False, .*; got True"),
         ({"mask_head": {"norm": "gn"}}, "mask_head.norm to be none, bn, sync_bn or frozen_bn, .*; got 'gn'"),
+        ({"rpn": {"objectness": "softmax"}}, "rpn.objectness to be sigmoid, .*; got 'softmax'"),
         ({"rpn": {"channels": 24}}, "rpn.channels to be 8, .*; got 24"),
         ({"box_head": {"fully_connected": 1}}, "box_head.fully_connected to be 2 without convolutions, .*; got 1"),
         ({"box_head": {"fully_connected": 0, "convolutions": 1}}, "box_head.fully_connected to be positive, .*; got 0"),

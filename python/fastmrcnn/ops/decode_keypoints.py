@@ -52,9 +52,9 @@ def decode_keypoints(heatmaps: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         `[N, K, 4]` float32 or float64: x, y in pixels of the boxes, the logit there (torchvision's score), and the
         probability (detectron2's score): the softmax over the H x W cells, with the logit of the resized heatmap on
-        top, so that it does not depend on the size of the box and may exceed 1 a little. Of equal logits the first
-        counts, row by row. NaN is never the highest; a heatmap of nothing but NaN gives NaN, and a NaN in a
-        box a position that is NaN. Not differentiable.
+        top, so that it does not depend on the size of the box; it exceeds 1, without limit, where the bicubic curve
+        rises above the cells, as between two high ones. Of equal logits the first counts, row by row. NaN is never the
+        highest; a heatmap of nothing but NaN gives NaN, and a NaN in a box a position that is NaN. Not differentiable.
 
     Raises:
         ValueError: a shape is not as stated.

@@ -54,6 +54,7 @@ _NORM_VARIABLES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_me
 _STALE = ("anchors/",)  # some versions keep the anchors as a variable; ours follow from the configuration
 _INNER_MODEL = dict.fromkeys(("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"), "rpn_model")
 _DEPTHS: dict[int, Depth] = {6: 50, 23: 101}  # by the blocks of stage 4
+_BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")
 _RATIOS = 3  # anchors of a cell; which ratios they have is not in the file
 
 
@@ -206,8 +207,9 @@ def _check_architecture(config: MaskRCNNConfig) -> None:
         "neck fpn": config.neck == "fpn" and config.fpn.norm == "none",
         "box and mask heads and no other": box is not None and mask is not None and config.keypoint_head is None,
         "a ResNet-50 or 101": backbone.depth in _DEPTHS.values() and backbone.groups == 1,
-        "batch normalisation after biased convolutions": backbone.conv_bias and backbone.norm != "gn",
+        "batch normalisation after biased convolutions": (backbone.conv_bias and backbone.norm in _BATCH_NORMS),
         "two outputs of objectness and one RPN convolution": rpn.objectness == "softmax" and rpn.convolutions == 1,
+        "three anchors a cell": rpn.anchors.per_location == _RATIOS,
     }
     if box is not None and mask is not None:
         checks["two normalised fully connected layers"] = (
@@ -224,6 +226,3 @@ def _check_architecture(config: MaskRCNNConfig) -> None:
     for expected, met in checks.items():
         if not met:
             raise UserError(f"to_matterport: expected {expected}, as Matterport's Mask R-CNN has; the model differs")
-
-
-_BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")

@@ -115,8 +115,10 @@ def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
         UserError: the network has parts that mmdetection's does not have.
     """
     config = model.config
-    if config.neck != "fpn" or config.box_head is None or config.rpn.convolutions != 1:
+    if config.neck != "fpn" or config.rpn.convolutions != 1:
         raise UserError(f"{_EXPECTED}its neck is {config.neck}, with {config.rpn.convolutions} convolutions in the RPN")
+    if config.box_head is None:
+        raise UserError(f"{_EXPECTED}it has no box head")
     state = model.state_dict()
     for name in state:
         if name.endswith(".conv.bias") and name.startswith("backbone."):

@@ -158,6 +158,7 @@ def _foreign_parts(config: MaskRCNNConfig) -> Iterator[tuple[str, str, object]]:
             yield f"{part}.norm", norms, norm
     for field, expected, got in (
         ("backbone.conv_bias", False, config.backbone.conv_bias),
+        ("rpn.objectness", "sigmoid", config.rpn.objectness),
         ("rpn.channels", config.feature_channels, config.rpn.channels or config.feature_channels),
         ("box_head.fully_connected_norm", "none", box.fully_connected_norm),
         ("box_head.class_agnostic", False, box.class_agnostic),

@@ -9,7 +9,7 @@ namespace fastmrcnn {
 // boxes [N, 4] x1, y1, x2, y2 in pixels, of the heatmaps' dtype;
 // keypoints [N, K, 4] out: x, y in pixels of the boxes, the logit there, and the probability of that place, which is
 // the softmax over the heatmap's own cells with the resized heatmap's height on top: sizes of boxes then do not matter,
-// and it may exceed 1 a little. All contiguous, of one dtype.
+// and it exceeds 1, without limit, where the bicubic curve rises above the cells. All contiguous, of one dtype.
 //
 // A box is read at the centres of ceil(width) x ceil(height) equal parts, sides below one pixel taken for one pixel and
 // at most 4096 points a side. Of equal heights the first counts, row by row. NaN is never the highest; a heatmap of
