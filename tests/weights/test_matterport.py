@@ -179,6 +179,14 @@ def broken(change: dict[str, Tensor | None]) -> dict[str, Tensor]:
             r"expected 'rpn_class_raw/bias' to be \[6\], of three .* found \[10\]",
         ),
         ({"mrcnn_class_logits/bias": None}, r"expected a tensor 'mrcnn_class_logits/bias' of Matterport's .* missing"),
+        (
+            {"mrcnn_class_logits/bias": torch.zeros(1)},
+            "expected the shapes of a model that can be built: MaskRCNNConfig: class_names must name",
+        ),
+        (
+            {"conv1/bias": torch.zeros(30)},
+            "expected the shapes of a model that can be built: BackboneConfig: width must be a positive multiple",
+        ),
         ({"conv1/bias": torch.zeros(2, 3)}, r"expected 'conv1/bias' to be a row of numbers; found \[2, 3\]"),
         ({"res4c_branch2a/kernel": None}, "expected a ResNet-50 or 101 backbone, 6 or 23 blocks res4.; found 5"),
     ],

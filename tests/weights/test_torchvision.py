@@ -269,9 +269,11 @@ def test_tensors_that_do_not_fit_are_named_as_torchvision_does(resnet18: MaskRCN
         from_torchvision(state | {"backbone.fpn.inner_blocks.0.1.running_mean": torch.zeros(256)})
     with pytest.raises(UserError, match=r"expected batch normalisation; 'backbone\.body\.bn1' has no running mean"):
         from_torchvision({key: value for key, value in state.items() if key != "backbone.body.bn1.running_mean"})
-    with pytest.raises(UserError, match="ResNet-18, 34, 50, 101 or 152 backbone; layer3 has 9 blocks"):
+    with pytest.raises(UserError, match="ResNet-18, 34, 50, 101 or 152 backbone; its layer3 has 9 blocks"):
         from_torchvision(state | {"backbone.body.layer3.8.conv1.weight": torch.zeros(5)})
-    with pytest.raises(UserError, match="state_dict: expected the sizes of a network; MaskHeadConfig: channels must"):
+    with pytest.raises(
+        UserError, match="state_dict: expected the shapes of a model that can be built: MaskHeadConfig: channels must"
+    ):
         from_torchvision(state | {"roi_heads.mask_head.0.0.weight": torch.zeros(0, 256, 3, 3)})
     with pytest.raises(UserError, match="expected a state_dict of torchvision's Mask R-CNN; it begins with none"):
         from_torchvision({})
@@ -323,7 +325,7 @@ def test_other_backbones_are_refused() -> None:
     detection = pytest.importorskip("torchvision.models.detection", reason="torchvision is the peer")
     with torch.device("meta"):
         theirs = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
-    with pytest.raises(UserError, match="expected a ResNet-18, 34, 50, 101 or 152 backbone; layer3 has 0 blocks"):
+    with pytest.raises(UserError, match="expected a ResNet-18, 34, 50, 101 or 152 backbone; its layer3 has 0 blocks"):
         from_torchvision(theirs.state_dict())
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 from fastmrcnn.weights.detectron2_config import infer_config
+from fastmrcnn.weights.states import check_state
 from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
 
 __all__ = ["from_detectron2", "is_detectron2_state", "to_detectron2"]
@@ -100,12 +101,7 @@ def from_detectron2(
     >>> state = torch.load("output/model_final.pth", weights_only=True)["model"]  # doctest: +SKIP
     >>> model = from_detectron2(state, class_names=["balloon"])  # doctest: +SKIP
     """
-    if not is_detectron2_state(state):
-        first = ", ".join(list(state)[:3]) or "none"
-        raise UserError(f"{source}: expected a state_dict of detectron2's R-CNN; it begins with {first}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{source}: expected a state_dict of tensors; {name!r} is a {type(value).__name__}")
+    check_state(state, "detectron2's R-CNN", is_detectron2_state(state), source)
     state = {name: tensor for name, tensor in state.items() if not _STALE.match(name)}
     config = config or infer_config(state, class_names, category_ids, source)
     expected = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-
-from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNNConfig, detectron2_rcnn
@@ -20,35 +18,21 @@ from fastmrcnn.models.config import (
     Norm,
     RPNConfig,
 )
-from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
+from fastmrcnn.weights.states import State, buildable, classes_of, count_of, depth_of, size_of
 
-__all__ = ["DEPTHS", "count_of", "infer_config", "size_of"]
-
-_State = Mapping[str, Tensor]
-
-DEPTHS: dict[tuple[bool, int], Depth] = {  # (bottlenecks, blocks of stage 4) -> depth
-    (False, 2): 18,
-    (False, 6): 34,
-    (True, 6): 50,
-    (True, 23): 101,
-    (True, 36): 152,
-}
+__all__ = ["infer_config"]
 
 
 def infer_config(
-    state: _State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
+    state: State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
 ) -> MaskRCNNConfig:
     """The zoo's configuration of this architecture, with the widths and the number of classes of the tensors."""
-    try:
+    with buildable(source):
         return _infer_config(state, class_names, category_ids, source)
-    except UserError:
-        raise
-    except ValueError as error:  # of a configuration that the shapes ask for
-        raise UserError(f"{source}: expected the shapes of a model that can be built: {error}") from None
 
 
 def _infer_config(
-    state: _State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
+    state: State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
 ) -> MaskRCNNConfig:
     neck = _neck(state, source)
     bottom_up = "backbone.bottom_up." if neck == "fpn" else "backbone."
@@ -80,7 +64,7 @@ def _infer_config(
     )
 
 
-def _neck(state: _State, source: str) -> Neck:
+def _neck(state: State, source: str) -> Neck:
     if "backbone.fpn_lateral2.weight" in state:
         return "fpn"
     if "backbone.res5.0.conv1.weight" in state:
@@ -90,15 +74,13 @@ def _neck(state: _State, source: str) -> Neck:
     raise UserError(f"{source}: expected a ResNet with or without FPN; there is no 'backbone.fpn_lateral2.weight'")
 
 
-def _depth(state: _State, bottom_up: str, source: str) -> Depth:
+def _depth(state: State, bottom_up: str, source: str) -> Depth:
     bottlenecks = f"{bottom_up}res2.0.conv3.weight" in state
     blocks = count_of(state, f"{bottom_up}res4.", ".conv1.weight")
-    if (bottlenecks, blocks) not in DEPTHS:
-        raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; its res4 has {blocks} blocks")
-    return DEPTHS[bottlenecks, blocks]
+    return depth_of(bottlenecks, blocks, "res4", source)
 
 
-def _groups(state: _State, bottom_up: str, source: str) -> tuple[int, int]:
+def _groups(state: State, bottom_up: str, source: str) -> tuple[int, int]:
     """(groups, channels of a group) of the 3x3 convolutions of stage 2."""
     name = f"{bottom_up}res2.0.conv2.weight"
     if name not in state or state[name].ndim != 4:
@@ -107,7 +89,7 @@ def _groups(state: _State, bottom_up: str, source: str) -> tuple[int, int]:
     return max(outputs // max(width, 1), 1), width
 
 
-def _backbone(config: BackboneConfig, state: _State, bottom_up: str, source: str) -> BackboneConfig:
+def _backbone(config: BackboneConfig, state: State, bottom_up: str, source: str) -> BackboneConfig:
     width = size_of(state, f"{bottom_up}stem.conv1.weight", 64)
     groups, group_width = _groups(state, bottom_up, source)
     if not config.has_bottlenecks:
@@ -115,7 +97,7 @@ def _backbone(config: BackboneConfig, state: _State, bottom_up: str, source: str
     return replace(config, width=width, groups=groups, group_width=group_width * 64 // max(width, 1))
 
 
-def _rpn(config: RPNConfig, state: _State) -> RPNConfig:
+def _rpn(config: RPNConfig, state: State) -> RPNConfig:
     conv = "proposal_generator.rpn_head.conv."
     several = count_of(state, f"{conv}conv", ".weight")
     first = f"{conv}conv0.weight" if several else f"{conv}weight"
@@ -124,28 +106,21 @@ def _rpn(config: RPNConfig, state: _State) -> RPNConfig:
 
 
 def _classes(
-    state: _State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
+    state: State, class_names: Sequence[str] | None, category_ids: Sequence[int], source: str
 ) -> tuple[Sequence[str], Sequence[int]]:
     """(names, ids) of the foreground classes."""
     classifier = "roi_heads.box_predictor.cls_score.weight"
     outputs = size_of(state, classifier, 2)  # the background included; region proposals alone have one class
     if outputs < 2:
         raise UserError(f"{source}: expected {classifier!r} to have 2 rows or more; found {outputs}")
-    count = outputs - 1
-    if class_names is not None:
-        if len(class_names) != count:
-            raise UserError(f"{source}: expected {count} class_names, as the classifier has; got {len(class_names)}")
-        return class_names, category_ids
-    if count == len(COCO_80_CLASSES):
-        return COCO_80_CLASSES, category_ids or COCO_80_IDS
-    if classifier not in state:
-        return ["object"], category_ids
-    if count == 1 and "roi_heads.keypoint_head.score_lowres.weight" in state:
-        return ["person"], category_ids
-    return [f"class-{label}" for label in range(1, count + 1)], category_ids
+    if class_names is None and classifier not in state:
+        class_names = ["object"]
+    if class_names is None and outputs == 2 and "roi_heads.keypoint_head.score_lowres.weight" in state:
+        class_names = ["person"]
+    return classes_of(outputs - 1, class_names, category_ids, source)
 
 
-def _box_head(config: BoxHeadConfig, state: _State, classes: int) -> BoxHeadConfig:
+def _box_head(config: BoxHeadConfig, state: State, classes: int) -> BoxHeadConfig:
     head = "roi_heads.box_head."
     return replace(
         config,
@@ -158,7 +133,7 @@ def _box_head(config: BoxHeadConfig, state: _State, classes: int) -> BoxHeadConf
     )
 
 
-def _mask_head(config: MaskHeadConfig, state: _State, classes: int) -> MaskHeadConfig:
+def _mask_head(config: MaskHeadConfig, state: State, classes: int) -> MaskHeadConfig:
     head = "roi_heads.mask_head."
     return replace(
         config,
@@ -169,7 +144,7 @@ def _mask_head(config: MaskHeadConfig, state: _State, classes: int) -> MaskHeadC
     )
 
 
-def _keypoint_head(config: KeypointHeadConfig, state: _State) -> KeypointHeadConfig:
+def _keypoint_head(config: KeypointHeadConfig, state: State) -> KeypointHeadConfig:
     head = "roi_heads.keypoint_head."
     count = size_of(state, f"{head}score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
     names = tuple(f"keypoint-{index}" for index in range(1, count + 1))
@@ -181,24 +156,10 @@ def _keypoint_head(config: KeypointHeadConfig, state: _State) -> KeypointHeadCon
     )
 
 
-def _norm(state: _State, convolution: str) -> Norm:
+def _norm(state: State, convolution: str) -> Norm:
     """The kind of normalisation behind a convolution."""
     if f"{convolution}.norm.weight" not in state:
         return "none"
     if f"{convolution}.norm.num_batches_tracked" in state:
         return "bn"
     return "frozen_bn" if f"{convolution}.norm.running_mean" in state else "gn32"
-
-
-def count_of(state: Mapping[str, Tensor], before: str, after: str, *, first: int = 0) -> int:
-    """How many tensors are called ``before`` ``first``, ``first`` + 1, .. ``after``."""
-    count = 0
-    while f"{before}{first + count}{after}" in state:
-        count += 1
-    return count
-
-
-def size_of(state: Mapping[str, Tensor], name: str, default: int, axis: int = 0) -> int:
-    """The size of a tensor along ``axis``, ``default`` where there is none of that name."""
-    tensor = state.get(name)
-    return default if tensor is None or tensor.ndim <= axis else tensor.shape[axis]

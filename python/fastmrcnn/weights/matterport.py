@@ -17,8 +17,8 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, matterport_resnet_fpn
 from fastmrcnn.models.config import Depth
-from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
 from fastmrcnn.weights.keras_h5 import write_h5
+from fastmrcnn.weights.states import buildable, check_state, classes_of
 from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
 
 _KINDS = {"conv": "res", "norm": "bn"}
@@ -102,8 +102,10 @@ def from_matterport(
     Raises:
         UserError: the variables are not those of such a model.
     """
+    check_state(state, "Matterport's Mask R-CNN", is_matterport_state(state), source)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_STALE)}
-    config = _infer_config(state, class_names, category_ids, source)
+    with buildable(source):
+        config = _infer_config(state, class_names, category_ids, source)
     shapes = shapes_of(config, source)
     expected = {
         matterport_name(n): _to_keras(n, torch.empty(s, device="meta"), config).shape for n, s in shapes.items()
@@ -165,12 +167,7 @@ def _infer_config(
 ) -> MaskRCNNConfig:
     """The preset with the classes, the depth and the widths that the tensors have."""
     classes = _size(state, "mrcnn_class_logits/bias", source) - 1
-    if class_names is None and classes == len(COCO_80_CLASSES):
-        class_names, category_ids = COCO_80_CLASSES, category_ids or COCO_80_IDS
-    elif class_names is None:
-        class_names = [f"class-{label}" for label in range(1, classes + 1)]
-    if len(class_names) != classes:
-        raise UserError(f"{source}: expected {classes} class_names, as the classifier has; got {len(class_names)}")
+    names, ids = classes_of(classes, class_names, category_ids, source)
     outputs = _size(state, "rpn_class_raw/bias", source)
     if outputs != 2 * _RATIOS:
         raise UserError(
@@ -179,7 +176,7 @@ def _infer_config(
     blocks = sum(re.fullmatch(r"res4._branch2a/kernel", name) is not None for name in state)
     if blocks not in _DEPTHS:
         raise UserError(f"{source}: expected a ResNet-50 or 101 backbone, 6 or 23 blocks res4*; found {blocks}")
-    config = matterport_resnet_fpn(class_names, category_ids, depth=_DEPTHS[blocks])
+    config = matterport_resnet_fpn(names, ids, depth=_DEPTHS[blocks])
     assert config.box_head is not None
     assert config.mask_head is not None
     return dataclasses.replace(

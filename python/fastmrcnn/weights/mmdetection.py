@@ -14,10 +14,9 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, mmdetection_rcnn
 from fastmrcnn.models.presets.mmdetection import MMDetectionStyle
-from fastmrcnn.weights.coco_classes import COCO_80_CLASSES, COCO_80_IDS
 from fastmrcnn.weights.detectron2 import background_rows, background_to_back, background_to_front, needs_background
-from fastmrcnn.weights.detectron2_config import DEPTHS, count_of, size_of
 from fastmrcnn.weights.plain_resnet import plain_name, renamed
+from fastmrcnn.weights.states import buildable, check_state, classes_of, count_of, depth_of, size_of
 from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
 
 __all__ = ["from_mmdetection", "is_mmdetection_state", "to_mmdetection"]
@@ -83,19 +82,10 @@ def from_mmdetection(
     Raises:
         UserError: the tensors are not those of such a model.
     """
-    if not is_mmdetection_state(state):
-        first = ", ".join(list(state)[:3]) or "none"
-        raise UserError(f"{source}: expected a state_dict of mmdetection's R-CNN; it begins with {first}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{source}: expected a state_dict of tensors; {name!r} is a {type(value).__name__}")
+    check_state(state, "mmdetection's R-CNN", is_mmdetection_state(state), source)
     state = {name: tensor for name, tensor in state.items() if not name.startswith("data_preprocessor.")}
-    try:
+    with buildable(source):
         config = _infer_config(state, class_names, category_ids, style, source)
-    except UserError:
-        raise
-    except ValueError as error:  # of a configuration that the shapes ask for
-        raise UserError(f"{source}: expected the shapes of a model that can be built: {error}") from None
     expected = {}
     for name, shape in shapes_of(config, source).items():
         added = background_rows(name, config)
@@ -140,8 +130,6 @@ def _infer_config(
         "backbone.layer1.0.conv3.weight" in state,
         count_of(state, "backbone.layer3.", ".conv1.weight"),
     )
-    if (bottlenecks, blocks) not in DEPTHS:
-        raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; its layer3 has {blocks} blocks")
     inner = size_of(state, "backbone.layer1.0.conv2.weight", 64)
     width = size_of(state, "backbone.layer1.0.conv2.weight", 64, axis=1)
     stem = max(size_of(state, "backbone.conv1.weight", 64), 1)
@@ -149,7 +137,7 @@ def _infer_config(
     config = mmdetection_rcnn(
         names,
         ids,
-        depth=DEPTHS[bottlenecks, blocks],
+        depth=depth_of(bottlenecks, blocks, "layer3", source),
         groups=groups,
         group_width=group_width,
         style=style or ("caffe2" if (groups, group_width) == (32, 8) else "pytorch"),
@@ -193,10 +181,4 @@ def _classes(
     count = size_of(state, classifier, 0) - 1
     if count < 1:
         raise UserError(f"{source}: expected {classifier!r} to have 2 rows or more; found {count + 1}")
-    if class_names is not None:
-        if len(class_names) != count:
-            raise UserError(f"{source}: expected {count} class_names, as the classifier has; got {len(class_names)}")
-        return class_names, category_ids
-    if count == len(COCO_80_CLASSES):
-        return COCO_80_CLASSES, category_ids or COCO_80_IDS
-    return [f"class-{label}" for label in range(1, count + 1)], category_ids
+    return classes_of(count, class_names, category_ids, source)

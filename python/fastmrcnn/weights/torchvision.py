@@ -11,6 +11,7 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 from fastmrcnn.weights.plain_resnet import plain_name, renamed
+from fastmrcnn.weights.states import check_state
 from fastmrcnn.weights.store import build_model
 from fastmrcnn.weights.torchvision_config import infer_config
 
@@ -104,12 +105,7 @@ def from_torchvision(
     >>> theirs = torchvision.models.detection.maskrcnn_resnet50_fpn(weights="COCO_V1")  # doctest: +SKIP
     >>> ours = from_torchvision(theirs.state_dict(), norm_eps=0.0)  # doctest: +SKIP
     """
-    if not is_torchvision_state(state):
-        beginning = ", ".join(list(state)[:3]) or "none"
-        raise UserError(f"{source}: expected a state_dict of torchvision's Mask R-CNN; it begins with {beginning}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{source}: expected a state_dict of tensors; {name!r} is a {type(value).__name__}")
+    check_state(state, "torchvision's Mask R-CNN", is_torchvision_state(state), source)
     state = {renamed(name, _OLD_TO_NEW): tensor for name, tensor in state.items()}
     config = infer_config(state, class_names, category_ids, norm_eps, source)
     return build_model(config, state, source, stored_name=_naming(config))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-
-from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNNConfig, torchvision_resnet50_fpn
@@ -14,7 +12,6 @@ from fastmrcnn.models.config import (
     COCO_KEYPOINTS,
     BackboneConfig,
     BoxHeadConfig,
-    Depth,
     FPNConfig,
     KeypointHeadConfig,
     MaskHeadConfig,
@@ -22,18 +19,9 @@ from fastmrcnn.models.config import (
 )
 from fastmrcnn.models.presets import torchvision_keypointrcnn_resnet50_fpn
 from fastmrcnn.weights.coco_classes import COCO_CLASSES
-
-State = Mapping[str, Tensor]
+from fastmrcnn.weights.states import State, buildable, depth_of, size_of
 
 _SCORES = "roi_heads.box_predictor.cls_score.weight"
-
-_BLOCKS_OF_STAGE_4: dict[tuple[bool, int], Depth] = {
-    (False, 2): 18,
-    (False, 6): 34,
-    (True, 6): 50,
-    (True, 23): 101,
-    (True, 36): 152,
-}
 
 
 def infer_config(
@@ -44,14 +32,14 @@ def infer_config(
     What is missing or does not fit is left for the comparison with the tensors of the model that this configures.
     UserError where no network can have these sizes, or ``class_names`` are not as many as its classes.
     """
-    outputs = _size(state, _SCORES, len(COCO_CLASSES) + 1)  # the background included
+    outputs = size_of(state, _SCORES, len(COCO_CLASSES) + 1)  # the background included
     if outputs < 2:
         raise UserError(f"{source}: expected {_SCORES!r} to score a background and a class or more; found {outputs}")
     keypoints = _keypoints(state)
     names = _default_names(outputs, keypoints) if class_names is None else class_names
     if len(names) != outputs - 1:
         raise UserError(f"{source}: expected {outputs - 1} class_names, as the classifier has; got {len(names)}")
-    try:
+    with buildable(source):
         preset = torchvision_keypointrcnn_resnet50_fpn if keypoints > 0 else torchvision_resnet50_fpn
         config = preset(names, category_ids)
         assert config.box_head is not None
@@ -64,10 +52,6 @@ def infer_config(
             mask_head=_mask_head(state, source),
             keypoint_head=_keypoint_head(state, config.keypoint_head, keypoints),
         )
-    except UserError:
-        raise
-    except ValueError as error:  # of the configuration
-        raise UserError(f"{source}: expected the sizes of a network; {error}") from None
 
 
 def _default_names(outputs: int, keypoints: int) -> Sequence[str]:
@@ -79,37 +63,35 @@ def _default_names(outputs: int, keypoints: int) -> Sequence[str]:
 def _backbone(state: State, norm_eps: float, source: str) -> BackboneConfig:
     bottleneck = any(name.startswith("backbone.body.layer1.0.conv3.") for name in state)
     blocks = _count(state, r"backbone\.body\.layer3\.(\d+)\.")
-    if (bottleneck, blocks) not in _BLOCKS_OF_STAGE_4:
-        raise UserError(f"{source}: expected a ResNet-18, 34, 50, 101 or 152 backbone; layer3 has {blocks} blocks")
     config = BackboneConfig(
-        depth=_BLOCKS_OF_STAGE_4[bottleneck, blocks],
+        depth=depth_of(bottleneck, blocks, "layer3", source),
         norm=_norm(state, "backbone.body.bn1", source),
         norm_eps=norm_eps,
     )
     if not bottleneck:
         return config
     inner = "backbone.body.layer1.0.conv2.weight"  # [groups * channels of a group, channels of a group, 3, 3]
-    channels = max(_size(state, inner, config.width, axis=1), 1)
-    groups = _size(state, inner, channels) // channels
+    channels = max(size_of(state, inner, config.width, axis=1), 1)
+    groups = size_of(state, inner, channels) // channels
     return replace(config, groups=groups, group_width=channels * 64 // config.width)
 
 
 def _fpn(state: State, source: str) -> FPNConfig:
-    channels = _size(state, "backbone.fpn.inner_blocks.0.0.weight", FPNConfig.channels)
+    channels = size_of(state, "backbone.fpn.inner_blocks.0.0.weight", FPNConfig.channels)
     return FPNConfig(channels=channels, norm=_norm(state, "backbone.fpn.inner_blocks.0.1", source))
 
 
 def _box_head(state: State, config: BoxHeadConfig, source: str) -> BoxHeadConfig:
     prefix = r"roi_heads\.box_head\."
     convolutions = _count(state, prefix + r"(\d+)\.[01]\.")
-    hidden = _size(state, _SCORES, config.hidden, axis=1)
+    hidden = size_of(state, _SCORES, config.hidden, axis=1)
     if convolutions == 0:
         return replace(config, hidden=hidden)
     last = _count(state, prefix + r"(\d+)\.(?:weight|bias)$")  # one layer in two, after the flattening
     return replace(
         config,
         convolutions=convolutions,
-        channels=_size(state, "roi_heads.box_head.0.0.weight", config.channels),
+        channels=size_of(state, "roi_heads.box_head.0.0.weight", config.channels),
         norm=_norm(state, "roi_heads.box_head.0.1", source),
         fully_connected=max(1, (last - convolutions) // 2),
         hidden=hidden,
@@ -123,7 +105,7 @@ def _mask_head(state: State, source: str) -> MaskHeadConfig | None:
     assert config is not None
     return replace(
         config,
-        channels=_size(state, "roi_heads.mask_head.0.0.weight", config.channels),
+        channels=size_of(state, "roi_heads.mask_head.0.0.weight", config.channels),
         convolutions=_count(state, r"roi_heads\.mask_head\.(\d+)\.[01]\."),
         norm=_norm(state, "roi_heads.mask_head.0.1", source),
     )
@@ -133,7 +115,7 @@ def _keypoints(state: State) -> int:
     """How many a head draws; 0 where there is none."""
     if not any(name.startswith("roi_heads.keypoint_") for name in state):
         return 0
-    return _size(state, "roi_heads.keypoint_predictor.kps_score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
+    return size_of(state, "roi_heads.keypoint_predictor.kps_score_lowres.weight", len(COCO_KEYPOINTS), axis=1)
 
 
 def _keypoint_head(state: State, config: KeypointHeadConfig | None, keypoints: int) -> KeypointHeadConfig | None:
@@ -145,7 +127,7 @@ def _keypoint_head(state: State, config: KeypointHeadConfig | None, keypoints: i
     return replace(
         config,
         keypoint_names=names,
-        channels=_size(state, "roi_heads.keypoint_head.0.weight", config.channels),
+        channels=size_of(state, "roi_heads.keypoint_head.0.weight", config.channels),
         convolutions=(_count(state, r"roi_heads\.keypoint_head\.(\d+)\.") + 1) // 2,  # with rectifiers between
     )
 
@@ -159,12 +141,6 @@ def _norm(state: State, layer: str, source: str) -> Norm:
     if f"{layer}.weight" in state:
         raise UserError(f"{source}: expected batch normalisation; {layer!r} has no running mean, as other kinds do")
     return "none"
-
-
-def _size(state: State, name: str, default: int, *, axis: int = 0) -> int:
-    """The length of an axis of a tensor; ``default`` where there is none."""
-    shape = state[name].shape if name in state else ()
-    return shape[axis] if axis < len(shape) else default
 
 
 def _count(state: State, pattern: str) -> int:
