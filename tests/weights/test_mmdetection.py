@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastmrcnn import load_model
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN, maskrcnn_resnet18_fpn, mmdetection_rcnn
+from fastmrcnn.models import MaskRCNN, maskrcnn_resnet18_fpn, mmdetection_rcnn, torchvision_resnet50_fpn
 from fastmrcnn.weights import from_mmdetection, to_mmdetection
 from fastmrcnn.weights.containers import read_content
 from fastmrcnn.weights.convert import convert
@@ -227,6 +227,18 @@ def test_whatever_shape_a_tensor_has_the_error_is_the_users(shape: tuple[int, ..
             from_mmdetection(state | {name: torch.zeros(shape)})
 
 
+def test_frozen_statistics_of_others_get_counters(tmp_path: Path) -> None:
+    """detectron2's and torchvision's do not count the batches that they have seen, mmdetection's do."""
+    model = MaskRCNN(torchvision_resnet50_fpn(["cat"], depth=18))
+    torch.save(to_mmdetection(model), tmp_path / "theirs.pth")
+    state = torch.load(tmp_path / "theirs.pth", weights_only=True)
+    assert state["backbone.layer4.1.bn2.num_batches_tracked"] == 0
+    loaded = load_model(tmp_path / "theirs.pth").state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.startswith("backbone."):
+            assert torch.equal(loaded[name], tensor), name
+
+
 def test_networks_that_mmdetection_does_not_have() -> None:
     config = mmdetection_rcnn(["cat"])
     config = replace(config, backbone=replace(config.backbone, width=8), fpn=replace(config.fpn, channels=16))
@@ -234,6 +246,8 @@ def test_networks_that_mmdetection_does_not_have() -> None:
         to_mmdetection(MaskRCNN(replace(config, rpn=replace(config.rpn, convolutions=2))))
     with pytest.raises(UserError, match=r"have; it has no box head"):
         to_mmdetection(MaskRCNN(replace(config, box_head=None, mask_head=None)))
+    with pytest.raises(UserError, match="have; the norm of its backbone is gn"):
+        to_mmdetection(MaskRCNN(replace(config, backbone=replace(config.backbone, norm="gn"))))
     with pytest.raises(UserError, match=r"have; it has nothing like 'fpn\.lateral\.0\.norm\.weight'"):
         to_mmdetection(MaskRCNN(replace(config, fpn=replace(config.fpn, norm="bn"))))
     with pytest.raises(UserError, match=r"have; its background has no mask, which those of the classes compete with"):

@@ -109,13 +109,21 @@ def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
         raise UserError(f"{_EXPECTED}its neck is {config.neck}, with {config.rpn.convolutions} convolutions in the RPN")
     if config.box_head is None:
         raise UserError(f"{_EXPECTED}it has no box head")
-    state = model.state_dict()
+    if config.backbone.norm in ("gn", "gn32"):
+        raise UserError(f"{_EXPECTED}the norm of its backbone is {config.backbone.norm}")
+    state = _with_counters(model.state_dict())
     for name in state:
         if name.endswith(".conv.bias") and name.startswith("backbone."):
             raise UserError(f"{_EXPECTED}its convolutions have no {name!r}")
     if (need := needs_background(config)) is not None:
         raise UserError(f"{_EXPECTED}its background has no {need}")
     return {mmdetection_name(name): background_to_back(name, tensor, config) for name, tensor in state.items()}
+
+
+def _with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With the number of batches seen beside all statistics: those of mmdetection count although they are frozen."""
+    counters = (name.replace("running_var", "num_batches_tracked") for name in state if name.endswith("running_var"))
+    return {**state, **{name: torch.tensor(0) for name in counters if name not in state}}
 
 
 def _infer_config(
