@@ -53,8 +53,9 @@ class Train(TrainConfig):
         print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
         if result.evaluation is not None:
             print(result.evaluation.table)
-        weights = result.output / "last.safetensors"
-        print(f"weights: {weights}")
+        last, best = result.output / "last.safetensors", result.output / "best.safetensors"
+        weights = best if result.evaluation is not None and best.exists() else last
+        print(f"weights: {last}" if weights == last else f"weights: {best} (the table is of {last})")
         print(f"curves:  {result.output / 'curves.png'}")
         print(f"next:    fastmrcnn predict IMAGES --weights {weights}")
 
@@ -75,7 +76,7 @@ class Evaluate:
     data_format: DataFormat | None = None
     # Which part of a path that holds several.
     split: str = "val"
-    # The shipped weights "tiny" or a weights file.
+    # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"
     # JSON file to write the numbers to.
     output: Path | None = None

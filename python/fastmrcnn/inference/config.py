@@ -20,7 +20,7 @@ class PredictConfig:
 
     # Image files, folders of images and globs such as "photos/**/*.jpg".
     images: tuple[str, ...]
-    # The shipped weights "tiny" or a weights file.
+    # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"
     # Folder for overlays/, predictions.json and images.json.
     output: Path = Path("predictions")

@@ -43,8 +43,8 @@ class TrainConfig:
     # Folder for config.json, metrics.jsonl, curves.png, checkpoints and weights; default: the next free runs/train-N.
     output: Path | None = None
 
-    # Start from the shipped weights "tiny" or a weights file, with new predictors for the classes of the data.
-    # Default: "tiny", when no model is named.
+    # Start from the shipped weights "tiny", a weights file or the name of a published model, with new predictors for
+    # the classes of the data. Default: "tiny", when no model is named.
     weights: str | None = None
     # Start this architecture from random weights instead.
     model: Preset | None = None
