@@ -201,7 +201,9 @@ def test_train_and_eval_find_out_the_format_and_the_splits(
     words = ["--train-annotations", data, "--eval-annotations", data, *named, "--output", str(run)]
     assert main(["train", *words, "--model", "tiny", *SHORT, "--steps", "1"]) == 0
     assert main(["train", "--resume", str(run), "--steps", "2"]) == 0
-    assert "Average Precision" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Average Precision" in printed
+    assert f"weights: {run / 'best.safetensors'} (the table is of {run / 'last.safetensors'})" in printed
     evaluation = ["eval", "--annotations", data, *named, "--weights", str(run / "last.safetensors")]
     assert main([*evaluation, "--split", "train", "--device", "cpu"]) == 0
     assert "expected the name of one of its splits (train, val); got test" in error_of(
