@@ -1,33 +1,25 @@
-"""Weights of detectron2's R-CNNs (FPN, C4 and DC5; boxes, masks and keypoints): its names and its order, both ways.
-
-detectron2 puts the background behind the classes where it has one (the classifier), and has none where it needs none
-(boxes, masks). Here the background is always class 0; its boxes and masks, which nobody reads, are zeros.
-"""
+"""Weights of detectron2's R-CNNs (FPN, C4 and DC5; boxes, masks and keypoints): its names and its order, both ways."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
+from fastmrcnn.weights.background import model_of, needs_background, state_of
 from fastmrcnn.weights.detectron2_config import infer_config
+from fastmrcnn.weights.plain_resnet import detectron2_backbone_name
 from fastmrcnn.weights.states import check_state
-from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
 
 __all__ = ["from_detectron2", "is_detectron2_state", "to_detectron2"]
 
-# Our names -> detectron2's, by the beginning of the name. <i> is the number i plus one, <<i>> plus two; the
-# backbone's own prefix is put in the place of "@".
+# Our names -> detectron2's but for the backbone, by the beginning of the name. <i> is the number i plus one, <<i>> plus
+# two.
 _OUR_TO_THEIR = [
-    (r"backbone\.stem\.conv1\.conv\.", "@stem.conv1."),
-    (r"backbone\.stem\.conv1\.norm\.", "@stem.conv1.norm."),
-    (r"backbone\.stages\.(\d+)\.(\d+)\.(\w+)\.conv\.", r"@res<<\1>>.\2.\3."),
-    (r"backbone\.stages\.(\d+)\.(\d+)\.(\w+)\.norm\.", r"@res<<\1>>.\2.\3.norm."),
     (r"fpn\.(lateral|output)\.(\d+)\.conv\.", r"backbone.fpn_\1<<\2>>."),
     (r"fpn\.(lateral|output)\.(\d+)\.norm\.", r"backbone.fpn_\1<<\2>>.norm."),
     (r"rpn\.head\.convs\.(\d+)\.", r"proposal_generator.rpn_head.conv.conv\1."),
@@ -54,7 +46,9 @@ _STALE = re.compile(r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.ce
 
 def detectron2_name(name: str, config: MaskRCNNConfig) -> str:
     """detectron2's name of our tensor ``name`` in a model of that configuration."""
-    backbone = "backbone.bottom_up." if config.neck == "fpn" else "backbone."
+    if name.startswith("backbone."):
+        prefix = "backbone.bottom_up." if config.neck == "fpn" else "backbone."
+        return prefix + detectron2_backbone_name(name.removeprefix("backbone."))
     for pattern, replacement in _OUR_TO_THEIR:
         renamed, count = re.subn("^" + pattern, replacement, name)
         if count:
@@ -62,7 +56,7 @@ def detectron2_name(name: str, config: MaskRCNNConfig) -> str:
             renamed = re.sub(r"<(\d+)>", lambda index: str(int(index[1]) + 1), renamed)
             if config.rpn.convolutions == 1:  # a lone one has no name of its own
                 renamed = renamed.replace(".rpn_head.conv.conv0.", ".rpn_head.conv.")
-            return renamed.replace("@", backbone)
+            return renamed
     raise UserError(f"to_detectron2: expected a network that detectron2 has; it has nothing like {name!r}")
 
 
@@ -104,16 +98,7 @@ def from_detectron2(
     check_state(state, "detectron2's R-CNN", is_detectron2_state(state), source)
     state = {name: tensor for name, tensor in state.items() if not _STALE.match(name)}
     config = config or infer_config(state, class_names, category_ids, source)
-    expected = {}
-    for name, shape in shapes_of(config, source).items():
-        added = background_rows(name, config)
-        expected[detectron2_name(name, config)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
-    check_tensors(expected, state, source)
-    model = new_model(config)
-    model.load_state_dict(
-        {name: background_to_front(name, state[detectron2_name(name, config)], config) for name in model.state_dict()}
-    )
-    return model.eval()
+    return model_of(config, state, partial(detectron2_name, config=config), source)
 
 
 def to_detectron2(model: MaskRCNN) -> dict[str, Tensor]:
@@ -131,39 +116,4 @@ def to_detectron2(model: MaskRCNN) -> dict[str, Tensor]:
             raise UserError(f"to_detectron2: expected a network that detectron2 has; its convolutions have no {name!r}")
     if (need := needs_background(model.config)) is not None:
         raise UserError(f"to_detectron2: expected a network that detectron2 has; its background has no {need}")
-    return {
-        detectron2_name(name, model.config): background_to_back(name, tensor, model.config)
-        for name, tensor in state.items()
-    }
-
-
-def background_to_front(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
-    """The outputs of our tensor ``name`` from detectron2's order to ours; undone by :func:`background_to_back`."""
-    if name.startswith("roi_heads.box_head.classifier."):
-        return torch.cat((tensor[-1:], tensor[:-1]))
-    added = background_rows(name, config)
-    return F.pad(tensor, [0, 0] * (tensor.ndim - 1) + [added, 0]) if added else tensor
-
-
-def background_to_back(name: str, tensor: Tensor, config: MaskRCNNConfig) -> Tensor:
-    """The outputs of our tensor ``name`` from our order to detectron2's."""
-    if name.startswith("roi_heads.box_head.classifier."):
-        return torch.cat((tensor[1:], tensor[:1]))
-    added = background_rows(name, config)
-    return tensor[added:] if added else tensor
-
-
-def needs_background(config: MaskRCNNConfig) -> str | None:
-    """An output for the background that counts in our model, where its counterpart there has none."""
-    if config.mask_head is not None and config.mask_head.activation == "softmax":
-        return "mask, which those of the classes compete with"
-    return "objectness, which that of an object competes with" if config.rpn.objectness == "softmax" else None
-
-
-def background_rows(name: str, config: MaskRCNNConfig) -> int:
-    """How many outputs of our tensor ``name`` are those of a background that detectron2 does not have."""
-    if config.box_head and name.startswith("roi_heads.box_head.deltas."):
-        return 0 if config.box_head.class_agnostic else 4
-    if config.mask_head and name.startswith("roi_heads.mask_head.logits."):
-        return 0 if config.mask_head.class_agnostic else 1
-    return 0
+    return state_of(state, model.config, partial(detectron2_name, config=model.config))

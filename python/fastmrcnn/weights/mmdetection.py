@@ -1,7 +1,4 @@
-"""Weights of mmdetection's Mask and Faster R-CNNs with a pyramid, versions 2 and 3: its names and its order, both ways.
-
-As in detectron2, the background stands behind the classes in the classifier, and nowhere else.
-"""
+"""Weights of mmdetection's Mask and Faster R-CNNs with a pyramid, versions 2 and 3: its names for our tensors."""
 
 from __future__ import annotations
 
@@ -14,10 +11,9 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, mmdetection_rcnn
 from fastmrcnn.models.presets.mmdetection import MMDetectionStyle
-from fastmrcnn.weights.detectron2 import background_rows, background_to_back, background_to_front, needs_background
+from fastmrcnn.weights.background import model_of, needs_background, state_of
 from fastmrcnn.weights.plain_resnet import plain_name, renamed
 from fastmrcnn.weights.states import buildable, check_state, classes_of, count_of, depth_of, size_of
-from fastmrcnn.weights.store import check_tensors, new_model, shapes_of
 
 __all__ = ["from_mmdetection", "is_mmdetection_state", "to_mmdetection"]
 
@@ -86,16 +82,7 @@ def from_mmdetection(
     state = {name: tensor for name, tensor in state.items() if not name.startswith("data_preprocessor.")}
     with buildable(source):
         config = _infer_config(state, class_names, category_ids, style, source)
-    expected = {}
-    for name, shape in shapes_of(config, source).items():
-        added = background_rows(name, config)
-        expected[mmdetection_name(name)] = torch.Size((shape[0] - added, *shape[1:])) if added else shape
-    check_tensors(expected, state, source)
-    model = new_model(config)
-    model.load_state_dict(
-        {name: background_to_front(name, state[mmdetection_name(name)], config) for name in model.state_dict()}
-    )
-    return model.eval()
+    return model_of(config, state, mmdetection_name, source)
 
 
 def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
@@ -117,7 +104,7 @@ def to_mmdetection(model: MaskRCNN) -> dict[str, Tensor]:
             raise UserError(f"{_EXPECTED}its convolutions have no {name!r}")
     if (need := needs_background(config)) is not None:
         raise UserError(f"{_EXPECTED}its background has no {need}")
-    return {mmdetection_name(name): background_to_back(name, tensor, config) for name, tensor in state.items()}
+    return state_of(state, config, mmdetection_name)
 
 
 def _with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from fastmrcnn.models.config.heads import (
 )
 from fastmrcnn.models.config.input import InputConfig
 from fastmrcnn.models.config.model import BoxCorners, MaskRCNNConfig
-from fastmrcnn.models.config.rpn import DELTA_CLIP, AnchorConfig, RPNConfig
+from fastmrcnn.models.config.rpn import ANY_SIDE, DELTA_CLIP, AnchorConfig, RPNConfig
 
 __all__ = [
+    "ANY_SIDE",
     "COCO_KEYPOINTS",
     "DELTA_CLIP",
     "AnchorConfig",

@@ -13,6 +13,7 @@ LossMean = Literal["sampled", "budget"]
 Objectness = Literal["sigmoid", "softmax"]
 
 DELTA_CLIP = math.log(1000.0 / 16)  # the largest log-scale that decoding accepts: a side grows at most 62.5 times
+ANY_SIDE = 1e-30  # px: the ``min_box_size`` that drops boxes where a side is zero, and no others
 
 
 @dataclass(frozen=True)

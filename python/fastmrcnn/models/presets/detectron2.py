@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastmrcnn.models.config import (
+    ANY_SIDE,
     AnchorConfig,
     BackboneConfig,
     BoxHeadConfig,
@@ -23,7 +24,6 @@ from fastmrcnn.models.config import (
 )
 
 _ANCHOR_SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)
-_ANY_SIDE = 1e-30  # px: boxes are dropped where a side is zero, and nowhere else
 
 
 def detectron2_rcnn(
@@ -101,7 +101,7 @@ def _rpn(neck: Neck, boxes: bool, keypoints: bool) -> RPNConfig:
         ignore_overlap=None,
         loss_mean="budget",
         post_nms_test=1000 if boxes else 2000,
-        min_box_size=_ANY_SIDE,
+        min_box_size=ANY_SIDE,
         **limits,
     )
 
@@ -115,9 +115,7 @@ def _box_head(
         layers = {"pooler": pooler, "fully_connected": 2}
     else:  # "4conv1fc" (Wu and He 2018)
         layers = {"pooler": pooler, "convolutions": 4, "norm": norm, "fully_connected": 1}
-    return BoxHeadConfig(
-        ignore_overlap=None, smooth_l1_beta=0.5 if keypoints else 0.0, min_box_size=_ANY_SIDE, **layers
-    )
+    return BoxHeadConfig(ignore_overlap=None, smooth_l1_beta=0.5 if keypoints else 0.0, min_box_size=ANY_SIDE, **layers)
 
 
 def _keypoint_head(pooler: PoolerConfig) -> KeypointHeadConfig:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from fastmrcnn.models.config import (
+    ANY_SIDE,
     BackboneConfig,
     BoxHeadConfig,
     Depth,
@@ -28,7 +29,6 @@ _INPUTS: dict[str, dict[str, Any]] = {
     "caffe": _BGR | {"std": (1.0, 1.0, 1.0)},
     "caffe2": _BGR | {"std": (57.375, 57.12, 58.395)},
 }
-_ANY_SIDE = 1e-30  # px: boxes are dropped where a side is zero, and nowhere else
 
 
 def mmdetection_rcnn(
@@ -64,7 +64,7 @@ def mmdetection_rcnn(
             frozen_stages=2,
             frozen_statistics=True,
         ),
-        rpn=RPNConfig(min_box_size=_ANY_SIDE, **heads),
-        box_head=BoxHeadConfig(min_box_size=_ANY_SIDE, **heads),
+        rpn=RPNConfig(min_box_size=ANY_SIDE, **heads),
+        box_head=BoxHeadConfig(min_box_size=ANY_SIDE, **heads),
         mask_head=MaskHeadConfig(pooler=PoolerConfig(output_size=14), binary_targets=True) if masks else None,
     )
