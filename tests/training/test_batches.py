@@ -29,6 +29,14 @@ def test_batches_from_a_later_step_are_the_same() -> None:
     assert len(everything) == 20
 
 
+def test_parts_of_a_step_make_up_its_batch() -> None:
+    whole = list(StepBatches(images=5, batch_size=4, seed=1, first=3, total=9))
+    batches = StepBatches(images=5, batch_size=4, seed=1, first=3, total=9, parts=2)
+    parts = list(batches)
+    assert len(parts) == len(batches) == 12
+    assert [first + second for first, second in zip(parts[::2], parts[1::2], strict=True)] == whole
+
+
 def test_more_images_in_a_batch_than_in_the_data_set() -> None:
     [batch] = StepBatches(images=2, batch_size=5, seed=0, first=0, total=1)
     assert [epoch for epoch, _ in batch] == [0, 0, 1, 1, 2]

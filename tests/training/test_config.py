@@ -36,6 +36,8 @@ def test_paths_may_be_strings() -> None:
         ({"horizontal_flip": 1.5}, "horizontal_flip must be in 0..1; got 1.5"),
         ({"lr_milestones": (0.5, 1.0)}, "lr_milestones must be fractions of the run in 0..1; got (0.5, 1.0)"),
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
+        ({"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4; got 3"),
+        ({"ema": 1.5}, "ema must be in 0..1; got 1.5"),
         ({"weights": "a.safetensors", "model": "tiny"}, "weights and model exclude each other"),
         (
             {"backbone": "resnet18.pth"},
@@ -56,7 +58,7 @@ def test_values_that_cannot_work(changes: dict[str, Any], message: str) -> None:
         ({"batch_size": "2"}, "batch_size must be a whole number; got '2'"),
         ({"batch_size": True}, "batch_size must be a whole number; got True"),
         ({"learning_rate": "fast"}, "learning_rate must be a number; got 'fast'"),
-        ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16'; got 'fp8'"),
+        ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16', 'fp16'; got 'fp8'"),
         ({"model": "resnet"}, "model must be one of 'tiny', 'resnet18_fpn'"),
         ({"lr_milestones": 0.5}, "lr_milestones must be a list; got 0.5"),
         ({"output": 3}, "output must be a path; got 3"),

@@ -35,6 +35,30 @@ def test_cosine_starts_at_the_peak_and_ends_near_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_one_cycle_rises_for_thirty_per_cent_and_ends_deep() -> None:
+    run = config(schedule="onecycle", warmup_steps=0)
+    rates = [learning_rate(step, 101, run) for step in range(101)]
+    reference = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(reference, 0.1, total_steps=101, cycle_momentum=False)
+    expected = []
+    for _ in range(101):
+        expected.append(scheduler.get_last_lr()[0])
+        reference.step()
+        if len(expected) < 101:
+            scheduler.step()
+    # torch counts the peak one step earlier, at 0.3 * 101 - 1.
+    assert max(abs(rate - other) for rate, other in zip(rates, expected, strict=True)) < 0.1 * 0.03
+    assert rates[30] == max(rates) == pytest.approx(0.1)
+    assert rates[0] == pytest.approx(0.004)
+    assert rates[-1] == pytest.approx(4e-7)
+
+
+def test_one_cycle_rises_for_as_long_as_the_warmup_if_that_is_longer() -> None:
+    rates = [learning_rate(step, 101, config(schedule="onecycle", warmup_steps=40)) for step in range(101)]
+    assert rates.index(max(rates)) == 40
+    assert learning_rate(0, 1, config(schedule="onecycle")) > 0
+
+
 def test_warmup_takes_at_most_half_of_a_short_run() -> None:
     run = config(warmup_steps=1000, lr_milestones=())
     assert learning_rate(5, 10, run) == pytest.approx(0.1)

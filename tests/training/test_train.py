@@ -107,9 +107,16 @@ def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -
     assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, optimizer: str) -> None:
-    config = make_config(steps=4, optimizer=optimizer, learning_rate=1e-3, color_jitter=0.2, checkpoint_every=2)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "ema": 0.9},
+        {"optimizer": "adamw", "accumulate": 2, "schedule": "onecycle"},
+    ],
+    ids=["sgd, averaged", "adamw, in parts"],
+)
+def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = make_config(steps=4, learning_rate=1e-3, color_jitter=0.2, checkpoint_every=2, **changes)
     whole = train(config, progress=False)
     cut = replace(config, output=tmp_path / "cut")
     interrupt_at_step(3, cut)

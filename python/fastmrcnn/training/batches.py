@@ -36,21 +36,23 @@ def epoch_order(images: int, seed: int, epoch: int) -> list[int]:
 class StepBatches(Sampler[list[Key]]):
     """The keys of the batches of steps ``first`` .. ``total`` - 1, as a DataLoader's ``batch_sampler``.
 
-    Batches run over the end of an epoch into the next: every step has ``batch_size`` images, of a data set of any size.
+    Batches run over the end of an epoch into the next: every step has ``batch_size`` images, of a data set of any size,
+    in ``parts`` batches of the loader.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int, first: int, total: int) -> None:
-        self.images, self.batch_size, self.seed, self.first, self.total = images, batch_size, seed, first, total
+    def __init__(self, images: int, batch_size: int, seed: int, first: int, total: int, parts: int = 1) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.first, self.total, self.parts = first, total, parts
 
     def __len__(self) -> int:
-        return self.total - self.first
+        return (self.total - self.first) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
         order_of = lru_cache(maxsize=2)(partial(epoch_order, self.images, self.seed))
-        for step in range(self.first, self.total):
-            places = range(step * self.batch_size, (step + 1) * self.batch_size)
-            epochs = [divmod(place, self.images) for place in places]
-            yield [(epoch, order_of(epoch)[place]) for epoch, place in epochs]
+        size = self.batch_size // self.parts
+        for place in range(self.first * self.batch_size, self.total * self.batch_size, size):
+            epochs = [divmod(place + offset, self.images) for offset in range(size)]
+            yield [(epoch, order_of(epoch)[index]) for epoch, index in epochs]
 
 
 class AugmentedSamples(Dataset[Sample]):
@@ -81,8 +83,9 @@ def training_transforms(config: TrainConfig) -> list[Any]:
 
 
 def training_loader(dataset: InstanceDataset, config: TrainConfig, first_step: int) -> SampleLoader:
-    """Batches ``(images, targets, samples)`` of every step from ``first_step`` on."""
-    batches = StepBatches(len(dataset), config.batch_size, config.seed, first_step, config.total_steps(len(dataset)))
+    """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on."""
+    total = config.total_steps(len(dataset))
+    batches = StepBatches(len(dataset), config.batch_size, config.seed, first_step, total, config.accumulate)
     return SampleLoader(
         AugmentedSamples(dataset, training_transforms(config), config.seed),
         batch_sampler=batches,

@@ -1,9 +1,9 @@
 """Checkpoints: everything that a run needs to go on, without any pickled code.
 
-``DIR/checkpoints/step-00000500/`` holds ``weights.safetensors`` (a complete model, also for ``load_model``),
-``optimizer.safetensors`` (tensors named ``<parameter>/<state>``) and ``state.json``. The order of the images, their
-augmentation and the random numbers of a step are functions of the seed and the step (batches.py, loop.py), so the step
-is all that has to be remembered of them. A folder is written under a temporary name and renamed when complete.
+``DIR/checkpoints/step-00000500/`` holds ``weights.safetensors`` (a complete model, also for ``load_model``), where
+weights are averaged ``average.safetensors`` (another one), ``optimizer.safetensors`` (tensors named
+``<parameter>/<state>``) and ``state.json`` with the rest of :class:`~fastmrcnn.training.state.TrainState`. A folder is
+written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -19,27 +19,25 @@ from safetensors.torch import load_file
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_directory, read_json, write_json
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.state import TrainState
 from fastmrcnn.weights import load_model, save_model
 from fastmrcnn.weights.store import write_tensors
 
-FORMAT = 1  # of state.json
+FORMAT = 2  # of state.json
 
 
-def save_checkpoint(
-    output: Path,
-    model: MaskRCNN,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    *,
-    keep: int,
-) -> Path:
-    """Write the checkpoint of ``step`` finished steps; of the older ones keep the newest ``keep`` - 1."""
-    folder = output / "checkpoints" / f"step-{step:08d}"
+def save_checkpoint(output: Path, state: TrainState, *, keep: int) -> Path:
+    """Write the checkpoint of ``state``; of the older ones keep the newest ``keep`` - 1."""
+    folder = output / "checkpoints" / f"step-{state.step:08d}"
     with atomic_directory(folder) as temporary:
-        save_model(model, temporary / "weights.safetensors")
+        save_model(state.model, temporary / "weights.safetensors")
+        if state.average is not None:
+            save_model(state.average.model, temporary / "average.safetensors")
         name = "optimizer.safetensors"
-        write_tensors(optimizer_tensors(model, optimizer), temporary / name, shown=folder / name)
-        write_json(temporary / "state.json", {"format": FORMAT, "step": step}, indent=2)
+        write_tensors(optimizer_tensors(state.model, state.optimizer), temporary / name, shown=folder / name)
+        rest = {"format": FORMAT, "step": state.step, "scaler": state.scaler.state_dict()}
+        write_json(temporary / "state.json", rest, indent=2)
     for older in checkpoint_folders(output)[:-keep]:
         shutil.rmtree(older)
     return folder
@@ -51,18 +49,25 @@ def checkpoint_folders(output: Path) -> list[Path]:
     return sorted(folder for folder in folders if re.fullmatch(r"step-\d+", folder.name))
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> tuple[MaskRCNN, dict[str, torch.Tensor], int]:
-    """Model, optimizer tensors (CPU) and number of finished steps; ``UserError`` names a missing or broken file."""
-    state = read_json(folder / "state.json", expected="the state of a checkpoint")
-    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
-        raise UserError(f"{folder / 'state.json'}: expected a checkpoint of format {FORMAT}")
-    model = load_model(folder / "weights.safetensors", device=device)
+def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
+    """The state that was saved; ``UserError`` names a missing or broken file."""
+    path = folder / "state.json"
+    rest = read_json(path, expected="the state of a checkpoint")
+    if not isinstance(rest, dict) or rest.get("format") != FORMAT or not isinstance(rest.get("step"), int):
+        raise UserError(f"{path}: expected a checkpoint of format {FORMAT}")
+    state = TrainState.of(load_model(folder / "weights.safetensors", device=device), config, device)
+    state.step = rest["step"]
+    if state.average is not None:
+        state.average.model.load_state_dict(load_model(folder / "average.safetensors").state_dict())
+    if state.scaler.is_enabled() and rest.get("scaler"):
+        state.scaler.load_state_dict(rest["scaler"])
     path = folder / "optimizer.safetensors"
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
-    return model, tensors, state["step"]
+    restore_optimizer(state.model, state.optimizer, tensors, path)
+    return state
 
 
 def optimizer_tensors(model: MaskRCNN, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

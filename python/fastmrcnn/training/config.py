@@ -63,6 +63,8 @@ class TrainConfig:
     steps: int | None = None
     # Images per step.
     batch_size: int = 4
+    # Parts that the images of a step are computed in, one after the other, to save memory: their gradients add up.
+    accumulate: int = 1
     # "sgd" with momentum as in the paper, or "adamw", which needs fewer steps from random weights.
     optimizer: Literal["sgd", "adamw"] = "sgd"
     # Peak learning rate. 0.02 for 16 images is the usual value of SGD: scale it with batch_size.
@@ -73,16 +75,20 @@ class TrainConfig:
     weight_decay: float = 1e-4
     # Steps over which the learning rate rises linearly to its peak; at most half of the run.
     warmup_steps: int = 200
-    # After the warm-up: "steps" multiplies by lr_decay at each milestone, "cosine" falls to zero.
-    schedule: Literal["steps", "cosine"] = "steps"
+    # After the warm-up: "steps" multiplies by lr_decay at each milestone, "cosine" falls to zero. "onecycle" rises over
+    # 30% of the run and falls to nearly zero.
+    schedule: Literal["steps", "cosine", "onecycle"] = "steps"
     # Fractions of the run at which schedule "steps" decays.
     lr_milestones: tuple[float, ...] = (0.67, 0.89)
     # Factor at each milestone.
     lr_decay: float = 0.1
     # Longest L2 norm of the whole gradient; longer ones are scaled down. 0 never clips.
     gradient_clip: float = 10.0
-    # "bf16" computes convolutions and matrix products in bfloat16 (weights stay float32).
-    precision: Literal["fp32", "bf16"] = "fp32"
+    # "bf16" and "fp16" compute convolutions and matrix products in 16 bits; weights stay float32. bf16 has the range
+    # of float32; the losses of fp16 are scaled, so that its gradients do not vanish.
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # Decay of a running average of the weights, such as 0.999, which is then evaluated and kept; 0 keeps none.
+    ema: float = 0.0
 
     # Probability of mirroring a training image left to right.
     horizontal_flip: float = 0.5
@@ -129,9 +135,11 @@ class TrainConfig:
         for name in ("epochs", "learning_rate"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be above 0; got {getattr(self, name)}")
-        for name in ("momentum", "horizontal_flip", "vertical_flip", "color_jitter", "lr_decay"):
+        for name in ("momentum", "horizontal_flip", "vertical_flip", "color_jitter", "lr_decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
+        if self.batch_size % self.accumulate:
+            raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
         if not all(0 < fraction < 1 for fraction in self.lr_milestones):
             raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
 
@@ -163,6 +171,7 @@ def read_config_fields(path: Path) -> dict[str, Any]:
 
 _AT_LEAST = {
     "batch_size": 1,
+    "accumulate": 1,
     "steps": 1,
     "min_size": 16,
     "max_size": 16,

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import finite, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.training.batches import derived_seed, training_loader
-from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, restore_optimizer, save_checkpoint
+from fastmrcnn.training.batches import training_loader
+from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import MetricsLog, read_metrics
-from fastmrcnn.training.schedule import learning_rate, make_optimizer
-from fastmrcnn.training.start import check_resumable, next_free_output, open_datasets, starting_model
+from fastmrcnn.training.schedule import learning_rate
+from fastmrcnn.training.start import (
+    check_categories,
+    check_resumable,
+    next_free_output,
+    open_datasets,
+    starting_model,
+)
+from fastmrcnn.training.state import TrainState
+from fastmrcnn.training.step import NotFiniteError, take_step
 from fastmrcnn.visualisation.curves import save_curves
 from fastmrcnn.weights import save_model
 
@@ -72,7 +81,7 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
 
 
 class Trainer:
-    """One run: data, model, optimizer and the files in the output folder."""
+    """One run: data, the state of the training and the files in the output folder."""
 
     def __init__(self, config: TrainConfig, *, resume: bool, progress: bool) -> None:
         self.progress = progress
@@ -81,52 +90,56 @@ class Trainer:
         self.total_steps = config.total_steps(len(self.train_data))
         self.output = config.output or next_free_output()
         self.config = dataclasses.replace(config, output=self.output)
-        checkpoints = checkpoint_folders(self.output)
-        if resume:
-            if not checkpoints:
-                raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
-            self.model, tensors, self.step = load_checkpoint(checkpoints[-1], self.device)
-            check_resumable(config, self.output, self.model, self.train_data)
-            if self.step > self.total_steps:
-                raise UserError(
-                    f"{self.output}: has {self.step} finished steps already; expected a longer run to resume "
-                    f"than one of {self.total_steps} steps"
-                )
-        else:
-            if checkpoints:
-                raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
-            self.model, tensors = starting_model(config, self.train_data, self.device), {}
-            self.step = 0
-        if self.model.config.keypoint_head is not None:
-            self.train_data.read_keypoints(self.model.config.keypoint_head)
-        self.optimizer = make_optimizer(self.model, config)
-        restore_optimizer(self.model, self.optimizer, tensors, self.output)
+        self.state = self._resumed() if resume else self._started()
+        keypoint_head = self.state.model.config.keypoint_head
+        if keypoint_head is not None:
+            self.train_data.read_keypoints(keypoint_head)
         self.evaluation: EvaluationResult | None = None
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
+    def _started(self) -> TrainState:
+        if checkpoint_folders(self.output):
+            raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
+        model = starting_model(self.config, self.train_data, self.device)
+        return TrainState.of(model, self.config, self.device)
+
+    def _resumed(self) -> TrainState:
+        checkpoints = checkpoint_folders(self.output)
+        if not checkpoints:
+            raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
+        check_resumable(self.config, self.output)
+        state = load_checkpoint(checkpoints[-1], self.config, self.device)
+        check_categories(self.config, self.output, state.model, self.train_data)
+        if state.step > self.total_steps:
+            raise UserError(
+                f"{self.output}: has {state.step} finished steps already; expected a longer run to resume "
+                f"than one of {self.total_steps} steps"
+            )
+        return state
+
     def run(self) -> TrainResult:
         """All remaining steps, with checkpoints and evaluations on their way."""
-        start, first_step = time.monotonic(), self.step
+        start, first_step = time.monotonic(), self.state.step
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         write_json(self.output / "config.json", self.config.to_dict(), indent=2)
         with (
-            progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=self.step) as bar,
-            MetricsLog(self.output / "metrics.jsonl", first_step=self.step) as self.log,
+            progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=first_step) as bar,
+            MetricsLog(self.output / "metrics.jsonl", first_step=first_step) as self.log,
         ):
             self.best_ap = max((_ap_of(row) for row in self.log.kept if "box_ap" in row), default=-1.0)
             with InterruptFlag() as interrupt:
                 self._train_steps(bar, interrupt)
-            if self.step == first_step:  # the resumed run was already complete
+            if self.state.step == first_step:  # the resumed run was already complete
                 self._evaluate(bar)
-        save_model(self.model, self.output / "last.safetensors")
+        save_model(self.state.result, self.output / "last.safetensors")
         metrics = read_metrics(self.output / "metrics.jsonl")
         save_curves(metrics, self.output / "curves.png")
-        images_seen = (self.step - first_step) * self.config.batch_size
+        images_seen = (self.state.step - first_step) * self.config.batch_size
         return TrainResult(
             output=self.output,
-            model=self.model.eval(),
-            steps=self.step,
+            model=self.state.result.eval(),
+            steps=self.state.step,
             seconds=time.monotonic() - start,
             images_per_second=images_seen / max(self.training_seconds, 1e-9),
             evaluation=self.evaluation,
@@ -135,68 +148,47 @@ class Trainer:
 
     def _train_steps(self, bar: tqdm[Any], interrupt: InterruptFlag) -> None:
         config = self.config
+        batches = iter(training_loader(self.train_data, config, self.state.step))
         self.last_step_end = time.monotonic()
-        for images, targets, samples in training_loader(self.train_data, config, self.step):
-            row = self._step(images, targets, samples)
+        while self.state.step < self.total_steps:
+            row = self._step(list(islice(batches, config.accumulate)))
             self.log.write(row)
             bar.set_postfix_str(_summary(row), refresh=False)
             bar.update()
             if interrupt.requested:
                 self._stop(bar)
-            last = self.step == self.total_steps
-            if last or _due(self.step, config.checkpoint_every):
+            last = self.state.step == self.total_steps
+            if last or _due(self.state.step, config.checkpoint_every):
                 self._checkpoint()
-            if last or _due(self.step, config.evaluate_every):
+            if last or _due(self.state.step, config.evaluate_every):
                 self._evaluate(bar)
             self.last_step_end = time.monotonic()
 
-    def _step(self, images: Any, targets: Any, samples: Any) -> dict[str, Any]:
+    def _step(self, parts: list[Batch]) -> dict[str, Any]:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
-        rate = learning_rate(self.step, self.total_steps, self.config)
-        torch.manual_seed(derived_seed(self.config.seed, self.step))  # of the sampling of anchors and RoIs
-        losses = self._update(images, targets, samples, rate)
+        step, config = self.state.step, self.config
+        rate = learning_rate(step, self.total_steps, config)
+        try:
+            losses = take_step(self.state, parts, config, rate)
+        except NotFiniteError as error:
+            raise UserError(self._diverged(error, parts)) from None
         seconds = time.monotonic() - self.last_step_end
         self.training_seconds += seconds
-        epoch = self.step * self.config.batch_size / len(self.train_data)
-        self.step += 1
         return {
-            "step": self.step,
-            "epoch": round(epoch, 4),
+            "step": step + 1,
+            "epoch": round(step * config.batch_size / len(self.train_data), 4),
             "learning_rate": rate,
             **losses,
-            "images_per_second": round(len(images) / seconds, 3),
+            "images_per_second": round(config.batch_size / seconds, 3),
             "seconds": round(seconds, 4),
         }
 
-    def _update(self, images: Any, targets: Any, samples: Any, rate: float) -> dict[str, float]:
-        """Forward, backward and update of the parameters; the losses and the gradient's norm as numbers."""
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            losses = self.model(images, targets)  # checks both where they are, then brings them to its device
-        loss = torch.stack([value.float() for value in losses.values()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        longest = self.config.gradient_clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
-        values = torch.stack([loss, *(value.float() for value in losses.values()), norm]).tolist()  # one sync
-        row = dict(zip(["loss", *losses, "gradient_norm"], values, strict=True))
-        self._require_finite(row, samples)
-        self.optimizer.step()
-        return row
-
-    def _require_finite(self, row: dict[str, float], samples: Any) -> None:
-        """Stop before a NaN reaches the weights, and say where it came from."""
-        bad = ", ".join(f"{name}={value}" for name, value in row.items() if not math.isfinite(value))
-        if not bad:
-            return
-        files = ", ".join(str(sample.path) for sample in samples)
+    def _diverged(self, error: NotFiniteError, parts: list[Batch]) -> str:
+        files = ", ".join(str(sample.path) for _, _, samples in parts for sample in samples)
         kept = checkpoint_folders(self.output)
         advice = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
-        raise UserError(
-            f"step {self.step + 1}: training diverged: {bad}; images: {files}; {advice}; "
+        return (
+            f"step {self.state.step + 1}: training diverged: {error}; images: {files}; {advice}; "
             f"try a lower learning_rate than {self.config.learning_rate} or a longer warm-up"
         )
 
@@ -206,26 +198,26 @@ class Trainer:
         if self.eval_data is None:
             return
         bar.set_description_str("evaluate")
-        self.evaluation = evaluate(self.model, self.eval_data, batch_size=self.config.batch_size, progress=False)
+        self.evaluation = evaluate(self.state.result, self.eval_data, batch_size=self.config.batch_size, progress=False)
         bar.set_description_str("train")
         row = {name: getattr(self.evaluation, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
         row = finite(row)  # NaN of what cannot be measured
-        self.log.write({"step": self.step} | row)
+        self.log.write({"step": self.state.step} | row)
         if self.progress:
             shown = {"box AP": row["box_ap"], "mask AP": row["mask_ap"], "mask AP50": row["mask_ap50"]}
             figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
-            bar.write(f"step {self.step}: {figures or 'nothing to measure'}")
+            bar.write(f"step {self.state.step}: {figures or 'nothing to measure'}")
         if _ap_of(row) > self.best_ap:
             self.best_ap = _ap_of(row)
-            save_model(self.model, self.output / "best.safetensors")
+            save_model(self.state.result, self.output / "best.safetensors")
 
     def _checkpoint(self) -> Path:
-        return save_checkpoint(self.output, self.model, self.optimizer, self.step, keep=self.config.keep_checkpoints)
+        return save_checkpoint(self.output, self.state, keep=self.config.keep_checkpoints)
 
     def _stop(self, bar: tqdm[Any]) -> None:
         """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""
         folder = self._checkpoint()
-        bar.write(f"interrupted after step {self.step}: wrote {folder}")
+        bar.write(f"interrupted after step {self.state.step}: wrote {folder}")
         bar.write(f"continue with: fastmrcnn train --resume {self.output}")
         raise KeyboardInterrupt
 

@@ -18,7 +18,7 @@ from fastmrcnn.weights import load_backbone, load_model, with_new_classes
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
 
 # What a checkpoint has settled: a resumed run cannot have another.
-SETTLED = ("weights", "model", "backbone", "min_size", "max_size", "train_min_sizes", "optimizer")
+SETTLED = ("weights", "model", "backbone", "min_size", "max_size", "train_min_sizes", "optimizer", "ema")
 
 PRESETS = {
     "tiny": presets.tiny,
@@ -75,8 +75,8 @@ def _new_keypoints(config: MaskRCNNConfig, data: InstanceDataset) -> tuple[str, 
     return data.keypoint_names or None
 
 
-def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: InstanceDataset) -> None:
-    """``UserError`` where ``config`` or ``data`` contradicts the run in ``output`` whose checkpoint holds ``model``."""
+def check_resumable(config: TrainConfig, output: Path) -> None:
+    """``UserError`` where ``config`` contradicts the run in ``output``."""
     saved = TrainConfig.from_dict(
         read_json(output / "config.json", expected="the configuration of a run"), source=str(output / "config.json")
     )
@@ -84,6 +84,10 @@ def check_resumable(config: TrainConfig, output: Path, model: MaskRCNN, data: In
         before, now = getattr(saved, name), getattr(config, name)
         if now != before:
             raise UserError(f"{name} cannot change when a run is resumed: {output} has {before!r}; got {now!r}")
+
+
+def check_categories(config: TrainConfig, output: Path, model: MaskRCNN, data: InstanceDataset) -> None:
+    """``UserError`` where ``data`` has other classes than the ``model`` of the run in ``output``."""
     before, now = _categories(model.config), _categories(data)
     if now != before:
         raise UserError(f"{config.train_annotations}: expected the categories of {output}: {before}; got {now}")

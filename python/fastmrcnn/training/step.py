@@ -1,0 +1,89 @@
+"""One optimizer step: losses, gradient, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.data.loader import Batch
+from fastmrcnn.errors import UserError
+from fastmrcnn.training.batches import derived_seed
+from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.state import TrainState
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SMALLEST_SCALE = 2.0**-14  # of float16 losses; below it their gradients are lost, and something else is wrong
+
+
+class NotFiniteError(Exception):
+    """A loss or the gradient of a step is no number; the weights are those from before the step.
+
+    Attributes:
+        values: the row of the step, by name.
+    """
+
+    def __init__(self, values: dict[str, float]) -> None:
+        self.values = values
+        super().__init__(", ".join(f"{name}={value}" for name, value in values.items() if not math.isfinite(value)))
+
+
+def take_step(state: TrainState, parts: Sequence[Batch], config: TrainConfig, rate: float) -> dict[str, float]:
+    """Update the weights once, with the mean gradient of ``parts``, which together are the batch of the step.
+
+    Returns:
+        ``loss``, each of the losses that it is the sum of, and ``gradient_norm``, that before clipping.
+
+    Raises:
+        NotFiniteError: before anything has changed.
+    """
+    torch.manual_seed(derived_seed(config.seed, state.step))  # of the sampling of anchors and RoIs
+    state.model.train()
+    state.optimizer.zero_grad(set_to_none=True)
+    losses = [backward(state, part, config, share=1 / len(parts)) for part in parts]
+    state.scaler.unscale_(state.optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip or math.inf)
+    row = _as_numbers(losses, norm)
+    _require_finite(row, state.scaler)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.step += 1
+    if state.average is not None:
+        state.average.update(state.model, state.step)
+    return row
+
+
+def backward(state: TrainState, part: Batch, config: TrainConfig, share: float) -> dict[str, Tensor]:
+    """Add ``share`` of the gradient of a part to the parameters'; that share of each loss."""
+    images, targets, _ = part
+    device = state.model.transform.mean.device.type
+    precision = AUTOCAST[config.precision]
+    with torch.autocast(device, dtype=precision, enabled=precision != torch.float32):
+        losses = state.model(images, targets)  # checks both where they are, then brings them to its device
+    shares = {name: value.float() * share for name, value in losses.items()}
+    state.scaler.scale(torch.stack(list(shares.values())).sum()).backward()
+    return {name: value.detach() for name, value in shares.items()}
+
+
+def _as_numbers(losses: Sequence[dict[str, Tensor]], norm: Tensor) -> dict[str, float]:
+    """The losses summed over the parts, their total and the gradient's norm; waits for a GPU once."""
+    sums = {name: torch.stack([part[name] for part in losses]).sum() for name in losses[0]}
+    total = torch.stack(list(sums.values())).sum()
+    values = torch.stack([total, *sums.values(), norm]).tolist()
+    return dict(zip(["loss", *sums, "gradient_norm"], values, strict=True))
+
+
+def _require_finite(row: dict[str, float], scaler: torch.amp.GradScaler) -> None:
+    """Stop before a NaN reaches the weights.
+
+    In float16 a gradient may overflow now and then: the scaler leaves that step out and scales the next ones less.
+    """
+    checked = {name: value for name, value in row.items() if not (scaler.is_enabled() and name == "gradient_norm")}
+    if not all(math.isfinite(value) for value in checked.values()):
+        raise NotFiniteError(row)
+    if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
+        raise UserError("precision fp16: the gradient overflows at every scale of the loss; train in bf16 or fp32")
