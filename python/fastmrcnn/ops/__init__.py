@@ -21,6 +21,7 @@ from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, 
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from fastmrcnn.ops.mask_sets import concatenate_masks, pad_masks, replace_masks, subtract_mask, unite_masks
 from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
 from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
@@ -57,6 +58,7 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "complete_box_iou",
+    "concatenate_masks",
     "crop_masks",
     "decode_boxes",
     "decode_keypoints",
@@ -69,13 +71,17 @@ __all__ = [
     "match_boxes",
     "multiscale_roi_align",
     "nms",
+    "pad_masks",
     "paste_masks",
     "paste_masks_rle",
     "ps_roi_align",
     "ps_roi_pool",
     "remove_small_boxes",
+    "replace_masks",
     "roi_align",
     "roi_pool",
     "select_detections",
     "soft_nms",
+    "subtract_mask",
+    "unite_masks",
 ]

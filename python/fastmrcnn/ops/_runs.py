@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnRuns", "gather_pixels", "split_columns", "without_pairs"]
+__all__ = ["ColumnRuns", "gather_pixels", "split_columns", "subtract", "unite", "without_pairs"]
 
 Integers = NDArray[np.int64]
 
@@ -53,7 +53,7 @@ def gather_pixels(
         transitions, offsets: masks of a size (height, width).
         size: of them.
         rows: of the results, in ascending or descending order.
-        columns: of the results, in any order.
+        columns: of the results, in any order. Pixels of rows and columns that the given masks do not have are 0.
 
     Returns:
         The transitions and offsets of the results, `[len(rows), len(columns)]` pixels each.
@@ -64,7 +64,8 @@ def gather_pixels(
         begin, end = (height - np.searchsorted(rows[::-1], edge) for edge in (runs.end, runs.begin))
     else:
         begin, end = (np.searchsorted(rows, edge) for edge in (runs.begin, runs.end))
-    source = (np.arange(masks)[:, None] * size[1] + columns).ravel()  # [masks * width]
+    inside = (columns >= 0) & (columns < size[1])
+    source = np.where(inside, np.arange(masks)[:, None] * size[1] + columns, -1).ravel()  # [masks * width]
     first, last = (np.searchsorted(runs.column, source, side) for side in ("left", "right"))
     taken = _ranges(first, last - first)
     target = np.repeat(np.arange(masks * width), last - first)
@@ -83,6 +84,40 @@ def without_pairs(positions: Integers) -> Integers:
     values, counts = np.unique(positions, return_counts=True)
     kept: Integers = values[counts % 2 == 1]
     return kept
+
+
+def unite(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
+    """The transitions of the union of masks of that many pixels each."""
+    counts = np.diff(offsets)
+    begins = (np.arange(transitions.size) - np.repeat(offsets[:-1], counts)) % 2 == 0
+    unfinished = np.full(np.count_nonzero(counts % 2), pixels)
+    edges, place = np.unique(np.concatenate([transitions, unfinished]), return_inverse=True)
+    steps = np.concatenate([np.where(begins, 1, -1), np.full(unfinished.size, -1)])
+    covering = np.cumsum(np.bincount(place, weights=steps, minlength=edges.size))  # masks, from each edge on
+    changes = np.diff(covering > 0, prepend=False)
+    return edges[changes & (edges < pixels)]
+
+
+def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels: int) -> tuple[Integers, Integers]:
+    """Masks without the pixels of one other, whose transitions are ``removed``: transitions and offsets."""
+    masks, stride = len(offsets) - 1, pixels + 1  # as above, lest the end of one meet the beginning of the next
+    kept = _in_a_row(transitions, offsets, pixels)
+    holes = _in_a_row(np.tile(removed, masks), np.arange(masks + 1) * removed.size, pixels)
+    edges = np.unique(np.concatenate([kept, holes]))
+    filled, hole = (np.searchsorted(positions, edges, "right") % 2 == 1 for positions in (kept, holes))
+    positions = edges[np.diff(filled & ~hole, prepend=False)]
+    mask, position = np.divmod(positions, stride)
+    inner = position < pixels
+    counts = np.bincount(mask[inner], minlength=masks)
+    return position[inner], np.concatenate([[0], np.cumsum(counts)])
+
+
+def _in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
+    """The transitions of all masks as those of one, in which each has one pixel of zero behind it."""
+    counts, stride = np.diff(offsets), pixels + 1
+    positions = transitions + np.repeat(np.arange(counts.size) * stride, counts)
+    unfinished = np.flatnonzero(counts % 2)
+    return np.insert(positions, offsets[1:][unfinished], unfinished * stride + pixels)
 
 
 def _ranges(starts: Integers, lengths: Integers) -> Integers:

@@ -1,0 +1,143 @@
+"""What puts the objects of several images into one: joining, padding, uniting and subtracting `InstanceMasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastmrcnn.ops._runs import gather_pixels, subtract, unite
+from fastmrcnn.ops.instance_masks import InstanceMasks
+
+__all__ = ["concatenate_masks", "pad_masks", "replace_masks", "subtract_mask", "unite_masks"]
+
+
+def concatenate_masks(parts: Sequence[InstanceMasks]) -> InstanceMasks:
+    """The objects of all parts, which must be of one image size, in their order.
+
+    Raises:
+        ValueError: there is no part, or their sizes differ.
+
+    Example:
+        >>> square = InstanceMasks.from_coco([[[0, 0, 2, 0, 2, 3, 0, 3]]], 4, 4)
+        >>> concatenate_masks([square, square]).shape
+        torch.Size([2, 4, 4])
+    """
+    sizes = {(part.height, part.width) for part in parts}
+    if len(sizes) != 1:
+        raise ValueError(f"concatenate_masks: expected masks of one image size; got {sorted(sizes)}")
+    return replace(
+        parts[0],
+        points=torch.cat([part.points for part in parts]),
+        polygons=_joined_offsets([part.polygons for part in parts]),
+        object_polygons=_joined_offsets([part.object_polygons for part in parts]),
+        transitions=torch.cat([part.transitions for part in parts]),
+        object_transitions=_joined_offsets([part.object_transitions for part in parts]),
+    )
+
+
+def replace_masks(masks: InstanceMasks, chosen: Tensor, others: InstanceMasks) -> InstanceMasks:
+    """The masks, with those of `others`, one after the other, in the places of the objects where `chosen` is true.
+
+    Args:
+        masks: of G objects.
+        chosen: `[G]` bool.
+        others: as many objects as are chosen, of the same image size.
+
+    Raises:
+        ValueError: the numbers or the sizes differ.
+    """
+    count = int(chosen.sum())
+    if len(others) != count or chosen.shape != (len(masks),):
+        raise ValueError(
+            f"replace_masks: expected a mask for each of the chosen objects; "
+            f"got {len(others)} for {count} of {chosen.numel()} choices among {len(masks)} objects"
+        )
+    place = torch.empty(len(masks), dtype=torch.int64, device=chosen.device)
+    place[~chosen] = torch.arange(len(masks) - count, device=chosen.device)
+    place[chosen] = torch.arange(len(masks) - count, len(masks), device=chosen.device)
+    return concatenate_masks([masks[~chosen], others])[place]
+
+
+def pad_masks(masks: InstanceMasks, top: int, left: int, bottom: int, right: int) -> InstanceMasks:
+    """The masks in a larger image, with so many rows and columns around theirs, in which no object has a pixel.
+
+    Objects with polygons that leave their image, as cropping makes them, become run lengths, lest what was cut off
+    appear again.
+
+    Raises:
+        ValueError: a number is negative.
+    """
+    if min(top, left, bottom, right) < 0:
+        raise ValueError(f"pad_masks: padding must not be negative; got {[top, left, bottom, right]}")
+    leaving = _leaves_the_image(masks)
+    if bool(leaving.any()):
+        masks = replace_masks(masks, leaving, masks[leaving].to_runs())
+    rows, columns = np.arange(-top, masks.height + bottom), np.arange(-left, masks.width + right)
+    moved, bounds = gather_pixels(*_runs_of(masks), (masks.height, masks.width), rows, columns)
+    padded = replace(masks, height=len(rows), width=len(columns))
+    padded = replace(padded, points=masks.points + masks.points.new_tensor([left, top]))
+    return _with_runs(padded, moved, bounds)
+
+
+def unite_masks(masks: InstanceMasks) -> InstanceMasks:
+    """One mask that covers what any of the masks covers, as run lengths; an empty one of no masks.
+
+    Example:
+        >>> halves = [[[0, 0, 2, 0, 2, 4, 0, 4]], [[1, 0, 4, 0, 4, 4, 1, 4]]]
+        >>> unite_masks(InstanceMasks.from_coco(halves, 4, 4)).areas()
+        tensor([16.])
+    """
+    runs = masks.to_runs()
+    united = unite(*_runs_of(runs), masks.height * masks.width)
+    none = torch.zeros(2, dtype=torch.int64, device=runs.points.device)
+    return _with_runs(replace(runs, object_polygons=none), united, np.array([0, united.size]))
+
+
+def subtract_mask(masks: InstanceMasks, removed: InstanceMasks) -> InstanceMasks:
+    """The masks without the pixels of one other, as run lengths; a mask that lies in it becomes an empty one.
+
+    Raises:
+        ValueError: `removed` is not one mask, or of another image size.
+    """
+    if removed.shape != (1, masks.height, masks.width):
+        raise ValueError(
+            f"subtract_mask: expected one mask to remove, {[1, masks.height, masks.width]}; got {list(removed.shape)}"
+        )
+    runs = masks.to_runs()
+    hole, _ = _runs_of(removed.to_runs())
+    return _with_runs(runs, *subtract(*_runs_of(runs), hole, masks.height * masks.width))
+
+
+def _joined_offsets(parts: Sequence[Tensor]) -> Tensor:
+    """The offsets of all parts' contents, one after the other: each begins with 0, which stays once."""
+    lengths = torch.cat([part.diff() for part in parts])
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def _leaves_the_image(masks: InstanceMasks) -> Tensor:
+    """`[G]` bool: which objects have a polygon with a point outside of the image."""
+    far = masks.points.new_tensor([masks.width, masks.height])
+    points = ((masks.points < 0) | (masks.points > far)).any(dim=1).nonzero()[:, 0]
+    # Of equal offsets, those of empty parts, the last one is the part that holds something.
+    polygons = torch.searchsorted(masks.polygons, points, right=True) - 1
+    leaving = torch.zeros(len(masks), dtype=torch.bool, device=masks.points.device)
+    leaving[torch.searchsorted(masks.object_polygons, polygons, right=True) - 1] = True
+    return leaving
+
+
+def _runs_of(masks: InstanceMasks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return masks.transitions.cpu().numpy(), masks.object_transitions.cpu().numpy()
+
+
+def _with_runs(masks: InstanceMasks, transitions: NDArray[np.int64], offsets: NDArray[np.int64]) -> InstanceMasks:
+    device = masks.points.device
+    return replace(
+        masks,
+        transitions=torch.from_numpy(transitions).to(device),
+        object_transitions=torch.from_numpy(offsets).to(device),
+    )
