@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastmrcnn.data import CocoDataset, Sample, to_target
 from fastmrcnn.data.keypoints import mirrored
-from fastmrcnn.data.transforms import HorizontalFlip, RandomScale, VerticalFlip, resize
+from fastmrcnn.data.transforms import HorizontalFlip, MultiScale, VerticalFlip, resize
 from fastmrcnn.errors import UserError
 from fastmrcnn.models.config import COCO_KEYPOINTS, KeypointHeadConfig
 
@@ -95,7 +95,7 @@ def test_they_are_scaled_with_the_image(with_keypoints: Document, write: Write) 
     sample = read(write(with_keypoints))
     resized = keypoints_of(resize(sample, 20, 60))
     assert resized[1].tolist() == [[37.5, 16, 1], [31.5, 11, 2]]
-    scaled = RandomScale(2.0, 2.0)(sample, torch.Generator())
+    scaled = MultiScale((20,))(sample, torch.Generator())
     assert keypoints_of(scaled)[1, 0].tolist() == [25, 16, 1]
     assert resize(CocoDataset(*write(with_keypoints))[0], 20, 60).keypoints is None
 

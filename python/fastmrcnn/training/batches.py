@@ -78,7 +78,7 @@ def training_transforms(config: TrainConfig) -> list[Any]:
     if config.vertical_flip:
         transforms.append(augment.VerticalFlip(config.vertical_flip))
     if config.color_jitter:
-        transforms.append(augment.ColorJitter(config.color_jitter))
+        transforms.append(augment.ColorJitter(*[config.color_jitter] * 3))
     return transforms
 
 
