@@ -78,6 +78,36 @@ def write_json(path: PathLike, value: Any, *, indent: int | None = None) -> None
         stream.write("\n")
 
 
+class GrowingFile:
+    """A UTF-8 file that grows by whole pieces of text: a reader, or a full disk, never leaves half of one.
+
+    >>> with GrowingFile("metrics.jsonl") as file:  # doctest: +SKIP
+    ...     file.append('{"step": 1}\\n')
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def append(self, text: str) -> None:
+        """Write ``text`` at the end; where that fails (``OSError``), nothing of it stays in the file."""
+        end, left = os.lseek(self._handle, 0, os.SEEK_END), text.encode()
+        try:
+            while left:
+                left = left[os.write(self._handle, left) :]
+        except OSError:
+            os.ftruncate(self._handle, end)
+            raise
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def __enter__(self) -> GrowingFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 def read_text(path: PathLike, *, expected: str = "a text file") -> str:
     """Read UTF-8 from ``path``; ``UserError`` naming the file when it is missing, unreadable or something else."""
     try:

@@ -53,6 +53,7 @@ def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -
         "config.json",
         "curves.png",
         "last.safetensors",
+        "metrics.csv",
         "metrics.jsonl",
     ]
     assert [path.name for path in sorted((result.output / "checkpoints").iterdir())] == [

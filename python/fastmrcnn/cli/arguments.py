@@ -90,7 +90,11 @@ def _value_of(option: str, words: Sequence[str]) -> str | None:
 def _as_words(options: dict[str, Any]) -> list[str]:
     words = []
     for name, value in options.items():
-        words.append(f"--{name.replace('_', '-')}")
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+            continue
+        words.append(f"--{option}")
         words.extend(map(str, value) if isinstance(value, tuple) else [str(value)])
     return words
 

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tqdm import tqdm
+
 
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
     """Print what the package logs at level INFO and above, one line each, and leave logging as it was."""
-    logger, handler = logging.getLogger("fastmrcnn"), logging.StreamHandler(sys.stderr)
+    logger, handler = logging.getLogger("fastmrcnn"), _AboveProgressBars()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -20,3 +22,10 @@ def log_on_stderr() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
+
+
+class _AboveProgressBars(logging.Handler):
+    """A line on stderr that leaves a progress bar there in one piece."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)

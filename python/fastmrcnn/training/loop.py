@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import finite, write_json
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.batches import training_loader
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
-from fastmrcnn.training.metrics import MetricsLog, read_metrics
+from fastmrcnn.training.metrics import read_metrics
 from fastmrcnn.training.schedule import learning_rate
 from fastmrcnn.training.start import (
     check_categories,
@@ -35,6 +33,8 @@ from fastmrcnn.training.start import (
 )
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.step import NotFiniteError, take_step
+from fastmrcnn.training.watch import Row, watching
+from fastmrcnn.training.watch.memory import memory_row
 from fastmrcnn.visualisation.curves import save_curves
 from fastmrcnn.weights import save_model
 
@@ -43,7 +43,8 @@ from fastmrcnn.weights import save_model
 class TrainResult:
     """What a finished run left behind."""
 
-    # Folder with config.json, metrics.jsonl, curves.png, last.safetensors, best.safetensors and checkpoints/.
+    # Folder with config.json, metrics.jsonl, metrics.csv, curves.png, last.safetensors, best.safetensors,
+    # checkpoints/.
     output: Path
     # The trained model, in evaluation mode.
     model: MaskRCNN
@@ -55,7 +56,7 @@ class TrainResult:
     images_per_second: float
     # The last evaluation; None without evaluation data.
     evaluation: EvaluationResult | None
-    # Rows of metrics.jsonl, see MetricsLog.
+    # Rows of metrics.jsonl, see training/metrics.py.
     metrics: list[dict[str, Any]]
 
 
@@ -123,15 +124,15 @@ class Trainer:
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         write_json(self.output / "config.json", self.config.to_dict(), indent=2)
-        with (
-            progress_bar(self.total_steps, "train", "step", shown=self.progress, initial=first_step) as bar,
-            MetricsLog(self.output / "metrics.jsonl", first_step=first_step) as self.log,
-        ):
-            self.best_ap = max((_ap_of(row) for row in self.log.kept if "box_ap" in row), default=-1.0)
+        history = read_metrics(self.output / "metrics.jsonl", until=first_step)
+        self.best_ap = max((_ap_of(row) for row in history if "box_ap" in row), default=-1.0)
+        with watching(
+            self.config, history=history, first_step=first_step, total_steps=self.total_steps, progress=self.progress
+        ) as self.watchers:
             with InterruptFlag() as interrupt:
-                self._train_steps(bar, interrupt)
+                self._train_steps(interrupt)
             if self.state.step == first_step:  # the resumed run was already complete
-                self._evaluate(bar)
+                self._evaluate()
         save_model(self.state.result, self.output / "last.safetensors")
         metrics = read_metrics(self.output / "metrics.jsonl")
         save_curves(metrics, self.output / "curves.png")
@@ -146,27 +147,25 @@ class Trainer:
             metrics=metrics,
         )
 
-    def _train_steps(self, bar: tqdm[Any], interrupt: InterruptFlag) -> None:
+    def _train_steps(self, interrupt: InterruptFlag) -> None:
         config = self.config
         batches = iter(training_loader(self.train_data, config, self.state.step))
         self.last_step_end = time.monotonic()
         while self.state.step < self.total_steps:
-            row = self._step(list(islice(batches, config.accumulate)))
-            self.log.write(row)
-            bar.set_postfix_str(_summary(row), refresh=False)
-            bar.update()
+            self.watchers.write(self._step(list(islice(batches, config.accumulate))))
             if interrupt.requested:
-                self._stop(bar)
+                self._stop()
             last = self.state.step == self.total_steps
             if last or _due(self.state.step, config.checkpoint_every):
                 self._checkpoint()
             if last or _due(self.state.step, config.evaluate_every):
-                self._evaluate(bar)
+                self._evaluate()
             self.last_step_end = time.monotonic()
 
-    def _step(self, parts: list[Batch]) -> dict[str, Any]:
+    def _step(self, parts: list[Batch]) -> Row:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
         step, config = self.state.step, self.config
+        waited = time.monotonic() - self.last_step_end
         rate = learning_rate(step, self.total_steps, config)
         try:
             losses = take_step(self.state, parts, config, rate)
@@ -181,6 +180,8 @@ class Trainer:
             **losses,
             "images_per_second": round(config.batch_size / seconds, 3),
             "seconds": round(seconds, 4),
+            "data_seconds": round(waited, 4),
+            **memory_row(self.device),
         }
 
     def _diverged(self, error: NotFiniteError, parts: list[Batch]) -> str:
@@ -192,21 +193,18 @@ class Trainer:
             f"try a lower learning_rate than {self.config.learning_rate} or a longer warm-up"
         )
 
-    def _evaluate(self, bar: tqdm[Any]) -> None:
+    def _evaluate(self) -> None:
         """COCO metrics on the evaluation data; the best so far is kept as best.safetensors: by mask AP, or by box AP of
         a model without masks."""
         if self.eval_data is None:
             return
-        bar.set_description_str("evaluate")
-        self.evaluation = evaluate(self.state.result, self.eval_data, batch_size=self.config.batch_size, progress=False)
-        bar.set_description_str("train")
-        row = {name: getattr(self.evaluation, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
-        row = finite(row)  # NaN of what cannot be measured
-        self.log.write({"step": self.state.step} | row)
-        if self.progress:
-            shown = {"box AP": row["box_ap"], "mask AP": row["mask_ap"], "mask AP50": row["mask_ap50"]}
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
-            bar.write(f"step {self.state.step}: {figures or 'nothing to measure'}")
+        with self.watchers.doing("evaluate"):
+            model, size = self.state.result, self.config.batch_size
+            self.evaluation = evaluate(model, self.eval_data, batch_size=size, progress=False)
+            row = {name: getattr(self.evaluation, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
+            row = finite(row)  # NaN of what cannot be measured
+            self.watchers.write({"step": self.state.step} | row)
+            self.watchers.evaluated(self.state.step, self.evaluation, model)
         if _ap_of(row) > self.best_ap:
             self.best_ap = _ap_of(row)
             save_model(self.state.result, self.output / "best.safetensors")
@@ -214,11 +212,11 @@ class Trainer:
     def _checkpoint(self) -> Path:
         return save_checkpoint(self.output, self.state, keep=self.config.keep_checkpoints)
 
-    def _stop(self, bar: tqdm[Any]) -> None:
+    def _stop(self) -> None:
         """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""
         folder = self._checkpoint()
-        bar.write(f"interrupted after step {self.state.step}: wrote {folder}")
-        bar.write(f"continue with: fastmrcnn train --resume {self.output}")
+        self.watchers.say(f"interrupted after step {self.state.step}: wrote {folder}")
+        self.watchers.say(f"continue with: fastmrcnn train --resume {self.output}")
         raise KeyboardInterrupt
 
 
@@ -230,23 +228,6 @@ def _ap_of(row: dict[str, Any]) -> float:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _summary(row: dict[str, Any]) -> str:
-    """The numbers beside the progress bar, the most important first: a narrow terminal cuts off the end."""
-    total, rate = f"loss {row['loss']:.3f}", f"{row['images_per_second']:.1f} images/s"
-    parts = " ".join(f"{short} {row[name]:.3f}" for short, name in _LOSSES.items() if name in row)
-    return f"{total}, {rate}, lr {row['learning_rate']:.2g}, {parts}"
-
-
-_LOSSES = {
-    "class": "loss_classifier",
-    "box": "loss_box_reg",
-    "mask": "loss_mask",
-    "keypoint": "loss_keypoint",
-    "object": "loss_objectness",
-    "proposal": "loss_rpn_box_reg",
-}
 
 
 @contextlib.contextmanager

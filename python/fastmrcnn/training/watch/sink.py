@@ -1,0 +1,42 @@
+"""The one interface between a run and what watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from fastmrcnn.evaluation import EvaluationResult
+
+Row = dict[str, Any]  # of metrics.jsonl: "step" and numbers by name; None where there is nothing to measure
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation: its numbers, and what the model then finds in a few images that stay the same."""
+
+    step: int
+    result: EvaluationResult
+    # Name of the image and its drawing, at most PICTURE_SIDE pixels wide and high.
+    pictures: Sequence[tuple[str, Image.Image]] = ()
+
+
+class Sink:
+    """Keeps or shows what a run tells; each one overrides what concerns it.
+
+    ``OSError`` and ``UserError`` (a full disk, a folder that is gone) do not end the run: the caller says so once, and
+    tells the same again later. A method must therefore leave nothing half done when it raises one.
+    """
+
+    name = "sink"  # in messages: the file, as a rule
+
+    def write(self, row: Row) -> None:
+        """Take the row of a training step, of a validation or of an evaluation."""
+
+    def evaluated(self, evaluated: Evaluated) -> None:
+        """Take what an evaluation found, after its row."""
+
+    def close(self, outcome: str) -> None:
+        """The run ended, however it did; ``outcome`` is "finished" or says in a line what happened."""

@@ -1,0 +1,134 @@
+"""All that watches one run, as the loop sees it: rows and evaluations go in, and no failure of a sink comes out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from fastmrcnn.errors import UserError, first_line
+from fastmrcnn.evaluation import EvaluationResult
+from fastmrcnn.inference.progress import progress_bar
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.watch.bar import ProgressBar
+from fastmrcnn.training.watch.sink import Evaluated, Row, Sink
+from fastmrcnn.training.watch.tables import CsvTable, JsonLines
+
+_log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 30.0  # between attempts of a sink that failed: a full disk is not asked again at every step
+
+
+class Watchers:
+    """Tells every sink what happens.
+
+    A sink that cannot keep up, for a full disk say, does not stop the training: one line says so, what it missed waits
+    in memory, and it is told again when there is room.
+    """
+
+    def __init__(self, sinks: Sequence[Sink] = (), bar: ProgressBar | None = None) -> None:
+        self._sinks = [_Guarded(sink) for sink in [*sinks, *([bar] if bar else [])]]
+        self._bar = bar
+
+    def write(self, row: Row) -> None:
+        """Tell the row of a training step, of a validation or of an evaluation."""
+        self._tell(lambda sink: sink.write(row))
+
+    def evaluated(self, step: int, result: EvaluationResult, model: MaskRCNN) -> None:
+        """Tell what the evaluation of ``model`` after ``step`` found."""
+        event = Evaluated(step, result)
+        self._tell(lambda sink: sink.evaluated(event))
+
+    def say(self, text: str) -> None:
+        """A line for the one who looks at the terminal."""
+        if self._bar is not None:
+            self._bar.say(text)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Show ``what`` in place of "train" meanwhile."""
+        if self._bar is None:
+            yield
+            return
+        with self._bar.doing(what):
+            yield
+
+    def close(self, outcome: str) -> None:
+        """Tell the end of the run, and say what could not be kept."""
+        for sink in self._sinks:
+            sink.tell(partial(_close, outcome), last=True)
+
+    def _tell(self, event: Callable[[Sink], None]) -> None:
+        for sink in self._sinks:
+            sink.tell(event)
+
+
+@contextmanager
+def watching(
+    config: TrainConfig, *, history: Sequence[Row], first_step: int, total_steps: int, progress: bool
+) -> Iterator[Watchers]:
+    """The watchers of the run in ``config.output``, which goes on after ``history``, the rows of ``first_step`` steps.
+
+    However the block ends, every sink is told so.
+    """
+    assert config.output is not None
+    with progress_bar(total_steps, "train", "step", shown=progress, initial=first_step) as bar:
+        sinks: list[Sink] = [
+            JsonLines(config.output / "metrics.jsonl", history),
+            CsvTable(config.output / "metrics.csv", history),
+        ]
+        watchers = Watchers(sinks, ProgressBar(bar))
+        outcome = "finished"
+        try:
+            yield watchers
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            watchers.close(outcome)
+
+
+def outcome_of(error: BaseException) -> str:
+    """What ended a run, in a line."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    if isinstance(error, UserError):
+        return f"stopped: {error}"
+    return f"failed: {type(error).__name__}: {first_line(error)}"
+
+
+class _Guarded:
+    """One sink and what it has not taken yet."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._waiting: deque[Callable[[Sink], None]] = deque()
+        self._retry_at: float | None = None  # set while the sink fails
+
+    def tell(self, event: Callable[[Sink], None], *, last: bool = False) -> None:
+        self._waiting.append(event)
+        if self._retry_at is not None and time.monotonic() < self._retry_at and not last:
+            return
+        try:
+            while self._waiting:
+                self._waiting[0](self._sink)
+                self._waiting.popleft()
+            self._retry_at = None
+        except (OSError, UserError) as error:
+            self._say(error, last=last)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _say(self, error: Exception, *, last: bool) -> None:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        if last:
+            _log.warning("%s: is not complete: %s", self._sink.name, reason)
+        elif self._retry_at is None:
+            _log.warning("%s: cannot be written now, training goes on: %s", self._sink.name, reason)
+
+
+def _close(outcome: str, sink: Sink) -> None:
+    sink.close(outcome)
