@@ -1,0 +1,1 @@
+"""The paper's claims in miniature, on the embedded data set: `python -m benchmarks.study` (see STUDY.md)."""
