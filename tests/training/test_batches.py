@@ -8,52 +8,67 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastmrcnn.data import CocoDataset
-from fastmrcnn.models import MaskRCNN, presets
+from fastmrcnn.data import CocoDataset, SampleLoader
+from fastmrcnn.models import InputConfig, MaskRCNN, presets
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.training import TrainConfig
-from fastmrcnn.training.batches import StepBatches, derived_seed, epoch_order, training_loader
+from fastmrcnn.training.batches import StepBatches, training_loader
+from fastmrcnn.training.samplers import Group, ImageOrder, image_order
+
+EVERYTHING = {
+    "vertical_flip": 0.5,
+    "random_crop": 0.5,
+    "large_scale_jitter": (0.5, 2.0),
+    "jitter_size": 96,
+    "copy_paste": 0.8,
+    "color_jitter": 0.3,
+    "hue_jitter": 0.1,
+    "aspect_grouping": True,
+    "repeat_threshold": 0.9,
+}
+
+
+def plain_order(images: int, seed: int = 1) -> ImageOrder:
+    return ImageOrder((Group(tuple(range(images)), seed),), seed)
+
+
+def load(dataset: CocoDataset, config: TrainConfig, first_step: int = 0) -> SampleLoader:
+    return training_loader(dataset, config, InputConfig(), image_order(dataset, config), first_step)
 
 
 def test_every_epoch_shows_every_image_once_in_another_order() -> None:
-    keys = [key for batch in StepBatches(images=7, batch_size=3, seed=1, first=0, total=7) for key in batch]
-    assert [epoch for epoch, _ in keys] == [0] * 7 + [1] * 7 + [2] * 7
-    orders = [[index for epoch, index in keys if epoch == wanted] for wanted in range(3)]
+    keys = [key for batch in StepBatches(plain_order(7), batch_size=3, first=0, total=7) for key in batch]
+    assert [place for place, _ in keys] == list(range(21))
+    orders = [[index for _, index in keys[7 * epoch : 7 * epoch + 7]] for epoch in range(3)]
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
 
 
 def test_batches_from_a_later_step_are_the_same() -> None:
-    everything = list(StepBatches(images=5, batch_size=2, seed=1, first=0, total=20))
-    assert list(StepBatches(images=5, batch_size=2, seed=1, first=13, total=20)) == everything[13:]
+    everything = list(StepBatches(plain_order(5), batch_size=2, first=0, total=20))
+    assert list(StepBatches(plain_order(5), batch_size=2, first=13, total=20)) == everything[13:]
     assert len(everything) == 20
 
 
-def test_parts_of_a_step_make_up_its_batch() -> None:
-    whole = list(StepBatches(images=5, batch_size=4, seed=1, first=3, total=9))
-    batches = StepBatches(images=5, batch_size=4, seed=1, first=3, total=9, parts=2)
-    parts = list(batches)
-    assert len(parts) == len(batches) == 12
-    assert [first + second for first, second in zip(parts[::2], parts[1::2], strict=True)] == whole
+def test_the_parts_of_a_step_hold_its_images_in_order() -> None:
+    parts = list(StepBatches(plain_order(5), batch_size=6, first=2, total=4, parts=3))
+    assert [len(part) for part in parts] == [2] * 6
+    whole = list(StepBatches(plain_order(5), batch_size=6, first=2, total=4))
+    assert [parts[0] + parts[1] + parts[2], parts[3] + parts[4] + parts[5]] == whole
 
 
 def test_more_images_in_a_batch_than_in_the_data_set() -> None:
-    [batch] = StepBatches(images=2, batch_size=5, seed=0, first=0, total=1)
-    assert [epoch for epoch, _ in batch] == [0, 0, 1, 1, 2]
-
-
-def test_seeds_differ() -> None:
-    assert len({derived_seed(a, b) for a in range(20) for b in range(20)}) == 400
-    assert derived_seed(1, 2) != derived_seed(2, 1)
-    assert epoch_order(50, 0, 0) != epoch_order(50, 1, 0)
+    [batch] = StepBatches(plain_order(2), batch_size=5, first=0, total=1)
+    assert [place for place, _ in batch] == list(range(5))
+    assert sorted(index for _, index in batch[:2]) == sorted(index for _, index in batch[2:4]) == [0, 1]
 
 
 def test_workers_do_not_change_the_batches(scenes: Path, make_config: Callable[..., TrainConfig]) -> None:
     dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
     loaded = []
     for workers in (0, 2):
-        config = make_config(workers=workers, color_jitter=0.3, vertical_flip=0.5)
-        loaded.append(list(training_loader(dataset, config, first_step=1)))
+        config = make_config(workers=workers, **EVERYTHING)
+        loaded.append(list(load(dataset, config, first_step=1)))
     for (images, targets, samples), (others, other_targets, other_samples) in zip(*loaded, strict=True):
         assert all(torch.equal(image, other) for image, other in zip(images, others, strict=True))
         assert [sample.path for sample in samples] == [sample.path for sample in other_samples]
@@ -71,7 +86,7 @@ def test_no_mask_becomes_a_bitmap_on_its_way_to_the_loss(
     monkeypatch.setattr(InstanceMasks, "to_bitmaps", refuse)
     config = make_config(vertical_flip=0.5, min_size=80)  # flips and resizes
     dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
-    images, targets, _ = next(iter(training_loader(dataset, config, first_step=0)))
+    images, targets, _ = next(iter(load(dataset, config)))
     assert all(isinstance(target["masks"], InstanceMasks) for target in targets)
     model = MaskRCNN(presets.tiny(dataset.class_names, dataset.category_ids)).train()
     assert model(images, targets)["loss_mask"] > 0
@@ -82,7 +97,7 @@ def test_many_samples_reach_the_training_process_without_an_open_file_for_each_a
 ) -> None:
     dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
     open_files = Path("/proc/self/fd")
-    batches = iter(training_loader(dataset, make_config(workers=1, batch_size=8, steps=2), first_step=0))
+    batches = iter(load(dataset, make_config(workers=1, batch_size=8, steps=2)))
     batch = next(batches)
     before = len(list(open_files.iterdir()))
     del batch

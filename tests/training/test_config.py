@@ -34,6 +34,17 @@ def test_paths_may_be_strings() -> None:
         ({"learning_rate": float("nan")}, "learning_rate must be above 0; got nan"),
         ({"epochs": 0.0}, "epochs must be above 0; got 0.0"),
         ({"horizontal_flip": 1.5}, "horizontal_flip must be in 0..1; got 1.5"),
+        ({"hue_jitter": 0.6}, "hue_jitter must be in 0..0.5; got 0.6"),
+        ({"copy_paste": -0.1}, "copy_paste must be in 0..1; got -0.1"),
+        ({"crop_sides": (0.9, 0.5)}, "crop_sides must be two shares in 0..1, the smaller one first; got (0.9, 0.5)"),
+        (
+            {"large_scale_jitter": (0.1,)},
+            "large_scale_jitter must be two scales above 0, the smaller one first; got (0.1,)",
+        ),
+        (
+            {"large_scale_jitter": (0.1, 2.0), "train_min_sizes": (640, 800)},
+            "large_scale_jitter and train_min_sizes exclude each other: both draw the size of an image; got (0.1, 2.0)",
+        ),
         ({"lr_milestones": (0.5, 1.0)}, "lr_milestones must be fractions of the run in 0..1; got (0.5, 1.0)"),
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
         ({"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4; got 3"),

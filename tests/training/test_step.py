@@ -21,6 +21,7 @@ from fastmrcnn.training import TrainConfig, train
 from fastmrcnn.training.batches import training_loader
 from fastmrcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from fastmrcnn.training.ema import WeightAverage
+from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.step import NotFiniteError, backward, take_step
 
@@ -32,7 +33,12 @@ def state_and_parts(config: TrainConfig, scenes: Path) -> tuple[TrainState, list
     dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
     torch.manual_seed(0)
     model = MaskRCNN(presets.tiny(dataset.class_names, dataset.category_ids))
-    parts = list(itertools.islice(training_loader(dataset, config, first_step=0), config.accumulate))
+    parts = list(
+        itertools.islice(
+            training_loader(dataset, config, model.config.input, image_order(dataset, config), first_step=0),
+            config.accumulate,
+        )
+    )
     return TrainState.of(model, config, CPU), parts
 
 

@@ -117,7 +117,7 @@ def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -
     ids=["sgd, averaged", "adamw, in parts"],
 )
 def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = make_config(steps=4, learning_rate=1e-3, color_jitter=0.2, checkpoint_every=2, **changes)
+    config = make_config(steps=4, learning_rate=1e-3, color_jitter=0.2, copy_paste=0.7, checkpoint_every=2, **changes)
     whole = train(config, progress=False)
     cut = replace(config, output=tmp_path / "cut")
     interrupt_at_step(3, cut)

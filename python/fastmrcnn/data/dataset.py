@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fastmrcnn.data.annotations import Annotations, ImageRecord
+from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.keypoints import KeypointReader, keypoint_reader, listed_keypoints
 from fastmrcnn.data.readers import DataFormat, Source, read_annotations, read_coco
 from fastmrcnn.data.sample import Sample
@@ -87,6 +87,21 @@ class InstanceDataset(Dataset[Sample]):
         return [record.id for record in self._images]
 
     @property
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of the images by position, px."""
+        return [(record.height, record.width) for record in self._images]
+
+    def image_labels(self) -> list[set[int]]:
+        """The labels of the objects of each image, by position; crowds are no objects.
+
+        Where masks are image files, this decodes all of them.
+        """
+        return [
+            {self._label_of[item.category_id] for item in self._objects_of(record) if not item.iscrowd}
+            for record in self._images
+        ]
+
+    @property
     def keypoint_names(self) -> tuple[str, ...]:
         """The keypoints of the first class that lists any; none where no class does."""
         return listed_keypoints(self.content, self.category_ids)
@@ -133,10 +148,14 @@ class InstanceDataset(Dataset[Sample]):
             )
         return image
 
+    def _objects_of(self, record: ImageRecord) -> list[ObjectRecord]:
+        """Those of the categories that are read."""
+        return [item for item in self.content.objects.get(record.id, []) if item.category_id in self._label_of]
+
     def _read_sample(self, record: ImageRecord) -> Sample:
         path = self.content.folder / record.file_name
         image = self._read_pixels(path, record)
-        objects = [o for o in self.content.objects.get(record.id, []) if o.category_id in self._label_of]
+        objects = self._objects_of(record)
         masks = InstanceMasks.from_coco([item.segmentation for item in objects], record.height, record.width)
         runs = masks.to_runs()  # once, for both
         boxes, areas = runs.boxes(), runs.areas()

@@ -34,6 +34,8 @@ class InputTransform(nn.Module):
     def __init__(self, config: InputConfig) -> None:
         super().__init__()
         self.config = config
+        # Training images come in the size that the network shall see; set by those who augment them.
+        self.keeps_training_sizes = False
         # Not part of the weights: the configuration holds them.
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
@@ -53,6 +55,8 @@ class InputTransform(nn.Module):
         there is only one to choose from, as torchvision's does: a seed then gives both the same samples later on.
         """
         config = self.config
+        if self.training and self.keeps_training_sizes:
+            return height, width
         shorter = config.min_size
         if self.training:
             choices = config.train_min_sizes or (config.min_size,)

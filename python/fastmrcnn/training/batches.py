@@ -8,29 +8,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
-from typing import Any
+from pathlib import Path
 
-import numpy
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from fastmrcnn.data import InstanceDataset, Sample, SampleLoader, collate
-from fastmrcnn.data import transforms as augment
+from fastmrcnn.data.transforms import Transform
+from fastmrcnn.models import InputConfig
+from fastmrcnn.training.augmentation import training_transforms
 from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.samplers import ImageOrder, derived_seed
 
-Key = tuple[int, int]  # (epoch, index into the data set)
-
-
-def derived_seed(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of ``numbers``; neighbours give unrelated seeds."""
-    return int(numpy.random.SeedSequence(numbers).generate_state(1, numpy.uint64)[0] >> numpy.uint64(1))
-
-
-def epoch_order(images: int, seed: int, epoch: int) -> list[int]:
-    """The shuffled order of the data set in ``epoch``."""
-    generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
-    return torch.randperm(images, generator=generator).tolist()
+Key = tuple[int, int]  # (place in the run, index into the data set)
 
 
 class StepBatches(Sampler[list[Key]]):
@@ -40,55 +30,49 @@ class StepBatches(Sampler[list[Key]]):
     in ``parts`` batches of the loader.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int, first: int, total: int, parts: int = 1) -> None:
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+    def __init__(self, order: ImageOrder, batch_size: int, first: int, total: int, parts: int = 1) -> None:
+        self.order, self.batch_size = order, batch_size
         self.first, self.total, self.parts = first, total, parts
 
     def __len__(self) -> int:
         return (self.total - self.first) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order_of = lru_cache(maxsize=2)(partial(epoch_order, self.images, self.seed))
         size = self.batch_size // self.parts
-        for place in range(self.first * self.batch_size, self.total * self.batch_size, size):
-            epochs = [divmod(place + offset, self.images) for offset in range(size)]
-            yield [(epoch, order_of(epoch)[index]) for epoch, index in epochs]
+        for step in range(self.first, self.total):
+            images = self.order.images_of(step, self.batch_size)
+            keys = list(enumerate(images, start=step * self.batch_size))
+            for part in range(self.parts):
+                yield keys[part * size : (part + 1) * size]
 
 
 class AugmentedSamples(Dataset[Sample]):
-    """Samples of ``dataset`` by (epoch, index), transformed with a generator seeded by exactly these."""
+    """Samples of ``dataset`` by (place, index), transformed with a generator seeded by exactly these."""
 
-    def __init__(self, dataset: InstanceDataset, transforms: Sequence[Any], seed: int) -> None:
+    def __init__(self, dataset: InstanceDataset, transforms: Sequence[Transform], seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
 
     def __getitem__(self, key: Key) -> Sample:
-        epoch, index = key
+        place, index = key
         sample = self.dataset[index]
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, index))
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, place, index))
         for transform in self.transforms:
             sample = transform(sample, generator)
         return sample
 
-
-def training_transforms(config: TrainConfig) -> list[Any]:
-    """The random transforms that ``config`` asks for, in order."""
-    transforms: list[Any] = []
-    if config.horizontal_flip:
-        transforms.append(augment.HorizontalFlip(config.horizontal_flip))
-    if config.vertical_flip:
-        transforms.append(augment.VerticalFlip(config.vertical_flip))
-    if config.color_jitter:
-        transforms.append(augment.ColorJitter(*[config.color_jitter] * 3))
-    return transforms
+    def image_path(self, key: Key) -> Path:
+        """File of the image of a key."""
+        return self.dataset.image_path(key[1])
 
 
-def training_loader(dataset: InstanceDataset, config: TrainConfig, first_step: int) -> SampleLoader:
+def training_loader(
+    dataset: InstanceDataset, config: TrainConfig, network: InputConfig, order: ImageOrder, first_step: int
+) -> SampleLoader:
     """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on."""
-    total = config.total_steps(len(dataset))
-    batches = StepBatches(len(dataset), config.batch_size, config.seed, first_step, total, config.accumulate)
+    total = config.total_steps(order.epoch_length)
     return SampleLoader(
-        AugmentedSamples(dataset, training_transforms(config), config.seed),
-        batch_sampler=batches,
+        AugmentedSamples(dataset, training_transforms(config, network, dataset), config.seed),
+        batch_sampler=StepBatches(order, config.batch_size, first_step, total, config.accumulate),
         collate_fn=collate,
         num_workers=config.workers,
         worker_init_fn=_ignore_interrupts,

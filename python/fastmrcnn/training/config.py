@@ -96,6 +96,25 @@ class TrainConfig:
     vertical_flip: float = 0.0
     # Strength of random brightness, contrast and saturation: factors in 1 - x .. 1 + x.
     color_jitter: float = 0.0
+    # Largest turn of the hue, as a share of the whole circle, up to 0.5.
+    hue_jitter: float = 0.0
+    # Probability of training on a window of an image; it holds the centre of an object, where there is any.
+    random_crop: float = 0.0
+    # Smallest and largest width and height of the window, as shares of the image's.
+    crop_sides: tuple[float, float] = (0.5, 1.0)
+    # Large-scale jitter: smallest and largest scale, 0.1 2.0 in the paper (Ghiasi et al. 2021), of images that are then
+    # cut or padded to a square. It replaces min_size in training.
+    large_scale_jitter: tuple[float, ...] = ()
+    # Side of that square in pixels, 1024 in the paper; the default is min_size.
+    jitter_size: int | None = None
+    # Probability of pasting objects of another training image over an image.
+    copy_paste: float = 0.0
+
+    # Let the images of a step be all upright or all lying, which saves padding.
+    aspect_grouping: bool = False
+    # Show images of rare categories more often: those in a smaller share of the images than this, 0.001 for LVIS. An
+    # epoch is longer then. 0 shows all equally often.
+    repeat_threshold: float = 0.0
 
     # Seed of the initial weights, the order, the augmentation and the sampling.
     seed: int = 0
@@ -117,7 +136,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))
-        for name in ("lr_milestones", "train_min_sizes"):
+        for name in ("lr_milestones", "train_min_sizes", "crop_sides", "large_scale_jitter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.weights is not None and self.model is not None:
             raise UserError(
@@ -135,13 +154,14 @@ class TrainConfig:
         for name in ("epochs", "learning_rate"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be above 0; got {getattr(self, name)}")
-        for name in ("momentum", "horizontal_flip", "vertical_flip", "color_jitter", "lr_decay", "ema"):
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
         if not all(0 < fraction < 1 for fraction in self.lr_milestones):
             raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
+        _check_augmentation(self)
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps of the whole run over a data set of ``images`` images."""
@@ -169,12 +189,40 @@ def read_config_fields(path: Path) -> dict[str, Any]:
     return typed_fields(TrainConfig, read_json(path, expected="a JSON object of training options"), str(path))
 
 
+def _check_augmentation(config: TrainConfig) -> None:
+    if not 0 <= config.hue_jitter <= 0.5:
+        raise UserError(f"hue_jitter must be in 0..0.5; got {config.hue_jitter}")
+    sides, scales = config.crop_sides, config.large_scale_jitter
+    if not (len(sides) == 2 and 0 < sides[0] <= sides[1] <= 1):
+        raise UserError(f"crop_sides must be two shares in 0..1, the smaller one first; got {sides}")
+    if scales and not (len(scales) == 2 and 0 < scales[0] <= scales[1] < math.inf):
+        raise UserError(f"large_scale_jitter must be two scales above 0, the smaller one first; got {scales}")
+    if scales and config.train_min_sizes:
+        raise UserError(
+            f"large_scale_jitter and train_min_sizes exclude each other: both draw the size of an image; "
+            f"got {scales} and {config.train_min_sizes}"
+        )
+
+
+_SHARES = (
+    "momentum",
+    "lr_decay",
+    "ema",
+    "horizontal_flip",
+    "vertical_flip",
+    "color_jitter",
+    "random_crop",
+    "copy_paste",
+    "repeat_threshold",
+)
+
 _AT_LEAST = {
     "batch_size": 1,
     "accumulate": 1,
     "steps": 1,
     "min_size": 16,
     "max_size": 16,
+    "jitter_size": 16,
     "weight_decay": 0,
     "warmup_steps": 0,
     "gradient_clip": 0,

@@ -18,11 +18,13 @@ from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import finite, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import training_loader
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import read_metrics
+from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.schedule import learning_rate
 from fastmrcnn.training.start import (
     check_categories,
@@ -88,13 +90,16 @@ class Trainer:
         self.progress = progress
         self.device = resolve_device(config.device)
         self.train_data, self.eval_data = open_datasets(config)
-        self.total_steps = config.total_steps(len(self.train_data))
+        self.order = image_order(self.train_data, config)
+        self.total_steps = config.total_steps(self.order.epoch_length)
         self.output = config.output or next_free_output()
         self.config = dataclasses.replace(config, output=self.output)
         self.state = self._resumed() if resume else self._started()
         keypoint_head = self.state.model.config.keypoint_head
         if keypoint_head is not None:
             self.train_data.read_keypoints(keypoint_head)
+        transform = self.state.model.transform
+        transform.keeps_training_sizes = brings_images_to_size(config, transform.config)
         self.evaluation: EvaluationResult | None = None
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
@@ -149,7 +154,8 @@ class Trainer:
 
     def _train_steps(self, interrupt: InterruptFlag) -> None:
         config = self.config
-        batches = iter(training_loader(self.train_data, config, self.state.step))
+        network = self.state.model.config.input
+        batches = iter(training_loader(self.train_data, config, network, self.order, self.state.step))
         self.last_step_end = time.monotonic()
         while self.state.step < self.total_steps:
             self.watchers.write(self._step(list(islice(batches, config.accumulate))))
@@ -175,7 +181,7 @@ class Trainer:
         self.training_seconds += seconds
         return {
             "step": step + 1,
-            "epoch": round(step * config.batch_size / len(self.train_data), 4),
+            "epoch": round(step * config.batch_size / self.order.epoch_length, 4),
             "learning_rate": rate,
             **losses,
             "images_per_second": round(config.batch_size / seconds, 3),

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
-from fastmrcnn.training.batches import derived_seed
 from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.samplers import derived_seed
 from fastmrcnn.training.state import TrainState
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
