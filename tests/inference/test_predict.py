@@ -199,7 +199,7 @@ def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: 
 def test_reading_ahead_is_bounded_and_in_order(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     read_image = stream.read_image
-    monkeypatch.setattr(stream, "read_image", lambda path: (started.append(path), read_image(path))[1])
+    monkeypatch.setattr(stream, "read_image", lambda path, form: (started.append(path), read_image(path, form))[1])
     paths = [photos / f"{number}.jpg" for number in range(1, 11)]
     reading = read_ahead(paths, ahead=3)
     assert next(reading)[0] == paths[0]

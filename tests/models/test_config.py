@@ -113,7 +113,11 @@ def test_impossible_values_are_refused(build: Callable[[], object], message: str
         ({"class_names": ["a"], "layers": 3}, "MaskRCNNConfig: unknown field 'layers'; expected class_names, "),
         ({"class_names": ["a"], "fpn": 3}, "FPNConfig: expected a mapping of fields; got 3"),
         ({"class_names": ["a"], "fpn": {"channels": "8"}}, "FPNConfig.channels must be a whole number; got '8'"),
-        ({"class_names": ["a"], "input": {"mean": [0.5]}}, "InputConfig.mean must be a list of 3 values; got [0.5]"),
+        ({"class_names": ["a"], "input": {"mean": 0.5}}, "InputConfig.mean must be a list; got 0.5"),
+        (
+            {"class_names": ["a"], "rpn": {"box_weights": [0.5]}},
+            "RPNConfig.box_weights must be a list of 4 values; got [0.5]",
+        ),
         (
             {"class_names": ["a"], "backbone": {"depth": 19}},
             "BackboneConfig.depth must be one of 18, 34, 50, 101, 152; got 19",

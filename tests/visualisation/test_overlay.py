@@ -189,8 +189,8 @@ def test_names_from_a_file_may_hold_any_character() -> None:
 
 
 def test_wrong_image() -> None:
-    with pytest.raises(ValueError, match=r"image must be uint8 .*; got float64 \[4, 4, 3\]"):
-        draw_instances(np.zeros((4, 4, 3)), [])
+    with pytest.raises(ValueError, match=r"draw_instances: image must be .* float in 0..1; got int64 \[4, 4, 3\]"):
+        draw_instances(np.zeros((4, 4, 3), np.int64), [])
 
 
 def test_visualisation_needs_neither_torch_nor_matplotlib_to_import() -> None:

@@ -17,6 +17,7 @@ def evaluate_files(options: Evaluate) -> None:
         raise UserError(f"batch_size must be at least 1; got {options.batch_size}")
     dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
+    dataset.read_pixels_as(model.config.input.pixel_format)
     result = evaluate(model, dataset, batch_size=options.batch_size, progress=True)
     print(result.table)
     if options.output is not None:

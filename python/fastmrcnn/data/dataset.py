@@ -19,7 +19,7 @@ from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import KeypointHeadConfig
 from fastmrcnn.ops import InstanceMasks
-from fastmrcnn.structures.images import read_image
+from fastmrcnn.structures import RGB, PixelFormat, read_image
 
 
 class InstanceDataset(Dataset[Sample]):
@@ -36,7 +36,8 @@ class InstanceDataset(Dataset[Sample]):
             by ascending id.
         seed: of the transforms.
 
-    Keypoints stay in the annotations until :meth:`read_keypoints` asks for them.
+    Keypoints stay in the annotations until :meth:`read_keypoints` asks for them; images are RGB unless
+    :meth:`read_pixels_as` asks for other channels.
 
     Raises:
         ValueError: a negative seed.
@@ -64,6 +65,7 @@ class InstanceDataset(Dataset[Sample]):
         self._images = list(content.images.values())
         self._check_files()
         self._keypoints: KeypointReader | None = None
+        self.pixel_format = RGB
 
     def __len__(self) -> int:
         """Number of images, those without objects included."""
@@ -122,6 +124,10 @@ class InstanceDataset(Dataset[Sample]):
         """
         self._keypoints = keypoint_reader(self.content, self.category_ids, head)
 
+    def read_pixels_as(self, pixel_format: PixelFormat) -> None:
+        """Let samples hold images of another kind than RGB: that of a model is ``model.config.input.pixel_format``."""
+        self.pixel_format = pixel_format
+
     def _check_files(self) -> None:
         if not self._images:
             raise UserError(f"{self.content.path}: expected at least one image; got an empty list")
@@ -137,7 +143,7 @@ class InstanceDataset(Dataset[Sample]):
             )
 
     def _read_pixels(self, path: Path, record: ImageRecord) -> torch.Tensor:
-        image = read_image(path)
+        image = read_image(path, self.pixel_format)
         height, width = image.shape[1:]
         if (height, width) != (record.height, record.width):
             swapped = (width, height) == (record.height, record.width)

@@ -18,7 +18,8 @@ class Sample:
     """An image and its N objects; all tensors are on the CPU.
 
     Attributes:
-        image: [3, H, W], RGB: uint8, or float32 in 0..1 where the file is deeper than 8 bits.
+        image: [C, H, W], RGB unless others are asked for: uint8, or float32 in 0..1 where the file is deeper than 8
+            bits.
         image_id: the data set's id.
         path: the image file.
         boxes: float32 [N, 4], x1, y1, x2, y2 in pixels.

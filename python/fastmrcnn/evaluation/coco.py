@@ -27,7 +27,7 @@ class Predictor(Protocol):
     """What :func:`evaluate` needs of a model."""
 
     def predict(self, images: list[Tensor], *, batch_size: int) -> list[Detections]:
-        """Detections of each image, uint8 [3, H, W]."""
+        """Detections of each image, [C, H, W] uint8, or float in 0..1."""
         ...
 
 
@@ -127,7 +127,8 @@ def evaluate(
 
     Args:
         model: a :class:`~fastmrcnn.models.MaskRCNN`; its training flag is kept.
-        dataset: images and annotations; its transforms must leave the size of the images.
+        dataset: images and annotations; its transforms must leave the size of the images. Where the model does not take
+            RGB, :meth:`~fastmrcnn.data.InstanceDataset.read_pixels_as` says what to read.
         batch_size: images at a time.
         progress: show a progress bar on standard error.
 

@@ -25,7 +25,7 @@ from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.inference.results import ResultsWriter
 from fastmrcnn.inference.sources import find_images, unique_stems
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.structures import Detections, read_image
+from fastmrcnn.structures import RGB, Detections, PixelFormat, read_image
 from fastmrcnn.weights import load_model
 
 READERS = 2  # threads that decode images ahead of the network
@@ -77,7 +77,10 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         with (folder / "predictions.json").open("w", encoding="utf-8") as stream, ResultsWriter(stream) as results:
             names = dict(zip(paths, unique_stems(paths), strict=True))
             readable = read_ahead(
-                paths, ahead=READERS + config.batch_size, broken=broken if config.skip_broken else None
+                paths,
+                model.config.input.pixel_format,
+                ahead=READERS + config.batch_size,
+                broken=broken if config.skip_broken else None,
             )
             with progress_bar(len(paths), "predict", "image", shown=progress) as bar:
                 for path, found in predict_images(
@@ -104,7 +107,7 @@ def predict_images(
     score_threshold: float | None = None,
     batch_size: int = 1,
 ) -> Iterator[tuple[Path, Detections]]:
-    """The detections of each of ``images`` (path, [3, H, W]) in order, computed ``batch_size`` at a time."""
+    """The detections of each of ``images`` (path, [C, H, W]) in order, computed ``batch_size`` at a time."""
     stream = iter(images)
     while batch := list(islice(stream, batch_size)):
         found = model.predict([image for _, image in batch], score_threshold=score_threshold, batch_size=batch_size)
@@ -113,9 +116,9 @@ def predict_images(
 
 
 def read_ahead(
-    paths: Iterable[Path], *, ahead: int, broken: list[str] | None = None
+    paths: Iterable[Path], pixel_format: PixelFormat = RGB, *, ahead: int, broken: list[str] | None = None
 ) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Each path with its image, [3, H, W]; up to ``ahead`` images are decoded before they are asked for.
+    """Each path with its image, [C, H, W]; up to ``ahead`` images are decoded before they are asked for.
 
     An image that does not decode raises ``UserError``, or is left out with its message appended to ``broken``.
     """
@@ -125,7 +128,7 @@ def read_ahead(
         try:
             while True:
                 for path in islice(remaining, ahead - len(waiting)):
-                    waiting.append((path, pool.submit(read_image, path)))
+                    waiting.append((path, pool.submit(read_image, path, pixel_format)))
                 if not waiting:
                     return
                 path, future = waiting.popleft()

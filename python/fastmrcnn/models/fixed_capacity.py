@@ -31,7 +31,7 @@ class FixedCapacityDetector(nn.Module):
         self.model = model.eval()
 
     def forward(self, pixels: Tensor, image_sizes: Tensor) -> PaddedInstances:
-        """[B, 3, H, W] and [B, 2] int64 -> detections in pixels of the frame."""
+        """[B, C, H, W] and [B, 2] int64 -> detections in pixels of the frame."""
         return self.model.detect_batch(pixels, image_sizes)
 
 

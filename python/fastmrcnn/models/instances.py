@@ -16,7 +16,7 @@ Size = tuple[int, int]  # (height, width), px
 class ImageBatch:
     """Images of unequal size, resized, normalised and padded to one tensor."""
 
-    pixels: Tensor  # [B, 3, H, W] float32; where each image lies is told by models.transform.image_origin
+    pixels: Tensor  # [B, C, H, W] float32; where each image lies is told by models.transform.image_origin
     sizes: list[Size]  # of the resized images, without the padding
     original_sizes: list[Size]
     image_sizes: Tensor  # [B, 2] int64: ``sizes`` on the device of the pixels

@@ -41,7 +41,7 @@ class MaskRCNN(nn.Module):
         super().__init__()
         self.config = config
         self.transform = InputTransform(config.input)
-        self.backbone = ResNet(config.backbone, stages=3 if config.neck == "c4" else 4)
+        self.backbone = ResNet(config.backbone, 3 if config.neck == "c4" else 4, config.input.channels)
         self.fpn = FPN(config.backbone.stage_channels, config.fpn) if config.neck == "fpn" else None
         self.frame = BoxFrame.of(config)
         self.rpn = RegionProposalNetwork(config.feature_channels, config.feature_strides, config.rpn, self.frame)
@@ -55,7 +55,8 @@ class MaskRCNN(nn.Module):
         """The losses (training mode) or the detections (evaluation mode) of a batch.
 
         Args:
-            images: [3, H, W] each, float in 0..1 or uint8, sizes may differ; they may be on any device.
+            images: [C, H, W] each, RGB unless ``config.input`` has other channels, float in 0..1 or uint8; sizes may
+                differ, and they may be on any device.
             targets: for each image a mapping of ``boxes`` [M, 4] float (x1, y1, x2, y2, px of the image),
                 ``labels`` [M] int64 (1..number of classes) and ``masks`` [M, H, W] bool or uint8, or
                 ``ops.InstanceMasks``, of which no bitmap is made. M may be 0. Masks may be left out where the model has
@@ -73,7 +74,7 @@ class MaskRCNN(nn.Module):
             ValueError: targets missing in training mode, or shapes, dtypes, boxes or labels that do not fit (of targets
                 on a GPU only shapes and dtypes are checked: the host waits for nothing).
         """
-        check_images(images)
+        check_images(images, self.config.input.channels)
         if self.training:
             check_targets(targets, images, self.config)
             assert targets is not None
@@ -81,7 +82,7 @@ class MaskRCNN(nn.Module):
         return self.detect(images)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
-        """The maps that proposals and heads read, at the strides ``config.feature_strides``. pixels: [B, 3, H, W]."""
+        """The maps that proposals and heads read, at the strides ``config.feature_strides``. pixels: [B, C, H, W]."""
         stages: list[Tensor] = self.backbone(pixels)
         return stages[-1:] if self.fpn is None else self.fpn(stages)
 
@@ -113,6 +114,7 @@ class MaskRCNN(nn.Module):
                 category_ids=self.config.category_ids,
                 paste_method="exact" if head is None else head.paste,
                 source=image,
+                pixel_format=self.config.input.pixel_format,
                 keypoints=None if keypoints is None else keypoints[index, :count],
                 keypoint_names=() if keypoint_head is None else keypoint_head.keypoint_names,
                 keypoint_offset=0.0 if keypoint_head is None else keypoint_head.annotation_offset,
@@ -134,7 +136,7 @@ class MaskRCNN(nn.Module):
         graphs take (:mod:`fastmrcnn.models.fixed_capacity`). The model must be in evaluation mode.
 
         Args:
-            pixels: [B, 3, H, W] float, H and W multiples of ``config.input.size_divisor``.
+            pixels: [B, C, H, W] float, H and W multiples of ``config.input.size_divisor``.
             image_sizes: [B, 2] int64 on the device of the pixels, (height, width) of each image in its frame.
             packed: leave empty slots out of the heads' work; gives the same, is faster on a CPU and waits for a GPU.
 
@@ -175,8 +177,9 @@ class MaskRCNN(nn.Module):
         """Detect in one image or in many, whatever form they have and whatever mode the model is in.
 
         Args:
-            images: a path, a Pillow image, a numpy array [H, W, 3] uint8 or a tensor [3, H, W] (uint8, or float in
+            images: a path, a Pillow image, a numpy array [H, W, C] uint8 or a tensor [C, H, W] (uint8, or float in
                 0..1), see :func:`~fastmrcnn.structures.as_image_tensor`; or an iterable of such, read batch by batch.
+                Models of three channels take grey images too, models of one channel grey images alone.
             score_threshold: drop detections below it; None keeps those above the configuration's threshold.
             batch_size: images that go through the network together. With 1, an image gives the same detections in any
                 company; more is faster on a GPU, but the padding to a common size then shifts scores a little.
@@ -185,13 +188,15 @@ class MaskRCNN(nn.Module):
             ``Detections`` on the CPU for one image, a list of them for an iterable.
 
         Raises:
-            UserError: an image that is missing, does not decode or is no image.
+            UserError: an image that is missing, does not decode, is no image or has other channels than the network.
 
         >>> model.predict("street.jpg", score_threshold=0.7).names  # doctest: +SKIP
         ['person', 'dog']
         """
         if batch_size < 1:
             raise ValueError(f"predict: batch_size must be at least 1; got {batch_size}")
+        pixel_format = self.config.input.pixel_format
         if is_single_image(images):
-            return next(detect_sources(self, [cast(ImageSource, images)], score_threshold, 1))
-        return list(detect_sources(self, cast(Iterable[ImageSource], images), score_threshold, batch_size))
+            return next(detect_sources(self, [cast(ImageSource, images)], pixel_format, score_threshold, 1))
+        sources = cast(Iterable[ImageSource], images)
+        return list(detect_sources(self, sources, pixel_format, score_threshold, batch_size))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fastmrcnn.structures import Detections, ImageSource, as_image_tensor
+from fastmrcnn.structures import Detections, ImageSource, PixelFormat, as_image_tensor
 
 
 def is_single_image(images: ImageSource | Iterable[ImageSource]) -> bool:
@@ -43,12 +43,16 @@ def in_batches(sources: Iterable[ImageSource], size: int) -> Iterator[list[Image
 
 
 def detect_sources(
-    model: nn.Module, sources: Iterable[ImageSource], score_threshold: float | None, batch_size: int
+    model: nn.Module,
+    sources: Iterable[ImageSource],
+    pixel_format: PixelFormat,
+    score_threshold: float | None,
+    batch_size: int,
 ) -> Iterator[Detections]:
     """Read, detect and bring to the CPU, batch by batch: only one batch of images is in memory."""
     for batch in in_batches(sources, batch_size):
         with evaluation_mode(model), torch.inference_mode():
-            found: list[Detections] = model([as_image_tensor(source) for source in batch])
+            found: list[Detections] = model([as_image_tensor(source, pixel_format) for source in batch])
         for source, detections in zip(batch, found, strict=True):
             here = detections.to("cpu")  # before the choice by score, which would wait for a GPU at each tensor
             kept = here if score_threshold is None else here.filter(score=score_threshold)

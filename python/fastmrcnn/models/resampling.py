@@ -48,7 +48,7 @@ def as_bytes(image: Tensor) -> Tensor:
 
 
 def resize_in_8_bits(image: Tensor, size: Size) -> Tensor:
-    """Pillow's bilinear filter, which is a low-pass where the image shrinks: [3, H, W] -> [3, h, w] uint8.
+    """Pillow's bilinear filter, which is a low-pass where the image shrinks: [C, H, W] -> [C, h, w] uint8.
 
     Of an image in host memory the bits are Pillow's. On a GPU the same is computed in float32, and values half-way
     between two grey values, up to some in a hundred, are off by one.
@@ -59,12 +59,18 @@ def resize_in_8_bits(image: Tensor, size: Size) -> Tensor:
     if image.shape[-2:] == size:
         return image
     if padding.reading_is_free(image):
-        rows = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        resized = Image.fromarray(rows).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        if image.shape[0] == 3:  # all at once; Pillow has no images of any number of channels
+            return torch.from_numpy(_pillow_resized(image.permute(1, 2, 0), size)).permute(2, 0, 1)
+        return torch.stack([torch.from_numpy(_pillow_resized(channel, size)) for channel in image])
     # Pillow goes along the rows, rounds, and goes down the columns.
     across = _resize_once(image, (image.shape[-2], size[1]))
     return _resize_once(across, size).to(torch.uint8)
+
+
+def _pillow_resized(pixels: Tensor, size: Size) -> np.ndarray:
+    """uint8 [H, W] or [H, W, 3] to [h, w] or [h, w, 3]."""
+    image = Image.fromarray(np.ascontiguousarray(pixels.numpy()))
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _resize_once(image: Tensor, size: Size) -> Tensor:
@@ -73,7 +79,7 @@ def _resize_once(image: Tensor, size: Size) -> Tensor:
 
 
 def resize_in_fixed_point(image: Tensor, size: Size) -> Tensor:
-    """OpenCV's bilinear rule, without a low-pass: [3, H, W] -> [3, h, w] uint8, the same on every device.
+    """OpenCV's bilinear rule, without a low-pass: [C, H, W] -> [C, h, w] uint8, the same on every device.
 
     It computes in whole numbers: weights are multiples of 1/2048, and sums of two rows lose four bits before they are
     added. A plain bilinear rule, rounded, would be off by one in a tenth of the values.
@@ -84,7 +90,7 @@ def resize_in_fixed_point(image: Tensor, size: Size) -> Tensor:
     if image.shape[-2:] == size:
         return image
     left, right, left_weight, right_weight = _fixed_point_taps(image.shape[2], size[1], image.device, at_border=False)
-    across = image[:, :, left] * left_weight + image[:, :, right] * right_weight  # [3, H, w] int32
+    across = image[:, :, left] * left_weight + image[:, :, right] * right_weight  # [C, H, w] int32
     upper, lower, upper_weight, lower_weight = _fixed_point_taps(image.shape[1], size[0], image.device, at_border=True)
     above = ((across[:, upper] >> 4) * upper_weight[:, None]) >> 16
     below = ((across[:, lower] >> 4) * lower_weight[:, None]) >> 16
@@ -109,7 +115,7 @@ def _fixed_point_taps(
 
 
 def resize_with_zero_border(image: Tensor, size: Size) -> Tensor:
-    """Bilinear without a low-pass, zeros beyond the image, cut off to whole numbers: [3, H, W] -> [3, h, w] uint8.
+    """Bilinear without a low-pass, zeros beyond the image, cut off to whole numbers: [C, H, W] -> [C, h, w] uint8.
 
     What ``skimage.transform.resize(image, size, order=1, mode="constant", preserve_range=True)`` gives without
     anti-aliasing, which never leaves the range of the image's own values either. In float64 as there: the fraction that

@@ -16,9 +16,9 @@ BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (
 class Stem(nn.Module):
     """7x7 convolution of stride 2, then a max pool of stride 2: C1, at stride 4."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: BackboneConfig, channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = conv_maker(config)(3, config.width, 7, stride=2)
+        self.conv1 = conv_maker(config)(channels, config.width, 7, stride=2)
         self.pool_padding = config.pool_padding
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,11 +128,12 @@ class ResNet(nn.Module):
 
     Args:
         stages: how many of the four to build, from the front. C4 models keep the last one for their heads.
+        channels: of the images.
     """
 
-    def __init__(self, config: BackboneConfig, stages: int = 4) -> None:
+    def __init__(self, config: BackboneConfig, stages: int = 4, channels: int = 3) -> None:
         super().__init__()
-        self.stem = Stem(config)
+        self.stem = Stem(config, channels)
         self.stages = nn.ModuleList(make_stage(config, index) for index in range(stages))
         init_parameters(self)
         self.freeze(config.frozen_stages)
@@ -152,7 +153,7 @@ class ResNet(nn.Module):
             module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images [B, 3, H, W] -> C2.., each [B, channels, ceil(H / stride), ceil(W / stride)]."""
+        """Images [B, C, H, W] -> C2.., each [B, channels, ceil(H / stride), ceil(W / stride)]."""
         x = self.stem(images)
         features = []
         for stage in self.stages:

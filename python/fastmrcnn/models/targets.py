@@ -16,13 +16,13 @@ from fastmrcnn.models.padding import reading_is_free
 from fastmrcnn.ops import InstanceMasks
 
 
-def check_images(images: Sequence[Tensor]) -> None:
-    """ValueError unless there is at least one image, each [3, H, W] with pixels, float or uint8."""
+def check_images(images: Sequence[Tensor], channels: int = 3) -> None:
+    """ValueError unless there is at least one image, each [channels, H, W] with pixels, float or uint8."""
     if len(images) == 0:
         raise ValueError("MaskRCNN: images must hold at least one image; got none")
     for index, image in enumerate(images):
-        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-            raise ValueError(f"MaskRCNN: images[{index}] must be [3, H, W]; got {list(image.shape)}")
+        if image.ndim != 3 or image.shape[0] != channels or image.numel() == 0:
+            raise ValueError(f"MaskRCNN: images[{index}] must be [{channels}, H, W]; got {list(image.shape)}")
         if not (image.is_floating_point() or image.dtype == torch.uint8):
             raise ValueError(f"MaskRCNN: images[{index}] must be float in 0..1 or uint8; got {image.dtype}")
 

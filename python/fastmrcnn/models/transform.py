@@ -41,7 +41,7 @@ class InputTransform(nn.Module):
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
 
     def forward(self, images: Sequence[Tensor]) -> ImageBatch:
-        """Images [3, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device."""
+        """Images [C, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device."""
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
         resized = [self._prepare(image) for image in images]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
@@ -73,7 +73,7 @@ class InputTransform(nn.Module):
         return max(int(height * scale), 1), max(int(width * scale), 1)
 
     def _prepare(self, image: Tensor) -> Tensor:
-        """One image [3, H, W] normalised and resized, on the module's device."""
+        """One image [C, H, W] normalised and resized, on the module's device."""
         size = self.target_size(image.shape[-2], image.shape[-1])
         if self.config.resampling == "pil":
             return self._normalise(resize_in_8_bits(image, size))
@@ -84,7 +84,7 @@ class InputTransform(nn.Module):
         return self._resize(self._normalise(image), size)
 
     def _normalise(self, image: Tensor) -> Tensor:
-        """RGB, float in 0..1 or uint8, to what the network was trained on."""
+        """Float in 0..1 or uint8 to what the network was trained on."""
         image, white = to_device(image, self.mean.device), 255.0 if image.dtype == torch.uint8 else 1.0
         pixels = image.to(self.mean.dtype)
         if white != self.config.pixel_max:
@@ -102,16 +102,16 @@ class InputTransform(nn.Module):
         return resized.to(image.dtype)
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
-        """Images [3, H_i, W_i] in one frame, [B, 3, H, W], at the places that :func:`image_origin` tells."""
+        """Images [C, H_i, W_i] in one frame, [B, C, H, W], at the places that :func:`image_origin` tells."""
         config = self.config
         if config.frame == "centred_square":
             black = -self.mean / self.std
-            batch = black.expand(len(images), 3, config.max_size, config.max_size).clone()
+            batch = black.expand(len(images), -1, config.max_size, config.max_size).clone()
         else:
             height, width = (
                 ceil_to_multiple(max(image.shape[axis] for image in images), config.size_divisor) for axis in (1, 2)
             )
-            batch = images[0].new_zeros((len(images), 3, height, width))
+            batch = images[0].new_zeros((len(images), config.channels, height, width))
         for slot, image in zip(batch, images, strict=True):
             height, width = image.shape[1:]
             top, left = image_origin((height, width), config)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn.ops import RLE, paste_masks, paste_masks_rle
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
+from fastmrcnn.structures.pixel_format import EVERY_CHANNEL, RGB, PixelFormat
 from fastmrcnn.structures.soft_paste import paste_soft_masks
 from fastmrcnn.visualisation.overlay import draw_instances
 
@@ -56,6 +57,7 @@ class Detections:
     category_ids: tuple[int, ...]  # the data set's id of each class, in the order of class_names
     paste_method: str = "exact"  # or "torchvision": how masks are pasted, see fastmrcnn.ops.paste_masks
     source: ImageSource | None = None  # the image that was looked at: what plot() draws on
+    pixel_format: PixelFormat = RGB  # as which the source is read
     # float32 [N, K, 3]: x, y in pixels of the original image, and the score; None of a model without keypoints
     keypoints: Tensor | None = None
     keypoint_names: tuple[str, ...] = ()
@@ -165,18 +167,18 @@ class Detections:
 
         Raises ``ValueError`` when there is no image or its size is not that of the detections.
         """
+        # On any picture of the scene that the caller has, but of the own source the bands that the model looked at.
+        wanted = self.pixel_format if image is None or self.pixel_format.channels == 3 else EVERY_CHANNEL
         if image is None:
             image = self.source
         if image is None:
             raise ValueError("plot: image must be given, as these detections do not know theirs; got None")
-        pixels = as_image_tensor(image)
+        pixels = as_image_tensor(image, wanted)
         if tuple(pixels.shape[1:]) != tuple(self.image_size):
             raise ValueError(f"plot: image must be of size {self.image_size}; got {tuple(pixels.shape[1:])}")
-        if pixels.is_floating_point():
-            pixels = (pixels.detach() * 255).round().to(torch.uint8)
         here = self.to("cpu")
         return draw_instances(
-            pixels.permute(1, 2, 0).cpu().numpy(),
+            pixels.detach().permute(1, 2, 0).cpu().numpy(),
             here.boxes.detach().numpy(),
             masks=None if here.mask_probs is None else here._mask_crops(),
             keypoints=here._drawn_keypoints(keypoint_score),

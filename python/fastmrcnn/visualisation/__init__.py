@@ -2,6 +2,7 @@
 
 from fastmrcnn.visualisation.curves import Curve, Panel, ap_panel, draw_panels, loss_panel, save_curves
 from fastmrcnn.visualisation.overlay import draw_instances
+from fastmrcnn.visualisation.picture import as_picture
 from fastmrcnn.visualisation.report import Report
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Panel",
     "Report",
     "ap_panel",
+    "as_picture",
     "draw_instances",
     "draw_panels",
     "loss_panel",

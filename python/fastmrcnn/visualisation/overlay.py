@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from fastmrcnn.visualisation.colours import Colour, colour_of
 from fastmrcnn.visualisation.keypoints import draw_keypoints, limbs_of
 from fastmrcnn.visualisation.labels import Label, draw_labels
+from fastmrcnn.visualisation.picture import as_picture
 
 # A bitmap of the whole image, bool [H, W]; or a crop of it, bool [h, w], with the crop's corner (x, y) in the
 # image.
@@ -39,7 +40,7 @@ def draw_instances(
     """Draw instances over a copy of ``image``.
 
     Args:
-        image: uint8 [H, W, 3], [H, W, 1] or [H, W], or a Pillow image.
+        image: [H, W] or [H, W, C], uint8 or float in 0..1, shown as :func:`as_picture` says; or a Pillow image.
         boxes: [N, 4] x1, y1, x2, y2 in pixels. A box that is not finite, or lies off the image, is not
             drawn.
         masks: N bitmaps: bool [N, H, W], or a sequence of bool [H, W] or of (bool [h, w], (x, y)), a crop and
@@ -108,13 +109,10 @@ def _canvas(image: np.ndarray | Image.Image, zoom: int) -> Image.Image:
     if zoom < 1:
         raise ValueError(f"draw_instances: zoom must be at least 1; got {zoom}")
     if isinstance(image, np.ndarray):
-        pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-        if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-            raise ValueError(
-                f"draw_instances: image must be uint8 [H, W, 3], [H, W, 1] or [H, W]; "
-                f"got {image.dtype} {list(image.shape)}"
-            )
-        image = Image.fromarray(np.ascontiguousarray(pixels))
+        try:
+            image = Image.fromarray(as_picture(image))
+        except ValueError as error:
+            raise ValueError(f"draw_instances: {error}") from None
     canvas = image.convert("RGB")  # a copy, unless the image is RGB already
     if zoom > 1:
         return canvas.resize((canvas.width * zoom, canvas.height * zoom), Image.Resampling.BICUBIC)

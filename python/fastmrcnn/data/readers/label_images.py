@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastmrcnn.data.annotations import ImageRecord
 from fastmrcnn.errors import UserError
-from fastmrcnn.structures.images import open_image
+from fastmrcnn.structures.image_files import open_image
 
 Labels = NDArray[np.int64]
 RunLengths = dict[str, Any]  # COCO's, uncompressed

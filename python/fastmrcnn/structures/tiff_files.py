@@ -1,0 +1,100 @@
+"""TIFF files with more bands or more depth than Pillow reads: multispectral images, colour of 16 bits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures.bands import Bands, as_fractions
+from fastmrcnn.structures.image_files import readable
+from fastmrcnn.structures.pillow_images import turn_upright
+from fastmrcnn.structures.pixel_format import PixelFormat
+
+_SUFFIXES = (".tif", ".tiff")
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the latter two with 64-bit offsets
+_BITS, _SAMPLES, _ORIENTATION = 258, 277, 274  # tags
+_ALPHA = (1, 2)  # of the kinds of extra samples
+
+
+def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
+    """Whether Pillow would refuse a file or cut off some of what is wanted of it."""
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        return False
+    with readable(path):
+        try:
+            with Image.open(path) as image:
+                if image.format != "TIFF":
+                    return False
+                tags = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF
+                samples, bits = int(tags.get(_SAMPLES, 1)), max(tags.get(_BITS, (1,)))
+        except UnidentifiedImageError:
+            with open(path, "rb") as stream:
+                return stream.read(4) in _MAGIC
+    return wanted.channels not in (None, 1, 3) or (samples > 1 and bits > 8)
+
+
+def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
+    """The bands of a TIFF file, which lie side by side, in planes or on pages.
+
+    Raises:
+        UserError: the package tifffile is missing; the file does not decode, or is more than one image.
+    """
+    tifffile = _tifffile(path)
+    with readable(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        axes, shape = _without_singles(series.axes, series.shape)
+        places = [place for place, axis in enumerate(axes) if axis not in "YX"]
+        if len(places) > 1 or "Y" not in axes or "X" not in axes:
+            found = f"axes {axes} of {' x '.join(map(str, shape))}"
+            raise UserError(f"{path}: expected one image whose bands are one axis; found {found}")
+        pixels = series.asarray().reshape(shape)
+        pixels = pixels[..., None] if not places else np.moveaxis(pixels, places[0], -1)  # [H, W, K]
+        page = series.keyframe
+        extra = tuple(int(kind) for kind in page.extrasamples)
+        turned = page.tags.get(_ORIENTATION)
+    fractions = _as_bytes_or_fractions(pixels, wanted, str(path))
+    upright = turn_upright(fractions, 1 if turned is None else int(turned.value))
+    has_alpha = len(extra) == 1 and extra[0] in _ALPHA and pixels.shape[2] in (2, 4)
+    return Bands(torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C")), has_alpha)
+
+
+def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of the upright image in a TIFF file."""
+    tifffile = _tifffile(path)
+    with readable(path), tifffile.TiffFile(path) as file:
+        page = file.series[0].keyframe
+        turned = page.tags.get(_ORIENTATION)
+        height, width = int(page.imagelength), int(page.imagewidth)
+        return (width, height) if turned is not None and int(turned.value) >= 5 else (height, width)
+
+
+def _tifffile(path: str | os.PathLike[str]) -> ModuleType:
+    try:
+        import tifffile
+    except ImportError:
+        expected = "the package tifffile to read this kind of TIFF (pip install 'fastmrcnn[tiff]')"
+        raise UserError(f"{path}: expected {expected}; it is not installed") from None
+    module: ModuleType = tifffile
+    return module
+
+
+def _without_singles(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The axes and their lengths without those of length 1 that are not the picture's own."""
+    kept = [(axis, size) for axis, size in zip(axes, shape, strict=True) if size != 1 or axis in "YX"]
+    return "".join(axis for axis, _ in kept), tuple(size for _, size in kept)
+
+
+def _as_bytes_or_fractions(pixels: np.ndarray, wanted: PixelFormat, name: str) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return as_fractions(pixels, wanted.white_level, name, "an image of 16 bits")
+    if pixels.dtype.kind == "f":
+        return as_fractions(pixels, 1.0, name, "an image of floating-point numbers")
+    raise UserError(f"{name}: expected 8 or 16 bits, or floating-point numbers in 0..1; got {pixels.dtype}")
