@@ -65,8 +65,10 @@ def read_cityscapes(source: Source) -> Annotations:
     images: dict[int, ImageRecord] = {}
     labels: dict[int, tuple[Path, ImageRecord]] = {}
     for number, file in enumerate(files, 1):
-        images[number] = image = image_record(str(file), number, root, _image_name(file, folder, root))
-        labels[number] = file, image
+        name = _image_name(file, folder, root)
+        with source.part(file, name):
+            images[number] = image = image_record(str(file), number, root, name)
+            labels[number] = file, image
     categories = _read_classes(source.path)
     objects = ObjectsOnDemand(labels, partial(_read, frozenset(categories)))
     return Annotations(str(source.path), root, categories, images, objects)

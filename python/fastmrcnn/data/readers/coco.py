@@ -7,6 +7,7 @@ from typing import Any
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.masks import check_segmentation
+from fastmrcnn.data.mistakes import InvalidSegmentation, UnknownCategory
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import is_number, kind_of, text_of, whole_of
 from fastmrcnn.errors import UserError
@@ -96,7 +97,8 @@ def _read_objects(
             raise UserError(f"{where}: image_id {image_id} is not among the file's images")
         category_id = whole_of(where, entry, "category_id")
         if category_id not in categories:
-            raise UserError(f"{where}: category_id {category_id} is not among the file's categories")
+            message = f"{where}: category_id {category_id} is not among the file's categories"
+            raise UnknownCategory(message, category_id)
         objects[image_id].append(_read_object(where, identifier, category_id, entry, images[image_id]))
     return dict(objects)
 
@@ -109,7 +111,7 @@ def _read_object(
     try:
         check_segmentation(entry["segmentation"], image.height, image.width)
     except ValueError as error:
-        raise UserError(f"{where}: segmentation: {error}") from None
+        raise InvalidSegmentation(f"{where}: segmentation: {error}") from None
     iscrowd = entry.get("iscrowd", 0)
     if iscrowd not in (0, 1):
         raise UserError(f"{where}: iscrowd must be 0 or 1; got {iscrowd!r}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastmrcnn.data.annotations import ImageRecord
+from fastmrcnn.data.mistakes import MissingImage, UndecodableImage
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures.images import IMAGE_SUFFIXES, read_image_size
 
@@ -15,8 +16,12 @@ def image_record(where: str, identifier: int, folder: Path, name: str) -> ImageR
     """The record of an image with the size that its file has; ``where`` names the annotation that speaks of it."""
     path = folder / name
     if not os.path.isfile(path):  # false for a name that no file can have, where pathlib raises
-        raise UserError(f"{where}: there is no image {path}")
-    return ImageRecord(identifier, name, *read_image_size(path))
+        raise MissingImage(f"{where}: there is no image {path}")
+    try:
+        height, width = read_image_size(path)
+    except UserError as error:
+        raise UndecodableImage(str(error)) from None
+    return ImageRecord(identifier, name, height, width)
 
 
 def images_by_stem(folder: Path) -> dict[str, str]:

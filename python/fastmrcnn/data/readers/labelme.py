@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -18,14 +19,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
-from fastmrcnn.data.masks import check_segmentation, encode_rle
+from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.data.readers.images import image_record, number_classes
-from fastmrcnn.data.readers.shapes import ellipse, rectangle
+from fastmrcnn.data.readers.shapes import checked_outline, ellipse, rectangle
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import is_number, kind_of, list_of, text_of, value_of
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.ops import InstanceMasks
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    number: int  # of its first shape in the file
+    label: str
+    segmentation: Any
 
 
 def is_labelme(source: Source) -> bool:
@@ -50,21 +58,22 @@ def read_labelme(source: Source) -> Annotations:
         raise UserError(f"{source.path}: expected JSON files of LabelMe; found none")
     folder = source.images or source.folder
     images: dict[int, ImageRecord] = {}
-    labelled: dict[int, list[tuple[str, Any]]] = {}
+    labelled: dict[int, list[_Labelled]] = {}
     user_of: dict[str, Path] = {}  # file name of an image -> the JSON that it belongs to
     for number, file in enumerate(files, 1):
-        document = read_json(file, expected="a file of LabelMe")
-        place = PureWindowsPath(text_of(str(file), document, "imagePath"))  # knows slashes of either kind
-        name = place.name if source.images else place.as_posix()
-        images[number] = image = image_record(str(file), number, folder, name)
-        if user_of.setdefault(name, file) != file:
-            raise UserError(f"{file}: imagePath '{name}' is that of {user_of[name]} already")
-        labelled[number] = _read_objects(file, document, image)
-    ids = number_classes(label for group in labelled.values() for label, _ in group)
+        with source.part(file):
+            document = read_json(file, expected="a file of LabelMe")
+            place = PureWindowsPath(text_of(str(file), document, "imagePath"))  # knows slashes of either kind
+            name = place.name if source.images else place.as_posix()
+            image = image_record(str(file), number, folder, name)
+            if user_of.setdefault(name, file) != file:
+                raise UserError(f"{file}: imagePath '{name}' is that of {user_of[name]} already")
+            images[number], labelled[number] = image, _read_objects(source, file, document, image)
+    ids = number_classes(item.label for group in labelled.values() for item in group)
     if not ids:
         raise UserError(f"{source.path}: expected at least one shape; got none")
     objects = {
-        number: [ObjectRecord(position, ids[label], outline) for position, (label, outline) in enumerate(group)]
+        number: [ObjectRecord(item.number, ids[item.label], item.segmentation) for item in group]
         for number, group in labelled.items()
     }
     return Annotations(str(source.path), folder, {number: label for label, number in ids.items()}, images, objects)
@@ -74,19 +83,22 @@ def _is_labelme_document(document: Any) -> bool:
     return isinstance(document, dict) and {"shapes", "imagePath"} <= document.keys()
 
 
-def _read_objects(file: Path, document: Any, image: ImageRecord) -> list[tuple[str, Any]]:
-    """Label and segmentation of each object of an image."""
-    parts: dict[Any, list[Any]] = {}
+def _read_objects(source: Source, file: Path, document: Any, image: ImageRecord) -> list[_Labelled]:
+    """The objects of an image, each of one shape or of those with the same label and group."""
+    first_of: dict[Any, int] = {}
+    parts: dict[tuple[int, str], list[Any]] = {}  # by the number of the first shape, and the label
     for position, shape in enumerate(list_of(str(file), document, "shapes")):
         where = f"{file}: shape {position}"
-        label = text_of(where, shape, "label")
-        where = f"{where} ('{label}')"
-        part = _read_shape(where, shape, image)
-        group = shape.get("group_id")
-        if group is not None and not isinstance(group, int | str):
-            raise UserError(f"{where}: group_id must be an integer or null; got {kind_of(group)}")
-        parts.setdefault((label, position if group is None else ("group", group)), []).append(part)
-    return [(label, _united(group, image)) for (label, _), group in parts.items()]
+        with source.part(file, image.file_name, position):
+            label = text_of(where, shape, "label")
+            where = f"{where} ('{label}')"
+            part = _read_shape(where, shape, image)
+            group = shape.get("group_id")
+            if group is not None and not isinstance(group, int | str):
+                raise UserError(f"{where}: group_id must be an integer or null; got {kind_of(group)}")
+            first = position if group is None else first_of.setdefault((label, group), position)
+            parts.setdefault((first, label), []).append(part)
+    return [_Labelled(first, label, _united(group, image)) for (first, label), group in parts.items()]
 
 
 def _united(parts: list[Any], image: ImageRecord) -> Any:
@@ -117,11 +129,7 @@ def _read_shape(where: str, shape: dict[str, Any], image: ImageRecord) -> Any:
         outline = [value for point in points for value in point]
     else:
         raise UserError(f"{where}: expected a polygon, rectangle, circle or mask; got a {kind}, which has no area")
-    try:
-        check_segmentation([outline], image.height, image.width)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
-    return [outline]
+    return checked_outline(where, outline, image)
 
 
 def _read_mask(where: str, shape: dict[str, Any], corners: NDArray[np.float64], image: ImageRecord) -> Any:

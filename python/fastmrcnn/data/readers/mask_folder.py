@@ -47,40 +47,42 @@ def read_mask_folder(source: Source) -> Annotations:
     """
     path = source.path
     if any(path.glob(f"*/{MASKS}")):
-        folder, places = path, _masks_of_folders(path)
+        folder, places = path, _masks_of_folders(source)
     else:
         masks = path / MASKS if source.images is None or (path / MASKS).is_dir() else path
         if not masks.is_dir():
             raise UserError(f"{masks}: expected a folder of masks; there is no such folder")
         folder = source.images or masks.parent / IMAGES
-        places = _masks_of_images(masks, images_by_stem(folder))
+        places = _masks_of_images(source, masks, images_by_stem(folder))
     if not places:
         raise UserError(f"{path}: expected images with masks; found none")
     images: dict[int, ImageRecord] = {}
     masks_of: dict[int, _Masks] = {}
     for number, (name, place) in enumerate(places.items(), 1):
-        images[number] = image_record(str(path), number, folder, name)
-        masks_of[number] = _list_masks(images[number], place)
+        with source.part(path, name):
+            image = image_record(str(path), number, folder, name)
+            images[number], masks_of[number] = image, _list_masks(source, image, place)
     labels = {label for masks in masks_of.values() for _, label in masks.separate}
     if any(masks.numbered for masks in masks_of.values()) or not labels:
         labels.add(ONLY_CLASS)
     ids = number_classes(labels)
     categories = {number: label for label, number in ids.items()}
-    return Annotations(str(path), folder, categories, images, ObjectsOnDemand(masks_of, partial(_read, ids)))
+    return Annotations(str(path), folder, categories, images, ObjectsOnDemand(masks_of, partial(_read, source, ids)))
 
 
-def _masks_of_folders(path: Path) -> dict[str, Path | None]:
-    """``NAME/masks`` by the path of the image in ``NAME/images``, relative to ``path``."""
+def _masks_of_folders(source: Source) -> dict[str, Path | None]:
+    """``NAME/masks`` by the path of the image in ``NAME/images``, relative to the folder of both."""
     places: dict[str, Path | None] = {}
-    for child in sorted(folder.parent for folder in path.glob(f"*/{MASKS}")):
-        found = list_images(child / IMAGES)
-        if len(found) != 1:
-            raise UserError(f"{child / IMAGES}: expected one image; found {len(found)}")
-        places[str(found[0].relative_to(path))] = child / MASKS
+    for child in sorted(folder.parent for folder in source.path.glob(f"*/{MASKS}")):
+        with source.part(child):
+            found = list_images(child / IMAGES)
+            if len(found) != 1:
+                raise UserError(f"{child / IMAGES}: expected one image; found {len(found)}")
+            places[str(found[0].relative_to(source.path))] = child / MASKS
     return places
 
 
-def _masks_of_images(folder: Path, images: dict[str, str]) -> dict[str, Path | None]:
+def _masks_of_images(source: Source, folder: Path, images: dict[str, str]) -> dict[str, Path | None]:
     """``masks/NAME``, ``masks/NAME.png`` or ``masks/NAME_mask.png`` by the name of the image; None without either.
 
     Masks of no image are refused: a mistake in a name would lose objects without a word.
@@ -89,17 +91,18 @@ def _masks_of_images(folder: Path, images: dict[str, str]) -> dict[str, Path | N
     for path in sorted(folder.iterdir()):
         if is_image(path) or (path.is_dir() and not path.name.startswith(".")):
             stem = path.name if path.is_dir() else path.stem.removesuffix("_mask")
-            if stem not in images:
-                raise UserError(f"{path}: expected the masks of an image; none of {', '.join(images)!s:.60} is {stem}")
-            if places[images[stem]] is not None:
-                raise UserError(
-                    f"{path}: expected one place for the masks of {stem}; {places[images[stem]]} is another"
-                )
-            places[images[stem]] = path
+            with source.part(path):
+                if stem not in images:
+                    names = f"{', '.join(images)!s:.60}"
+                    raise UserError(f"{path}: expected the masks of an image; none of {names} is {stem}")
+                if places[images[stem]] is not None:
+                    other = places[images[stem]]
+                    raise UserError(f"{path}: expected one place for the masks of {stem}; {other} is another")
+                places[images[stem]] = path
     return places
 
 
-def _list_masks(image: ImageRecord, place: Path | None) -> _Masks:
+def _list_masks(source: Source, image: ImageRecord, place: Path | None) -> _Masks:
     if place is None:
         return _Masks(image)
     if place.is_file():
@@ -107,7 +110,11 @@ def _list_masks(image: ImageRecord, place: Path | None) -> _Masks:
     separate = [(path, ONLY_CLASS) for path in list_images(place)]
     for folder in sorted(child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")):
         separate += [(path, folder.name) for path in list_images(folder)]
-    return _Masks(image, separate=tuple((_lossless(path), label) for path, label in separate))
+    kept = []
+    for path, label in separate:
+        with source.part(path, image.file_name):
+            kept.append((_lossless(path), label))
+    return _Masks(image, separate=tuple(kept))
 
 
 def _lossless(path: Path) -> Path:
@@ -116,13 +123,14 @@ def _lossless(path: Path) -> Path:
     return path
 
 
-def _read(ids: dict[str, int], masks: _Masks) -> list[ObjectRecord]:
+def _read(source: Source, ids: dict[str, int], masks: _Masks) -> list[ObjectRecord]:
     if masks.numbered is not None:
         runs = run_lengths_by_label(read_labels(masks.numbered, masks.image))
         return [ObjectRecord(number, ids[ONLY_CLASS], rle) for number, rle in runs.items() if number]
     found = []
     for number, (path, label) in enumerate(masks.separate):
-        rle = run_lengths_by_label(read_bitmap(path, masks.image)).get(1)
-        if rle is not None:  # a file without a white pixel is an object that was erased
-            found.append(ObjectRecord(number, ids[label], rle))
+        with source.part(path, masks.image.file_name, number):
+            rle = run_lengths_by_label(read_bitmap(path, masks.image)).get(1)
+            if rle is not None:  # a file without a white pixel is an object that was erased
+                found.append(ObjectRecord(number, ids[label], rle))
     return found

@@ -1,8 +1,13 @@
-"""Outlines that are no polygons, as polygons in COCO's form: x0, y0, x1, y1, ..."""
+"""Outlines of all kinds as polygons in COCO's form: x0, y0, x1, y1, ..."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
+
+from fastmrcnn.data.annotations import ImageRecord
+from fastmrcnn.data.masks import check_segmentation
+from fastmrcnn.data.mistakes import InvalidSegmentation
 
 _GAP = 0.05  # pixels between a curve and its polygon: a quarter of what COCO's rasteriser tells apart
 _LARGEST = 1e5  # pixels: a polygon may reach no farther
@@ -29,3 +34,12 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, angle: float =
     along = [(radius_x * math.cos(turn), radius_y * math.sin(turn)) for turn in turns]
     cos, sin = math.cos(angle), math.sin(angle)
     return [value for a, b in along for value in (x + a * cos - b * sin, y + a * sin + b * cos)]
+
+
+def checked_outline(where: str, outline: list[Any], image: ImageRecord) -> list[list[float]]:
+    """An outline as COCO's segmentation; ``where`` begins the message of one that is no polygon."""
+    try:
+        check_segmentation([outline], image.height, image.width)
+    except ValueError as error:
+        raise InvalidSegmentation(f"{where}: {error}") from None
+    return [outline]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,16 @@ from fastmrcnn.files import read_json
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A part of a data set that a tolerant reader left out, and why."""
+
+    error: UserError
+    file: str  # that holds the annotation
+    image: str = ""  # its file name
+    annotation: int | str | None = None  # its number or id; None where the mistake is about the image
+
+
+@dataclass(frozen=True)
 class Source:
     """A file or a folder with annotations.
 
@@ -19,11 +31,24 @@ class Source:
         path: of the annotations.
         images: the folder that the names of the images are relative to; None is where the format has them.
         split: the part to read of a data set that keeps several under one path; others know no splits.
+        skipped: None makes any mistake end the reading. A list makes it tolerant: an image or an object with a mistake
+            is left out, and the mistake is appended.
     """
 
     path: Path
     images: Path | None = None
     split: str | None = None
+    skipped: list[Skipped] | None = None
+
+    @contextmanager
+    def part(self, file: str | Path, image: str = "", annotation: int | str | None = None) -> Iterator[None]:
+        """The reading of one image or object: a mistake in it leaves out just that where the reading is tolerant."""
+        try:
+            yield
+        except UserError as error:
+            if self.skipped is None:
+                raise
+            self.skipped.append(Skipped(error, str(file), image, annotation))
 
     @property
     def folder(self) -> Path:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
-from fastmrcnn.data.masks import check_segmentation
 from fastmrcnn.data.readers.images import image_record, number_classes
-from fastmrcnn.data.readers.shapes import ellipse, rectangle
+from fastmrcnn.data.readers.shapes import checked_outline, ellipse, rectangle
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import kind_of, list_of, number_of, text_of, value_of
 from fastmrcnn.errors import UserError
@@ -29,6 +28,7 @@ _MEASURES = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r"),
 
 @dataclass(frozen=True)
 class _Region:
+    number: int  # in its image
     where: str  # for messages
     shape: dict[str, Any]
     attributes: dict[str, Any]
@@ -59,35 +59,45 @@ def read_via(source: Source) -> Annotations:
         document = document.get("_via_img_metadata", document)
     if not isinstance(document, dict):
         raise UserError(f"{name}: expected images of VIA by their keys; got {kind_of(document)}")
-    regions = _read_regions(name, document)
+    regions = _read_regions(source, name, document)
     attribute = _class_attribute(name, regions)
-    classes = {id(region): _class_of(region, attribute) for group in regions.values() for region in group}
+    classes: dict[int, str] = {}
+    for file_name, group in regions.items():
+        for region in group:
+            with source.part(name, file_name, region.number):
+                classes[id(region)] = _class_of(region, attribute)
     ids = number_classes(classes.values())
     folder = source.images or source.folder
     images: dict[int, ImageRecord] = {}
     objects: dict[int, list[ObjectRecord]] = {}
     for number, (file_name, group) in enumerate(regions.items(), 1):
-        images[number] = image = image_record(f"{name}: image '{file_name}'", number, folder, file_name)
-        objects[number] = [
-            ObjectRecord(position, ids[classes[id(region)]], _segmentation(region, image))
-            for position, region in enumerate(group)
-        ]
+        with source.part(name, file_name):
+            images[number] = image = image_record(f"{name}: image '{file_name}'", number, folder, file_name)
+            objects[number] = []
+            for region in (region for region in group if id(region) in classes):
+                with source.part(name, file_name, region.number):
+                    outline = checked_outline(region.where, _outline(region.where, region.shape), image)
+                    objects[number].append(ObjectRecord(region.number, ids[classes[id(region)]], outline))
     return Annotations(name, folder, {number: label for label, number in ids.items()}, images, objects)
 
 
-def _read_regions(name: str, document: dict[str, Any]) -> dict[str, list[_Region]]:
+def _read_regions(source: Source, name: str, document: dict[str, Any]) -> dict[str, list[_Region]]:
     """The regions of each image that has any, by its file name."""
     found: dict[str, list[_Region]] = {}
     for key, entry in document.items():
-        file_name = text_of(f"{name}: image '{key}'", entry, "filename")
-        where = f"{name}: image '{file_name}'"
-        regions = value_of(where, entry, "regions")
-        numbered = regions.items() if isinstance(regions, dict) else enumerate(list_of(where, entry, "regions"))
-        if file_name in found:
-            raise UserError(f"{where} appears twice; expected each image once")
-        group = [_read_region(f"{where}: region {number}", region) for number, region in numbered]
-        if group:
-            found[file_name] = group
+        with source.part(name, str(key)):
+            file_name = text_of(f"{name}: image '{key}'", entry, "filename")
+            where = f"{name}: image '{file_name}'"
+            regions = value_of(where, entry, "regions")
+            numbered = regions.items() if isinstance(regions, dict) else enumerate(list_of(where, entry, "regions"))
+            if file_name in found:
+                raise UserError(f"{where} appears twice; expected each image once")
+            group = []
+            for position, (number, region) in enumerate(numbered):
+                with source.part(name, file_name, number):
+                    group.append(_read_region(position, f"{where}: region {number}", region))
+            if group:
+                found[file_name] = group
     if not found:
         raise UserError(f"{name}: expected at least one region; got none")
     if len(found) < len(document):
@@ -95,11 +105,11 @@ def _read_regions(name: str, document: dict[str, Any]) -> dict[str, list[_Region
     return found
 
 
-def _read_region(where: str, region: Any) -> _Region:
+def _read_region(number: int, where: str, region: Any) -> _Region:
     shape, attributes = value_of(where, region, "shape_attributes"), value_of(where, region, "region_attributes")
     if not isinstance(attributes, dict):
         raise UserError(f"{where}: region_attributes must be an object; got {kind_of(attributes)}")
-    return _Region(where, shape, attributes)
+    return _Region(number, where, shape, attributes)
 
 
 def _class_attribute(name: str, regions: dict[str, list[_Region]]) -> str | None:
@@ -128,15 +138,6 @@ def _class_of(region: _Region, attribute: str | None) -> str:
         got = region.attributes.get(attribute, "no such attribute")
         raise UserError(f"{region.where}: expected a class in the attribute '{attribute}'; got {got!r:.60}")
     return value.strip()
-
-
-def _segmentation(region: _Region, image: ImageRecord) -> list[list[float]]:
-    outline = _outline(region.where, region.shape)
-    try:
-        check_segmentation([outline], image.height, image.width)
-    except ValueError as error:
-        raise UserError(f"{region.where}: {error}") from None
-    return [outline]
 
 
 def _outline(where: str, shape: dict[str, Any]) -> list[float]:

@@ -55,14 +55,17 @@ def read_voc(source: Source) -> Annotations:
     images: dict[int, ImageRecord] = {}
     masks: dict[int, _Masks] = {}
     for line, name in enumerate(read_text(chosen, expected="a list of names").split(), 1):
-        where = f"{chosen}: line {line}"
-        images[line] = image = image_record(where, line, folder, known.get(name, f"{name}.jpg"))
-        masks[line] = _Masks(image, root / OBJECTS / f"{name}.png", root / CLASSES / f"{name}.png")
-        for path in (masks[line].objects, masks[line].classes):
-            if not path.is_file():
-                raise UserError(f"{where}: there is no mask {path}")
+        where, file_name = f"{chosen}: line {line}", known.get(name, f"{name}.jpg")
+        with source.part(chosen, file_name):
+            image = image_record(where, line, folder, file_name)
+            found = _Masks(image, root / OBJECTS / f"{name}.png", root / CLASSES / f"{name}.png")
+            for path in (found.objects, found.classes):
+                if not path.is_file():
+                    raise UserError(f"{where}: there is no mask {path}")
+            images[line], masks[line] = image, found
     categories = _read_classes(root)
-    return Annotations(str(source.path), folder, categories, images, ObjectsOnDemand(masks, partial(_read, categories)))
+    objects = ObjectsOnDemand(masks, partial(_read, source, categories))
+    return Annotations(str(source.path), folder, categories, images, objects)
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,17 @@ def _read_classes(root: Path) -> dict[int, str]:
     return dict(enumerate(VOC_CLASSES, 1))
 
 
-def _read(categories: dict[int, str], masks: _Masks) -> list[ObjectRecord]:
+def _read(source: Source, categories: dict[int, str], masks: _Masks) -> list[ObjectRecord]:
     objects, classes = read_labels(masks.objects, masks.image), read_labels(masks.classes, masks.image)
     found = []
     for number, rle in run_lengths_by_label(objects).items():
         if number in (0, _VOID):
             continue
-        labels = set(np.unique(classes[objects == number]).tolist()) - {_VOID}
-        if len(labels) != 1 or not labels <= categories.keys():
-            got = ", ".join(str(label) for label in sorted(labels)) or "void alone"
-            raise UserError(
-                f"{masks.objects}: object {number}: expected one class of 1..{max(categories)} in {masks.classes}; "
-                f"got {got}"
-            )
-        found.append(ObjectRecord(number, labels.pop(), rle))
+        with source.part(masks.objects, masks.image.file_name, number):
+            labels = set(np.unique(classes[objects == number]).tolist()) - {_VOID}
+            if len(labels) != 1 or not labels <= categories.keys():
+                got = ", ".join(str(label) for label in sorted(labels)) or "void alone"
+                expected = f"one class of 1..{max(categories)} in {masks.classes}"
+                raise UserError(f"{masks.objects}: object {number}: expected {expected}; got {got}")
+            found.append(ObjectRecord(number, labels.pop(), rle))
     return found

@@ -7,15 +7,15 @@ Source: https://docs.ultralytics.com/datasets/segment. Coordinates are fractions
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
-from fastmrcnn.data.masks import check_segmentation
+from fastmrcnn.data.mistakes import UnknownCategory
 from fastmrcnn.data.readers.images import image_record, list_images
+from fastmrcnn.data.readers.shapes import checked_outline
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import kind_of
 from fastmrcnn.errors import UserError, first_line
@@ -48,8 +48,10 @@ def read_yolo(source: Source) -> Annotations:
     images: dict[int, ImageRecord] = {}
     objects: dict[int, list[ObjectRecord]] = {}
     for number, path in enumerate(paths, 1):
-        images[number] = image = image_record(str(file), number, Path(), str(path))
-        objects[number] = list(_read_labels(_label_path(path), image, categories))
+        with source.part(file, str(path)):
+            images[number] = image = image_record(str(file), number, Path(), str(path))
+            objects[number] = []  # stays so where the whole label file cannot be read
+            objects[number] = _read_labels(source, _label_path(path), image, categories)
     return Annotations(str(file), Path(), categories, images, objects)
 
 
@@ -124,12 +126,15 @@ def _label_path(image: Path) -> Path:
     return Path(*parts, f"{image.stem}.txt")
 
 
-def _read_labels(file: Path, image: ImageRecord, categories: dict[int, str]) -> Iterator[ObjectRecord]:
+def _read_labels(source: Source, file: Path, image: ImageRecord, categories: dict[int, str]) -> list[ObjectRecord]:
+    found: list[ObjectRecord] = []
     if not file.is_file():
-        return
+        return found
     for number, line in enumerate(read_text(file, expected="labels of YOLO").splitlines(), 1):
         if line.strip():
-            yield _read_line(f"{file}: line {number}", number, line, image, categories)
+            with source.part(file, image.file_name, number):
+                found.append(_read_line(f"{file}: line {number}", number, line, image, categories))
+    return found
 
 
 def _read_line(where: str, number: int, line: str, image: ImageRecord, categories: dict[int, str]) -> ObjectRecord:
@@ -138,18 +143,15 @@ def _read_line(where: str, number: int, line: str, image: ImageRecord, categorie
     except ValueError:
         raise UserError(f"{where}: expected numbers; got {line.strip()!r:.60}") from None
     if label not in categories:
-        raise UserError(f"{where}: expected a class within {min(categories)}..{max(categories)}; got {label:g}")
+        message = f"{where}: expected a class within {min(categories)}..{max(categories)}; got {label:g}"
+        raise UnknownCategory(message, int(label)) if label.is_integer() else UserError(message)
     if len(shares) == 4:
         raise UserError(f"{where}: expected the outline of an object; got a box: this is a data set without masks")
     if not all(-0.01 <= share <= 1.01 for share in shares):  # a little beyond is a rounding; NaN fails
         wrong = next(share for share in shares if not -0.01 <= share <= 1.01)
         raise UserError(f"{where}: expected coordinates as fractions of the image's sides, 0..1; got {wrong:g}")
     outline = [share * side for share, side in zip(shares, [image.width, image.height] * len(shares), strict=False)]
-    try:
-        check_segmentation([outline], image.height, image.width)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
-    return ObjectRecord(number, int(label), [outline])
+    return ObjectRecord(number, int(label), checked_outline(where, outline, image))
 
 
 def _as_list(value: Any) -> list[Any]:
