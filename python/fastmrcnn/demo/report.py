@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image
 
 from fastmrcnn.data import Sample
+from fastmrcnn.data.pictures import draw_sample
 from fastmrcnn.demo.fine_tuning import FineTuning
 from fastmrcnn.demo.photograph import SegmentedPhotograph
 from fastmrcnn.demo.scenes import SegmentedScenes
 from fastmrcnn.structures import Detections
 from fastmrcnn.visualisation.curves import loss_panel
-from fastmrcnn.visualisation.overlay import draw_instances
 from fastmrcnn.visualisation.report import Cell, Report
 
 SHOWN_SCENES = 8
@@ -102,22 +102,10 @@ def _fine_tuning_section(report: Report, tuning: FineTuning) -> None:
 
 def _compare(report: Report, scenes: SegmentedScenes, *, most: int = SHOWN_SCENES) -> None:
     rows = [
-        ([_truth(sample, scenes.class_names), _prediction(sample, found)], sample.path.name)
+        ([draw_sample(sample, scenes.class_names, zoom=ZOOM), _prediction(sample, found)], sample.path.name)
         for sample, found in scenes.pairs[:most]
     ]
     report.comparisons(["ground truth", "prediction"], rows)
-
-
-def _truth(sample: Sample, class_names: tuple[str, ...]) -> Image.Image:
-    names = [class_names[label] for label in sample.labels.tolist()]
-    return draw_instances(
-        sample.image.permute(1, 2, 0).numpy(),
-        sample.boxes.numpy(),
-        masks=sample.masks.to_bitmaps().numpy(),
-        labels=sample.labels.tolist(),
-        names=[f"{name} crowd" if crowd else name for name, crowd in zip(names, sample.iscrowd.tolist(), strict=True)],
-        zoom=ZOOM,
-    )
 
 
 def _prediction(sample: Sample, found: Detections) -> Image.Image:
