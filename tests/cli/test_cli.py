@@ -64,10 +64,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["demo", "train", "eval", "predict", "convert"]),
+        ([], ["demo", "doctor", "train", "eval", "predict", "convert"]),
         (["--help"], ["Start with `fastmrcnn demo`"]),
         (["demo", "--help"], ["--output", "report"]),
         (["train", "--help"], ["--train-annotations", "--learning-rate", "--resume", "--config", "--precision"]),
+        (["doctor", "--help"], ["--val", "--fix", "--report", "--fail-on"]),
         (["eval", "--help"], ["--annotations", "--images", "--weights", "--output"]),
         (["predict", "--help"], ["--score-threshold", "--annotations", "--skip-broken"]),
     ],
@@ -83,7 +84,7 @@ def test_help(words: list[str], expected: list[str], capsys: pytest.CaptureFixtu
 
 def test_help_does_not_load_torch() -> None:
     code = (
-        "import sys; from fastmrcnn.cli import main; main(['train', '--help'])\n"
+        "import sys; from fastmrcnn.cli import main; main(['train', '--help']); main(['doctor', '--help'])\n"
         "assert not {'torch', 'numpy', 'PIL', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -26,6 +26,7 @@ LAYERS = [
     "evaluation",
     "inference",
     "training",
+    "doctor",
     "demo",
     "cli",
 ]

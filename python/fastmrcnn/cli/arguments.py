@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastmrcnn.cli.commands import Convert, Demo, Evaluate, Predict, Train
+from fastmrcnn.cli.commands import Convert, Demo, Doctor, Evaluate, Predict, Train
 from fastmrcnn.errors import UserError
 from fastmrcnn.training.config import read_config_fields
 
@@ -19,10 +19,11 @@ DESCRIPTION = """Mask R-CNN: segment images, train on your own data, evaluate.
 
 Start with `fastmrcnn demo`. Each command has its own help: `fastmrcnn train --help`."""
 
-Command = Demo | Train | Evaluate | Predict | Convert
+Command = Demo | Doctor | Train | Evaluate | Predict | Convert
 
 _COMMANDS: Any = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("eval")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]

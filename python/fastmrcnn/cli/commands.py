@@ -12,6 +12,7 @@ import tyro
 from fastmrcnn.cli.log import log_on_stderr
 from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
+from fastmrcnn.doctor.config import DoctorConfig
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.training.config import DataFormat, TrainConfig
 
@@ -113,6 +114,25 @@ class Predict(PredictConfig):
         rate = summary.images / max(summary.seconds, 1e-9)
         print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
         print(f"written to {summary.output}")
+
+
+@readable_help
+@dataclasses.dataclass(frozen=True)
+class Doctor(DoctorConfig):
+    """Find what is wrong with a data set before training does, with file and annotation id; count, picture, repair.
+
+    For example: fastmrcnn doctor train.json --images images --val val.json --report page.html --fix repaired
+    """
+
+    # What to check: a file or a folder, in any format that train reads.
+    dataset: tyro.conf.Positional[Path] = dataclasses.field(kw_only=True)
+
+    def run(self) -> None:
+        from fastmrcnn.doctor.run import run_doctor
+
+        code = run_doctor(self.dataset, self)
+        if code:
+            raise SystemExit(code)
 
 
 @readable_help

@@ -61,11 +61,21 @@ def read_annotations(
     Raises:
         UserError: no such path or format, and every mistake in the annotations.
     """
-    source = Source(Path(path), None if images is None else Path(images), split)
+    source, found = find_format(Source(Path(path), None if images is None else Path(images), split), format)
+    return read_as(source, found)
+
+
+def find_format(source: Source, format: DataFormat | None = None) -> tuple[Source, DataFormat]:
+    """The format of ``source`` where none is named, and the file that stands for a folder with that file alone."""
     if not source.path.exists():
-        raise UserError(f"{path}: expected a file or a folder of annotations; there is none")
+        raise UserError(f"{source.path}: expected a file or a folder of annotations; there is none")
     source = _with_its_json(source, format)
-    return _FORMATS[format or _find_format(source)].read(source)
+    return source, format or _find_format(source)
+
+
+def read_as(source: Source, format: DataFormat) -> Annotations:
+    """Read ``source`` in a format; tolerantly, where the source collects what is skipped."""
+    return _FORMATS[format].read(source)
 
 
 def _find_format(source: Source) -> DataFormat:

@@ -33,12 +33,14 @@ class Source:
         split: the part to read of a data set that keeps several under one path; others know no splits.
         skipped: None makes any mistake end the reading. A list makes it tolerant: an image or an object with a mistake
             is left out, and the mistake is appended.
+        shift: added to the class numbers of labels that are all one too low or too high (YOLO's).
     """
 
     path: Path
     images: Path | None = None
     split: str | None = None
     skipped: list[Skipped] | None = None
+    shift: int = 0
 
     @contextmanager
     def part(self, file: str | Path, image: str = "", annotation: int | str | None = None) -> Iterator[None]:

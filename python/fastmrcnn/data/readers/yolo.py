@@ -133,15 +133,18 @@ def _read_labels(source: Source, file: Path, image: ImageRecord, categories: dic
     for number, line in enumerate(read_text(file, expected="labels of YOLO").splitlines(), 1):
         if line.strip():
             with source.part(file, image.file_name, number):
-                found.append(_read_line(f"{file}: line {number}", number, line, image, categories))
+                found.append(_read_line(f"{file}: line {number}", number, line, image, categories, source.shift))
     return found
 
 
-def _read_line(where: str, number: int, line: str, image: ImageRecord, categories: dict[int, str]) -> ObjectRecord:
+def _read_line(
+    where: str, number: int, line: str, image: ImageRecord, categories: dict[int, str], shift: int
+) -> ObjectRecord:
     try:
         label, *shares = map(float, line.split())
     except ValueError:
         raise UserError(f"{where}: expected numbers; got {line.strip()!r:.60}") from None
+    label += shift
     if label not in categories:
         message = f"{where}: expected a class within {min(categories)}..{max(categories)}; got {label:g}"
         raise UnknownCategory(message, int(label)) if label.is_integer() else UserError(message)

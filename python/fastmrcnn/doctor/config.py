@@ -1,0 +1,63 @@
+"""What a check of a data set is told, without the weight of what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.training.config import DataFormat, Preset
+
+FailOn = Literal["error", "warning", "note", "never"]
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """The options of ``fastmrcnn doctor`` beside the data set itself.
+
+    >>> DoctorConfig(shown=-1)
+    Traceback (most recent call last):
+        ...
+    fastmrcnn.errors.UserError: shown must be at least 0; got -1
+    """
+
+    # Folder that the names of the images are relative to; the default is where the format has them.
+    images: Path | None = None
+    # A second data set, that of the validation: images in both and classes in one are found.
+    val: Path | None = None
+    # Folder of the validation's images; the default is images.
+    val_images: Path | None = None
+    # Format of the annotations; the default finds out.
+    data_format: DataFormat | None = None
+    # Which part of a path that holds several; of val it is val_split.
+    split: str = "train"
+    val_split: str = "val"
+    # Write a repaired copy to this new folder: COCO files, and the images.
+    fix: Path | None = None
+    # How the copy gets its images: "link" takes no space (it copies where the folder is on another disk).
+    fix_images: Literal["link", "copy"] = "link"
+    # HTML page of pictures and numbers to write.
+    report: Path | None = None
+    # JSON file with every problem and all numbers to write.
+    json: Path | None = None
+    # Problems of each kind that are printed; the files have them all.
+    shown: int = 3
+    # The least severe problem that makes the exit code 1: "error" is what training refuses, "warning" what it suffers
+    # from. 2 stands for a data set or an option that cannot be read at all.
+    fail_on: FailOn = "warning"
+    # False looks at the heads of image files alone: fast, but damaged and identical images stay unseen.
+    decode: bool = True
+    # Threads that decode images; 0 is one a processor, at most 8.
+    workers: int = 0
+    # The model whose anchors and image size are compared with the objects: an architecture,
+    model: Preset = "tiny"
+    # or a weights file or the name of a published model.
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shown", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if self.val_images is not None and self.val is None:
+            raise UserError(f"val_images needs a val; got val_images={str(self.val_images)!r} and no val")

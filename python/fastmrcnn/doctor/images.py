@@ -1,0 +1,166 @@
+"""The images of a split, each decoded once: whether they can be read, what they look like, and their objects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from fastmrcnn.data.annotations import Annotations, ImageRecord
+from fastmrcnn.data.readers.images import is_image
+from fastmrcnn.doctor.objects import Measured, examine_objects
+from fastmrcnn.doctor.problem import (
+    INVALID_MASK_FILE,
+    LEFT_OUT,
+    MISSING_IMAGE,
+    UNDECODABLE_IMAGE,
+    UNLISTED_IMAGE,
+    WRONG_IMAGE_SIZE,
+    Findings,
+)
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures.images import read_image, read_image_size
+
+THUMBNAIL = 16  # pixels a side
+_WINDOW = 64  # images under way for each thread: memory stays bounded for any number of images
+_NOTHING = Measured([], np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class ExaminedImage:
+    """One image of a split.
+
+    Attributes:
+        record: with the name that the file has.
+        sound: whether it can be trained on.
+        measured: its sound objects.
+        pixels: a digest of the decoded pixels; of the bytes of the file in ``content``. Empty where not decoded.
+        thumbnail: uint8 [16, 16], grey; None where not decoded.
+        findings: the problems of this image.
+    """
+
+    record: ImageRecord
+    sound: bool
+    findings: Findings
+    measured: Measured = _NOTHING
+    pixels: bytes = b""
+    content: bytes = b""
+    thumbnail: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+
+def examine_images(
+    content: Annotations, findings: Findings, *, decode: bool = True, workers: int = 0
+) -> Iterator[ExaminedImage]:
+    """Examine every image, in the order of the data set, on ``workers`` threads (0: one a processor, at most 8)."""
+    places = _Places(content.folder)
+    threads = workers or min(os.cpu_count() or 1, 8)
+
+    def examine(record: ImageRecord) -> ExaminedImage:
+        return _examine(record, content, places, Findings(findings.split, findings.file), decode)
+
+    records = iter(content.images.values())
+    with ThreadPoolExecutor(threads) as pool:  # Pillow, hashes and the rasteriser run without the GIL
+        while window := list(islice(records, threads * _WINDOW)):
+            yield from pool.map(examine, window)
+
+
+def unlisted_images(content: Annotations, findings: Findings) -> None:
+    """Note image files in the folders of the listed ones that the annotations do not speak of."""
+    listed = {os.path.normpath(content.folder / record.file_name) for record in content.images.values()}
+    folders = sorted({Path(name).parent for name in listed if os.path.isfile(name)})
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if is_image(path) and os.path.normpath(path) not in listed:
+                findings.add(UNLISTED_IMAGE, "no annotation speaks of this image", image=str(path))
+
+
+class _Places:
+    """Where the files of the folder are, for names that do not lead to one; walked when the first is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._found: dict[str, list[str]] | None = None
+
+    def likely(self, name: str) -> list[str]:
+        """Files of this name in whatever folder and with whatever case."""
+        if self._found is None:
+            found: dict[str, list[str]] = {}
+            for path in sorted(self.folder.rglob("*")) if self.folder != Path() else []:
+                found.setdefault(path.name.lower(), []).append(path.relative_to(self.folder).as_posix())
+            self._found = found
+        return self._found.get(PureWindowsPath(name).name.lower(), [])
+
+
+def _examine(
+    record: ImageRecord, content: Annotations, places: _Places, findings: Findings, decode: bool
+) -> ExaminedImage:
+    where = {"image": record.file_name}
+    if not _is_file(content.folder / record.file_name):
+        likely = places.likely(record.file_name)
+        hint = f"; {likely[0]} has that name" if likely else ""
+        text = f"image {record.id}: there is no file {content.folder / record.file_name}{hint}"
+        if len(likely) != 1:
+            findings.add(MISSING_IMAGE, text, **where, repair=LEFT_OUT)
+            return ExaminedImage(record, False, findings)
+        findings.add(MISSING_IMAGE, text, **where, repair=f"file_name set to {likely[0]}")
+        record = replace(record, file_name=likely[0])
+    path = content.folder / record.file_name
+    try:
+        pixels = read_image(path) if decode else None
+        size = read_image_size(path) if pixels is None else (pixels.shape[-2], pixels.shape[-1])
+    except UserError as error:
+        findings.add(UNDECODABLE_IMAGE, f"image {record.id}: {error}", **where, repair=LEFT_OUT)
+        return ExaminedImage(record, False, findings)
+    if not _check_size(record, size, findings):
+        return ExaminedImage(record, False, findings)
+    measured = _NOTHING
+    try:
+        measured = examine_objects(record, content.objects.get(record.id, ()), findings, findings.file)
+    except UserError as error:  # of formats that keep masks in image files, which are decoded here
+        findings.add(INVALID_MASK_FILE, str(error), **where, repair="all objects of the image left out")
+    if pixels is None:
+        return ExaminedImage(record, True, findings, measured)
+    digest = hashlib.blake2b(pixels.contiguous().numpy().tobytes(), digest_size=16)
+    digest.update(str(list(pixels.shape)).encode())
+    content_digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    return ExaminedImage(record, True, findings, measured, digest.digest(), content_digest, _thumbnail(pixels))
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # false for a name that no file can have, where pathlib raises
+
+
+def _check_size(record: ImageRecord, size: tuple[int, int], findings: Findings) -> bool:
+    height, width = size
+    if size == (record.height, record.width):
+        return True
+    swapped = (width, height) == (record.height, record.width)
+    hint = " (swapped: perhaps by the EXIF orientation, which is applied when an image is read)" if swapped else ""
+    text = (
+        f"image {record.id}: the annotations say {record.width} x {record.height} pixels (width x height), "
+        f"the file has {width} x {height}{hint}"
+    )
+    findings.add(WRONG_IMAGE_SIZE, text, image=record.file_name, repair=LEFT_OUT)
+    return False
+
+
+def _thumbnail(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    """Mean grey values of the parts of an image [C, H, W]."""
+    white = 255.0 if pixels.is_floating_point() else 1.0
+    grey = pixels.float().mean(dim=0)[None, None]
+    small: NDArray[np.uint8] = (F.adaptive_avg_pool2d(grey, THUMBNAIL)[0, 0] * white).round().byte().numpy()
+    return small
+
+
+def sizes_of(images: Sequence[ExaminedImage]) -> NDArray[np.int64]:
+    """[N, 2] height and width in pixels."""
+    return np.array([(image.record.height, image.record.width) for image in images], dtype=np.int64).reshape(-1, 2)
