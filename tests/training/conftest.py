@@ -22,6 +22,18 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write an empty report and empty curves: drawing them takes longer than most runs of these tests."""
+
+    def touch(output: Path, *_: object, **__: object) -> None:
+        (output / "report.html").touch()
+        (output / "curves.png").touch()
+
+    monkeypatch.setattr("fastmrcnn.training.watch.page.write_run_report", touch)
+    monkeypatch.setattr("fastmrcnn.training.watch.page.save_curves", lambda rows, path: None)
+
+
 @pytest.fixture
 def make_config(scenes: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     """Configurations on ``scenes`` that start from a random tiny model and write to ``run`` in the test's folder."""

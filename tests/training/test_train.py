@@ -52,9 +52,12 @@ def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -
         "checkpoints",
         "config.json",
         "curves.png",
+        "evaluations",
         "last.safetensors",
         "metrics.csv",
         "metrics.jsonl",
+        "report.html",
+        "sessions.json",
     ]
     assert [path.name for path in sorted((result.output / "checkpoints").iterdir())] == [
         "step-00000002",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastmrcnn.visualisation import Curve, Panel, ap_panel, draw_panels, loss_panel, save_curves
+from fastmrcnn.visualisation import Curve, Panel, ap_panel, draw_panels, loss_panel, run_panels, save_curves
 from fastmrcnn.visualisation.curves import inline_svg
 
 
@@ -32,6 +32,17 @@ def test_panels_take_their_rows_from_a_metrics_log() -> None:
     assert [curve.name for curve in precision.curves] == ["box AP", "mask AP", "mask AP50"]
     assert list(precision.curves[0].x) == [30, 60, 90]
     assert loss_panel([]).curves == []
+
+
+def test_a_run_is_drawn_with_all_that_it_measured_over_the_same_steps() -> None:
+    validation = [{"step": step, "val_loss": 1 / step, "val_loss_mask": 0.5 / step} for step in (30, 60)]
+    panels = run_panels([*rows(), *validation])
+    assert [panel.title for panel in panels] == ["Losses", "Validation losses", "Average precision", "Learning rate"]
+    assert [curve.name for curve in panels[1].curves] == ["total", "mask"]
+    assert list(panels[1].curves[0].x) == [30, 60]
+    assert panels[3].curves[0].y[0] == 0.1
+    assert {panel.x_range for panel in panels} == {(0.0, 90.0)}
+    assert [panel.title for panel in run_panels(rows(steps=3))] == ["Losses", "Learning rate"]
 
 
 def test_svg_is_well_formed_and_holds_its_text() -> None:

@@ -130,6 +130,10 @@ class TrainConfig:
     checkpoint_every: int = 500
     # Newest checkpoints that are kept.
     keep_checkpoints: int = 2
+    # Evaluation images whose predictions report.html (and TensorBoard) shows after every evaluation.
+    shown_images: int = 4
+    # Write files for TensorBoard into the output folder too; needs the extra "tensorboard".
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("train_annotations", "train_images", "eval_annotations", "eval_images", "output"):
@@ -232,4 +236,5 @@ _AT_LEAST = {
     "evaluate_every": 0,
     "checkpoint_every": 0,
     "keep_checkpoints": 1,
+    "shown_images": 0,
 }

@@ -37,7 +37,6 @@ from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.step import NotFiniteError, take_step
 from fastmrcnn.training.watch import Row, watching
 from fastmrcnn.training.watch.memory import memory_row
-from fastmrcnn.visualisation.curves import save_curves
 from fastmrcnn.weights import save_model
 
 
@@ -45,8 +44,8 @@ from fastmrcnn.weights import save_model
 class TrainResult:
     """What a finished run left behind."""
 
-    # Folder with config.json, metrics.jsonl, metrics.csv, curves.png, last.safetensors, best.safetensors,
-    # checkpoints/.
+    # Folder with report.html and curves.png to look at, config.json, metrics.jsonl, metrics.csv, last.safetensors,
+    # best.safetensors, checkpoints/ and evaluations/.
     output: Path
     # The trained model, in evaluation mode.
     model: MaskRCNN
@@ -132,7 +131,12 @@ class Trainer:
         history = read_metrics(self.output / "metrics.jsonl", until=first_step)
         self.best_ap = max((_ap_of(row) for row in history if "box_ap" in row), default=-1.0)
         with watching(
-            self.config, history=history, first_step=first_step, total_steps=self.total_steps, progress=self.progress
+            self.config,
+            history=history,
+            first_step=first_step,
+            total_steps=self.total_steps,
+            eval_data=self.eval_data,
+            progress=self.progress,
         ) as self.watchers:
             with InterruptFlag() as interrupt:
                 self._train_steps(interrupt)
@@ -140,7 +144,6 @@ class Trainer:
                 self._evaluate()
         save_model(self.state.result, self.output / "last.safetensors")
         metrics = read_metrics(self.output / "metrics.jsonl")
-        save_curves(metrics, self.output / "curves.png")
         images_seen = (self.state.step - first_step) * self.config.batch_size
         return TrainResult(
             output=self.output,

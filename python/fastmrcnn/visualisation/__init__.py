@@ -1,6 +1,6 @@
 """Pictures for people: instances over images, curves, and reports. Arrays and Pillow; no torch."""
 
-from fastmrcnn.visualisation.curves import Curve, Panel, ap_panel, draw_panels, loss_panel, save_curves
+from fastmrcnn.visualisation.curves import Curve, Panel, ap_panel, draw_panels, loss_panel, run_panels, save_curves
 from fastmrcnn.visualisation.overlay import draw_instances
 from fastmrcnn.visualisation.picture import as_picture
 from fastmrcnn.visualisation.report import Report
@@ -14,5 +14,6 @@ __all__ = [
     "draw_instances",
     "draw_panels",
     "loss_panel",
+    "run_panels",
     "save_curves",
 ]

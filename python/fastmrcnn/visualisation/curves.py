@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,10 @@ LOSSES = {
     "loss_rpn_box_reg": "RPN box",
     "loss_keypoint": "keypoint",
 }
+# Those of a validation row, by the same names.
+VALIDATION_LOSSES = {f"val_{key}": name for key, name in LOSSES.items()}
 # The averages of an evaluation row.
-AVERAGE_PRECISIONS = {"box_ap": "box AP", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
+AVERAGE_PRECISIONS = {"box_ap": "box AP", "mask_ap": "mask AP", "mask_ap50": "mask AP50", "keypoint_ap": "keypoint AP"}
 
 # Ink that no curve uses. In an SVG it becomes ``currentColor``, so that text and axes follow the page's theme.
 _INK = "#010203"
@@ -60,6 +62,7 @@ class Panel:
     x_label: str = ""
     y_label: str = ""
     y_range: tuple[float, float] | None = None  # None: from zero to the largest smoothed value
+    x_range: tuple[float, float] | None = None  # None: where there are points
     smooth: bool = False  # a running mean in front of the paler measured line
     markers: bool = False  # mark each measured point
 
@@ -69,8 +72,25 @@ def loss_panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(_curves(rows, LOSSES), "Losses", "step", "loss", smooth=True)
 
 
+def validation_panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
+    """The losses on the evaluation data, from the rows of a metrics log that have them (``val_loss``)."""
+    return Panel(_curves(rows, VALIDATION_LOSSES), "Validation losses", "step", "loss", markers=True)
+
+
+def learning_rate_panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
+    """The learning rate over the steps, from the training rows of a metrics log."""
+    return Panel(_curves(rows, {"learning_rate": "learning rate"}), "Learning rate", "step", "learning rate")
+
+
+def run_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """All of a metrics log that there is to draw, over the same steps."""
+    steps = (0.0, max((float(row["step"]) for row in rows), default=1.0))
+    panels = [loss_panel(rows), validation_panel(rows), ap_panel(rows), learning_rate_panel(rows)]
+    return [replace(panel, x_range=steps) for panel in panels if panel.curves]
+
+
 def ap_panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
-    """Average precision over the steps, from the evaluation rows of a metrics log (those with ``mask_ap``)."""
+    """Average precision over the steps, from the evaluation rows of a metrics log (those with ``box_ap``)."""
     curves = _curves(rows, AVERAGE_PRECISIONS)
     return Panel(curves, "Average precision", "step", "AP", y_range=(0.0, 1.0), markers=True)
 
@@ -112,12 +132,12 @@ def draw_panels(panels: Sequence[Panel], *, format: str = "svg") -> bytes:
 
 
 def save_curves(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw the losses and, where there are evaluations, average precision of a metrics log into an image file.
+    """Draw a metrics log into an image file: losses, learning rate and, where there are any, validation losses and
+    average precision.
 
     The format follows the suffix: .png, .svg or .pdf. The file appears whole or not at all.
     """
-    panels = [panel for panel in (loss_panel(rows), ap_panel(rows)) if panel.curves]
-    drawn = draw_panels(panels, format=Path(path).suffix.lstrip(".").lower() or "png")
+    drawn = draw_panels(run_panels(rows), format=Path(path).suffix.lstrip(".").lower() or "png")
     with atomic_path(path) as temporary:
         temporary.write_bytes(drawn)
 
@@ -169,6 +189,9 @@ def _draw(ax: Axes, panel: Panel) -> None:
     ax.set_xlabel(panel.x_label)
     ax.set_ylabel(panel.y_label)
     ax.set_ylim(panel.y_range or (0.0, 1.08 * top or 1.0))
+    if panel.x_range is not None:
+        left, right = panel.x_range
+        ax.set_xlim(left, right + 0.02 * (right - left))
     ax.grid(alpha=0.15, linewidth=0.8)
     ax.set_axisbelow(True)
     if panel.curves:

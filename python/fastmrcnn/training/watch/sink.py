@@ -14,13 +14,21 @@ Row = dict[str, Any]  # of metrics.jsonl: "step" and numbers by name; None where
 
 
 @dataclass(frozen=True)
+class Shown:
+    """An evaluation image beside what the model finds in it, as small RGB pictures."""
+
+    name: str  # of the image file
+    truth: Image.Image
+    found: Image.Image
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """An evaluation: its numbers, and what the model then finds in a few images that stay the same."""
 
     step: int
     result: EvaluationResult
-    # Name of the image and its drawing, at most PICTURE_SIDE pixels wide and high.
-    pictures: Sequence[tuple[str, Image.Image]] = ()
+    shown: Sequence[Shown] = ()
 
 
 class Sink:

@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from fastmrcnn.data import InstanceDataset
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.evaluation import EvaluationResult
 from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.watch.bar import ProgressBar
+from fastmrcnn.training.watch.page import RunPage
+from fastmrcnn.training.watch.showcase import Showcase
 from fastmrcnn.training.watch.sink import Evaluated, Row, Sink
 from fastmrcnn.training.watch.tables import CsvTable, JsonLines
+from fastmrcnn.training.watch.tensorboard import TensorBoard
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +34,12 @@ class Watchers:
     in memory, and it is told again when there is room.
     """
 
-    def __init__(self, sinks: Sequence[Sink] = (), bar: ProgressBar | None = None) -> None:
+    def __init__(
+        self, sinks: Sequence[Sink] = (), bar: ProgressBar | None = None, showcase: Showcase | None = None
+    ) -> None:
         self._sinks = [_Guarded(sink) for sink in [*sinks, *([bar] if bar else [])]]
         self._bar = bar
+        self._showcase = showcase
 
     def write(self, row: Row) -> None:
         """Tell the row of a training step, of a validation or of an evaluation."""
@@ -40,7 +47,7 @@ class Watchers:
 
     def evaluated(self, step: int, result: EvaluationResult, model: MaskRCNN) -> None:
         """Tell what the evaluation of ``model`` after ``step`` found."""
-        event = Evaluated(step, result)
+        event = Evaluated(step, result, self._showcase.draw(model) if self._showcase else ())
         self._tell(lambda sink: sink.evaluated(event))
 
     def say(self, text: str) -> None:
@@ -69,7 +76,13 @@ class Watchers:
 
 @contextmanager
 def watching(
-    config: TrainConfig, *, history: Sequence[Row], first_step: int, total_steps: int, progress: bool
+    config: TrainConfig,
+    *,
+    history: Sequence[Row],
+    first_step: int,
+    total_steps: int,
+    eval_data: InstanceDataset | None = None,
+    progress: bool = False,
 ) -> Iterator[Watchers]:
     """The watchers of the run in ``config.output``, which goes on after ``history``, the rows of ``first_step`` steps.
 
@@ -80,8 +93,12 @@ def watching(
         sinks: list[Sink] = [
             JsonLines(config.output / "metrics.jsonl", history),
             CsvTable(config.output / "metrics.csv", history),
+            RunPage(config.output, history, first_step=first_step, total_steps=total_steps, device=config.device),
         ]
-        watchers = Watchers(sinks, ProgressBar(bar))
+        if config.tensorboard:
+            sinks.append(TensorBoard(config.output / "tensorboard", config, first_step=first_step))
+        showcase = Showcase(eval_data, config.shown_images) if eval_data and config.shown_images else None
+        watchers = Watchers(sinks, ProgressBar(bar), showcase)
         outcome = "finished"
         try:
             yield watchers
