@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +18,18 @@ from fastmrcnn.errors import UserError
 
 PathLike = str | os.PathLike[str]
 
+_PARTIAL = ".partial-"  # in the names of temporary files and folders; eight characters of tempfile's follow
+
 
 @contextmanager
-def atomic_path(path: PathLike) -> Iterator[Path]:
+def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move what was written there to ``path`` when the block ends well.
 
     The temporary name keeps the suffix of ``path``, because writers choose the format by it. When the block raises,
     nothing is left behind and an older file at ``path`` stays as it was. Missing parent folders are created.
+
+    durable: wait until the file is on the disk before it takes its name, and then for the name. Without, a machine that
+    goes down within seconds may leave an empty file in place of either one.
 
     Raises ``UserError`` where the folder cannot be created or written.
 
@@ -36,13 +43,17 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         if target.is_dir():
             raise UserError(f"{target}: cannot write a file here: this is a folder")
         _apply_default_mode(temporary, 0o666)
+        if durable:
+            _sync(temporary, shown=target)
         os.replace(temporary, target)
+        if durable:
+            _sync(target.parent, shown=target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_directory(path: PathLike) -> Iterator[Path]:
+def atomic_directory(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
     """Like :func:`atomic_path` for a folder of files; an older folder at ``path`` is replaced.
 
     The swap is two renames: a crash exactly between them leaves the old folder under its temporary name, never a
@@ -53,6 +64,9 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     try:
         yield temporary
         _apply_default_mode(temporary, 0o777)
+        if durable:
+            for written in (*temporary.iterdir(), temporary):
+                _sync(written, shown=target)
         if target.is_dir():
             retired = reserve_beside(target, directory=True)
             os.replace(target, retired)  # an empty folder may be replaced by a folder
@@ -60,22 +74,41 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
             shutil.rmtree(retired)
         else:
             os.replace(temporary, target)
+        if durable:
+            _sync(target.parent, shown=target)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
 
 
-def write_text(path: PathLike, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, atomically."""
-    with atomic_path(path) as temporary:
+def remove_directory(path: Path) -> None:
+    """Remove a folder with all that it holds; nobody meets a part of it under its own name."""
+    retired = reserve_beside(path, directory=True)
+    os.replace(path, retired)
+    shutil.rmtree(retired)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in ``folder``, where nobody writes now."""
+    for path in folder.glob(f".*{_PARTIAL}*"):
+        if re.fullmatch(rf"\..+{re.escape(_PARTIAL)}\w{{8}}(\.\w+)?", path.name) is None:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str, *, durable: bool = False) -> None:
+    """Write ``text`` as UTF-8 to ``path``, atomically; ``UserError`` names the file where the disk is full."""
+    with atomic_path(path, durable=durable) as temporary, _errors_name(path):
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: PathLike, value: Any, *, indent: int | None = None) -> None:
-    """Write ``value`` as strict JSON (NaN and infinities become ``null``) to ``path``, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        json.dump(finite(value), stream, indent=indent, allow_nan=False)
-        stream.write("\n")
+def write_json(path: PathLike, value: Any, *, indent: int | None = None, durable: bool = False) -> None:
+    """Write ``value`` as strict JSON (NaN and infinities become ``null``) to ``path``, as :func:`write_text` does."""
+    text = json.dumps(finite(value), indent=indent, allow_nan=False)
+    write_text(path, text + "\n", durable=durable)
 
 
 class GrowingFile:
@@ -97,6 +130,10 @@ class GrowingFile:
         except OSError:
             os.ftruncate(self._handle, end)
             raise
+
+    def sync(self) -> None:
+        """Wait until all of it is on the disk."""
+        os.fsync(self._handle)
 
     def close(self) -> None:
         os.close(self._handle)
@@ -151,7 +188,7 @@ def reserve_beside(target: Path, *, directory: bool) -> Path:
 
     Missing parent folders are created; ``UserError`` where that or the writing fails.
     """
-    prefix = f".{target.stem}-"
+    prefix = f".{target.stem}{_PARTIAL}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if directory:
@@ -170,3 +207,25 @@ def _apply_default_mode(path: Path, mode: int) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
+
+
+def _sync(path: Path, *, shown: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk; ``UserError`` names ``shown``."""
+    with _errors_name(shown):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # of file systems that have no such thing for folders
+                raise
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _errors_name(path: PathLike) -> Iterator[None]:
+    """Turn what the system says of a file that is being written into one line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -75,10 +75,12 @@ def training_loader(
         batch_sampler=StepBatches(order, config.batch_size, first_step, total, config.accumulate),
         collate_fn=collate,
         num_workers=config.workers,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_leave_signals_to_the_run,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the training process alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the whole process group; the training process alone decides what they
+    mean, and needs its workers until the end of the step. They end with it, whatever it dies of."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

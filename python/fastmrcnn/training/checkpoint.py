@@ -2,45 +2,71 @@
 
 ``DIR/checkpoints/step-00000500/`` holds ``weights.safetensors`` (a complete model, also for ``load_model``), where
 weights are averaged ``average.safetensors`` (another one), ``optimizer.safetensors`` (tensors named
-``<parameter>/<state>``) and ``state.json`` with the rest of :class:`~fastmrcnn.training.state.TrainState`. A folder is
-written under a temporary name and renamed when complete.
+``<parameter>/<state>``) and ``state.json`` with the rest of :class:`~fastmrcnn.training.state.TrainState` and a
+checksum of each other file. A folder is written under a temporary name and renamed when all of it is on the disk, and
+older ones go only then: a full disk or a lost machine leaves the finished ones.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-import shutil
+import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fastmrcnn.errors import UserError, first_line
-from fastmrcnn.files import atomic_directory, read_json, write_json
+from fastmrcnn.files import atomic_directory, read_json, remove_directory, write_json
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.weights import load_model, save_model
 from fastmrcnn.weights.store import write_tensors
 
-FORMAT = 2  # of state.json
+FORMAT = 3  # of state.json
+
+_log = logging.getLogger(__name__)
 
 
 def save_checkpoint(output: Path, state: TrainState, *, keep: int) -> Path:
     """Write the checkpoint of ``state``; of the older ones keep the newest ``keep`` - 1."""
     folder = output / "checkpoints" / f"step-{state.step:08d}"
-    with atomic_directory(folder) as temporary:
-        save_model(state.model, temporary / "weights.safetensors")
-        if state.average is not None:
-            save_model(state.average.model, temporary / "average.safetensors")
-        name = "optimizer.safetensors"
-        write_tensors(optimizer_tensors(state.model, state.optimizer), temporary / name, shown=folder / name)
-        rest = {"format": FORMAT, "step": state.step, "scaler": state.scaler.state_dict()}
-        write_json(temporary / "state.json", rest, indent=2)
-    for older in checkpoint_folders(output)[:-keep]:
-        shutil.rmtree(older)
+    try:
+        with atomic_directory(folder, durable=True) as temporary:
+            _write(state, temporary)
+    except UserError as error:
+        found = checkpoint_folders(output)
+        kept = f"the newest finished checkpoint is {found[-1]}" if found else "no checkpoint was finished yet"
+        resume = f"; when it can, continue with: fastmrcnn train --resume {output}"
+        raise UserError(f"{folder}: {str(error).partition(': ')[2]}; {kept}{resume if found else ''}") from None
+    _remove_all_but(folder, output, keep)
     return folder
+
+
+def _write(state: TrainState, folder: Path) -> None:
+    save_model(state.model, folder / "weights.safetensors")
+    if state.average is not None:
+        save_model(state.average.model, folder / "average.safetensors")
+    path = folder / "optimizer.safetensors"
+    write_tensors(optimizer_tensors(state.model, state.optimizer), path, shown=path)
+    files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+    rest = {"format": FORMAT, "step": state.step, "scaler": state.scaler.state_dict(), "files": files}
+    write_json(folder / "state.json", rest, indent=2)
+
+
+def _remove_all_but(newest: Path, output: Path, keep: int) -> None:
+    """Remove all but the newest ``keep``. Those beyond ``newest`` are damaged ones, which were skipped."""
+    folders = checkpoint_folders(output)
+    last = folders.index(newest)
+    for folder in folders[: max(0, last + 1 - keep)] + folders[last + 1 :]:
+        try:
+            remove_directory(folder)
+        except (OSError, UserError) as error:  # the new one is safe: no reason to end the run
+            _log.warning("%s: an old checkpoint cannot be removed: %s", folder, first_line(error))
 
 
 def checkpoint_folders(output: Path) -> list[Path]:
@@ -49,12 +75,35 @@ def checkpoint_folders(output: Path) -> list[Path]:
     return sorted(folder for folder in folders if re.fullmatch(r"step-\d+", folder.name))
 
 
+def load_newest(output: Path, config: TrainConfig, device: torch.device) -> TrainState | None:
+    """The state in the newest checkpoint that can be read, with a warning for each that cannot; None without any
+    checkpoint.
+
+    ``UserError`` where there are checkpoints and none can be read.
+    """
+    problems: list[str] = []
+    for folder in reversed(checkpoint_folders(output)):
+        try:
+            state = load_checkpoint(folder, config, device)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            _log.warning("skipped a damaged checkpoint: %s; continuing from step %d", problem, state.step)
+        return state
+    if problems:
+        raise UserError(f"{output}: expected a checkpoint that can be read; {problems[0]}")
+    return None
+
+
 def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
-    """The state that was saved; ``UserError`` names a missing or broken file."""
-    path = folder / "state.json"
-    rest = read_json(path, expected="the state of a checkpoint")
-    if not isinstance(rest, dict) or rest.get("format") != FORMAT or not isinstance(rest.get("step"), int):
-        raise UserError(f"{path}: expected a checkpoint of format {FORMAT}")
+    """The state that was saved; ``UserError`` names a missing or damaged file."""
+    rest = _read_rest(folder)
+    for name, expected in rest["files"].items():
+        found = _checksum(folder / name)
+        if found != expected:
+            difference = "size" if found["bytes"] != expected["bytes"] else "content"
+            raise UserError(f"{folder / name}: expected the file of the checkpoint; its {difference} is another")
     state = TrainState.of(load_model(folder / "weights.safetensors", device=device), config, device)
     state.step = rest["step"]
     if state.average is not None:
@@ -68,6 +117,30 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
         raise UserError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
     restore_optimizer(state.model, state.optimizer, tensors, path)
     return state
+
+
+def _read_rest(folder: Path) -> dict[str, Any]:
+    """``state.json``, with the types that it should have."""
+    path = folder / "state.json"
+    rest = read_json(path, expected="the state of a checkpoint")
+    types = {"format": int, "step": int, "files": dict}
+    if not isinstance(rest, dict) or not all(isinstance(rest.get(name), kind) for name, kind in types.items()):
+        raise UserError(f"{path}: expected the state of a checkpoint; {', '.join(types)} are not all there")
+    if rest["format"] != FORMAT:
+        raise UserError(f"{path}: expected a checkpoint of format {FORMAT}; got {rest['format']}")
+    return rest
+
+
+def _checksum(path: Path) -> dict[str, int]:
+    """Size and CRC-32 of a file, which tell accidents: a cut, a lost block, a flipped bit."""
+    size = checksum = 0
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                size, checksum = size + len(block), zlib.crc32(block, checksum)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    return {"bytes": size, "crc32": checksum}
 
 
 def optimizer_tensors(model: MaskRCNN, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

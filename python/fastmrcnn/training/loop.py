@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
-from fastmrcnn.evaluation import EvaluationResult, evaluate
-from fastmrcnn.files import finite, write_json
+from fastmrcnn.evaluation import EvaluationResult
+from fastmrcnn.files import remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import training_loader
-from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
+from fastmrcnn.training.checkpoint import checkpoint_folders, load_newest, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import read_metrics
@@ -35,9 +36,12 @@ from fastmrcnn.training.start import (
 )
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.step import NotFiniteError, take_step
+from fastmrcnn.training.validation import Validation
 from fastmrcnn.training.watch import Row, watching
 from fastmrcnn.training.watch.memory import memory_row
 from fastmrcnn.weights import save_model
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +70,8 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
 
     Args:
         config: the run; ``config.output`` receives every file.
-        resume: continue from the newest checkpoint in ``config.output``. On the CPU the continued run is bit-identical
-            to one that was never interrupted.
+        resume: continue from the newest checkpoint in ``config.output`` that can be read. On the CPU the continued run
+            is bit-identical to one that was never interrupted.
         progress: show a progress bar with losses, learning rate and images per second on stderr.
 
     Raises:
@@ -99,7 +103,8 @@ class Trainer:
             self.train_data.read_keypoints(keypoint_head)
         transform = self.state.model.transform
         transform.keeps_training_sizes = brings_images_to_size(config, transform.config)
-        self.evaluation: EvaluationResult | None = None
+        self.validation: Validation | None = None
+        self.kept_step = self.state.step  # of the newest checkpoint
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
     def _started(self) -> TrainState:
@@ -109,11 +114,13 @@ class Trainer:
         return TrainState.of(model, self.config, self.device)
 
     def _resumed(self) -> TrainState:
-        checkpoints = checkpoint_folders(self.output)
-        if not checkpoints:
-            raise UserError(f"{self.output}: expected a run to resume; there is no checkpoint in it")
+        if not (self.output / "config.json").exists():
+            raise UserError(f"{self.output}: expected a run to resume; there is no config.json in it")
         check_resumable(self.config, self.output)
-        state = load_checkpoint(checkpoints[-1], self.config, self.device)
+        state = load_newest(self.output, self.config, self.device)
+        if state is None:
+            _log.warning("%s: no checkpoint was written yet; training starts from the beginning", self.output)
+            return self._started()
         check_categories(self.config, self.output, state.model, self.train_data)
         if state.step > self.total_steps:
             raise UserError(
@@ -127,21 +134,24 @@ class Trainer:
         start, first_step = time.monotonic(), self.state.step
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        write_json(self.output / "config.json", self.config.to_dict(), indent=2)
+        for folder in (self.output, self.output / "checkpoints"):
+            remove_partial(folder)
+        write_json(self.output / "config.json", self.config.to_dict(), indent=2, durable=True)
         history = read_metrics(self.output / "metrics.jsonl", until=first_step)
-        self.best_ap = max((_ap_of(row) for row in history if "box_ap" in row), default=-1.0)
-        with watching(
-            self.config,
-            history=history,
-            first_step=first_step,
-            total_steps=self.total_steps,
-            eval_data=self.eval_data,
-            progress=self.progress,
-        ) as self.watchers:
-            with InterruptFlag() as interrupt:
-                self._train_steps(interrupt)
-            if self.state.step == first_step:  # the resumed run was already complete
-                self._evaluate()
+        if self.eval_data is not None:
+            self.validation = Validation(self.eval_data, self.config, self.output, history)
+        with (
+            watching(
+                self.config,
+                history=history,
+                first_step=first_step,
+                total_steps=self.total_steps,
+                eval_data=self.eval_data,
+                progress=self.progress,
+            ) as self.watchers,
+            InterruptFlag() as interrupt,
+        ):
+            self._train_steps(interrupt)
         save_model(self.state.result, self.output / "last.safetensors")
         metrics = read_metrics(self.output / "metrics.jsonl")
         images_seen = (self.state.step - first_step) * self.config.batch_size
@@ -151,7 +161,7 @@ class Trainer:
             steps=self.state.step,
             seconds=time.monotonic() - start,
             images_per_second=images_seen / max(self.training_seconds, 1e-9),
-            evaluation=self.evaluation,
+            evaluation=None if self.validation is None else self.validation.result,
             metrics=metrics,
         )
 
@@ -159,17 +169,28 @@ class Trainer:
         config = self.config
         network = self.state.model.config.input
         batches = iter(training_loader(self.train_data, config, network, self.order, self.state.step))
+        if self.validation is not None and not self.validation.is_done(self.state.step):
+            self._evaluate_if_due(interrupt)  # a resumed run that was stopped before
         self.last_step_end = time.monotonic()
         while self.state.step < self.total_steps:
-            self.watchers.write(self._step(list(islice(batches, config.accumulate))))
+            self.watchers.write(self._step(self._parts_from(batches)))
             if interrupt.requested:
                 self._stop()
-            last = self.state.step == self.total_steps
-            if last or _due(self.state.step, config.checkpoint_every):
+            if self.state.step == self.total_steps or _due(self.state.step, config.checkpoint_every):
                 self._checkpoint()
-            if last or _due(self.state.step, config.evaluate_every):
-                self._evaluate()
+            self._evaluate_if_due(interrupt)
             self.last_step_end = time.monotonic()
+        if self.validation is not None and self.validation.result is None:  # the resumed run was already complete
+            self._evaluate_if_due(interrupt)
+
+    def _parts_from(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The parts of the next step. Where an image cannot be read, a checkpoint keeps the steps before it."""
+        try:
+            return list(islice(batches, self.config.accumulate))
+        except (UserError, RuntimeError):
+            if self.state.step > self.kept_step:
+                self._checkpoint()
+            raise
 
     def _step(self, parts: list[Batch]) -> Row:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
@@ -202,37 +223,33 @@ class Trainer:
             f"try a lower learning_rate than {self.config.learning_rate} or a longer warm-up"
         )
 
-    def _evaluate(self) -> None:
-        """COCO metrics on the evaluation data; the best so far is kept as best.safetensors: by mask AP, or by box AP of
-        a model without masks."""
-        if self.eval_data is None:
+    def _evaluate_if_due(self, interrupt: InterruptFlag) -> None:
+        step, validation = self.state.step, self.validation
+        due = step > 0 and (step == self.total_steps or _due(step, self.config.evaluate_every))
+        if validation is None or not due:
             return
-        with self.watchers.doing("evaluate"):
-            model, size = self.state.result, self.config.batch_size
-            self.evaluation = evaluate(model, self.eval_data, batch_size=size, progress=False)
-            row = {name: getattr(self.evaluation, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
-            row = finite(row)  # NaN of what cannot be measured
-            self.watchers.write({"step": self.state.step} | row)
-            self.watchers.evaluated(self.state.step, self.evaluation, model)
-        if _ap_of(row) > self.best_ap:
-            self.best_ap = _ap_of(row)
-            save_model(self.state.result, self.output / "best.safetensors")
+        try:
+            with self.watchers.doing("evaluate"), interrupt.at_once():
+                result = validation.measure(self.state)
+        except KeyboardInterrupt:
+            self._stop()
+        if not validation.is_done(step):
+            # The row is told when the best model is safe: without it, a resumed run evaluates again.
+            self.watchers.write(validation.keep(self.state))
+            self.watchers.evaluated(step, result, self.state.result)
 
     def _checkpoint(self) -> Path:
-        return save_checkpoint(self.output, self.state, keep=self.config.keep_checkpoints)
+        self.watchers.sync()
+        folder = save_checkpoint(self.output, self.state, keep=self.config.keep_checkpoints)
+        self.kept_step = self.state.step
+        return folder
 
-    def _stop(self) -> None:
+    def _stop(self) -> NoReturn:
         """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""
         folder = self._checkpoint()
         self.watchers.say(f"interrupted after step {self.state.step}: wrote {folder}")
         self.watchers.say(f"continue with: fastmrcnn train --resume {self.output}")
         raise KeyboardInterrupt
-
-
-def _ap_of(row: dict[str, Any]) -> float:
-    """What tells a better model from a worse one in the row of an evaluation, as the log holds it."""
-    ap = row["box_ap"] if row["mask_ap"] is None else row["mask_ap"]
-    return 0.0 if ap is None else float(ap)
 
 
 def _due(step: int, every: int) -> bool:

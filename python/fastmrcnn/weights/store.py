@@ -45,7 +45,7 @@ def save_model(model: MaskRCNN, path: str | os.PathLike[str], *, dtype: torch.dt
         "format_version": FORMAT_VERSION,
         "config": json.dumps(model.config.to_dict()),
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         write_tensors(tensors, temporary, metadata, shown=Path(path))
 
 

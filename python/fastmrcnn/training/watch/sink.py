@@ -46,5 +46,8 @@ class Sink:
     def evaluated(self, evaluated: Evaluated) -> None:
         """Take what an evaluation found, after its row."""
 
+    def sync(self) -> None:
+        """Bring to the disk what was told until now: a checkpoint, which must not be ahead of it, is about to come."""
+
     def close(self, outcome: str) -> None:
         """The run ended, however it did; ``outcome`` is "finished" or says in a line what happened."""

@@ -22,11 +22,14 @@ class JsonLines(Sink):
 
     def __init__(self, path: Path, history: Iterable[Row] = ()) -> None:
         self.name = str(path)
-        write_text(path, "".join(map(_line, history)))
+        write_text(path, "".join(map(_line, history)), durable=True)
         self._file = GrowingFile(path)
 
     def write(self, row: Row) -> None:
         self._file.append(_line(row))
+
+    def sync(self) -> None:
+        self._file.sync()
 
     def close(self, outcome: str) -> None:
         self._file.close()

@@ -50,6 +50,10 @@ class Watchers:
         event = Evaluated(step, result, self._showcase.draw(model) if self._showcase else ())
         self._tell(lambda sink: sink.evaluated(event))
 
+    def sync(self) -> None:
+        """What was told until now shall be on the disk: a checkpoint is about to be written."""
+        self._tell(lambda sink: sink.sync())
+
     def say(self, text: str) -> None:
         """A line for the one who looks at the terminal."""
         if self._bar is not None:
