@@ -4,8 +4,10 @@ from fastmrcnn.data.dataset import CocoDataset, InstanceDataset, open_dataset
 from fastmrcnn.data.loader import SampleLoader, make_loader
 from fastmrcnn.data.readers import DataFormat, read_annotations
 from fastmrcnn.data.sample import Sample, Target, collate, to_target
+from fastmrcnn.data.statistics import ChannelStatistics, measure_channels
 
 __all__ = [
+    "ChannelStatistics",
     "CocoDataset",
     "DataFormat",
     "InstanceDataset",
@@ -14,6 +16,7 @@ __all__ = [
     "Target",
     "collate",
     "make_loader",
+    "measure_channels",
     "open_dataset",
     "read_annotations",
     "to_target",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
@@ -112,6 +113,10 @@ class InstanceDataset(Dataset[Sample]):
         """File of the image at a position."""
         return self.content.folder / self._images[index].file_name
 
+    def read_image(self, index: int) -> Tensor:
+        """The image at a position as its file has it, [C, H, W]; no transform, no objects."""
+        return self._read_pixels(self.image_path(index), self._images[index])
+
     def set_epoch(self, epoch: int) -> None:
         """Give the transforms new chances; call it before a loader's iterator is made."""
         self.epoch = epoch
@@ -142,7 +147,7 @@ class InstanceDataset(Dataset[Sample]):
                 f"{self.content.path} lists it as image {missing[0].id}"
             )
 
-    def _read_pixels(self, path: Path, record: ImageRecord) -> torch.Tensor:
+    def _read_pixels(self, path: Path, record: ImageRecord) -> Tensor:
         image = read_image(path, self.pixel_format)
         height, width = image.shape[1:]
         if (height, width) != (record.height, record.width):

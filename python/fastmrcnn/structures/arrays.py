@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.structures.bands import Bands, as_fractions, beyond_white
+from fastmrcnn.structures.bands import Bands, as_fractions, beyond_white, training_hint
 from fastmrcnn.structures.image_files import readable
 from fastmrcnn.structures.pixel_format import DEEPEST, PixelFormat
 
@@ -41,6 +41,8 @@ def bands_of_array(array: np.ndarray, name: str, wanted: PixelFormat) -> Bands:
     pixels = array[:, :, None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not _fits(pixels.shape[2], wanted):
         hint = " (channels first: pass torch.from_numpy(array))" if _channels_first(array, wanted) else ""
+        if pixels.ndim == 3 and pixels.shape[2] > 0 and not hint:
+            hint = training_hint(wanted, pixels.shape[2])
         raise UserError(f"{name}: expected {_expected_array(wanted)}; got {list(array.shape)}{hint}")
     if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
         raise UserError(f"{name}: expected a uint8 or uint16 array, or float in 0..1; got {pixels.dtype}")

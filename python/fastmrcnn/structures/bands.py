@@ -36,7 +36,15 @@ def fit_channels(bands: Bands, wanted: PixelFormat, name: str) -> Tensor:
         if bool((pixels == pixels[:1]).all()):
             return pixels[:1]
         raise UserError(f"{name}: expected an image with 1 channel; found 3 (red, green and blue) that differ")
-    raise UserError(f"{name}: expected an image with {_described(channels)}; found {bands.pixels.shape[0]}")
+    found = bands.pixels.shape[0]
+    raise UserError(
+        f"{name}: expected an image with {_described(channels)}; found {found}{training_hint(wanted, found)}"
+    )
+
+
+def training_hint(wanted: PixelFormat, found: int) -> str:
+    """How to get a model for images with that number of channels, where those of photographs were expected."""
+    return f" (fastmrcnn train --channels {found} makes models for such images)" if wanted.channels == 3 else ""
 
 
 def over_white(pixels: Tensor) -> Tensor:

@@ -50,6 +50,12 @@ class TrainConfig:
     model: Preset | None = None
     # With model: start its backbone from a ResNet trained elsewhere, a file or a name such as "torchvision/resnet50".
     backbone: str | None = None
+    # Channels of the images: 1 is grey, 3 RGB, others are the bands of TIFFs or .npy arrays as they are. Default: those
+    # of the model that the run starts from. For another number its first convolution is made to fit, and the mean and
+    # deviation of each channel are measured on the training images.
+    channels: int | None = None
+    # The number that is white in images of 16 bits: 4095 where a camera has 12; the default is the model's own, 65535.
+    white_level: int | None = None
     # Length of the shorter side that images are resized to, in pixels; the default is the model's own.
     min_size: int | None = None
     # Longest side after resizing, in pixels; the default is the model's own.
@@ -153,6 +159,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value >= smallest and math.isfinite(value)):
                 raise UserError(f"{name} must be at least {smallest}; got {value}")
+        if self.white_level is not None and self.white_level >= 2**16:
+            raise UserError(f"white_level must be a number of 16 bits, below 65536; got {self.white_level}")
         if self.seed >= 2**63:  # what torch.manual_seed takes
             raise UserError(f"seed must be below 2^63; got {self.seed}")
         for name in ("epochs", "learning_rate"):
@@ -224,6 +232,8 @@ _AT_LEAST = {
     "batch_size": 1,
     "accumulate": 1,
     "steps": 1,
+    "channels": 1,
+    "white_level": 1,
     "min_size": 16,
     "max_size": 16,
     "jitter_size": 16,

@@ -98,6 +98,9 @@ class Trainer:
         self.output = config.output or next_free_output()
         self.config = dataclasses.replace(config, output=self.output)
         self.state = self._resumed() if resume else self._started()
+        for data in (self.train_data, self.eval_data):
+            if data is not None:
+                data.read_pixels_as(self.state.model.config.input.pixel_format)
         keypoint_head = self.state.model.config.keypoint_head
         if keypoint_head is not None:
             self.train_data.read_keypoints(keypoint_head)

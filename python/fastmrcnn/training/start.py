@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from fastmrcnn.data import InstanceDataset, open_dataset
+from fastmrcnn.data import InstanceDataset, measure_channels, open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
-from fastmrcnn.models import MaskRCNN, MaskRCNNConfig, presets
+from fastmrcnn.models import InputConfig, MaskRCNN, MaskRCNNConfig, presets
+from fastmrcnn.structures import PixelFormat
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.weights import load_backbone, load_model, with_new_classes
+from fastmrcnn.weights.channels import input_for_channels, with_input
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
 
 # What a checkpoint has settled: a resumed run cannot have another.
-SETTLED = ("weights", "model", "backbone", "min_size", "max_size", "train_min_sizes", "optimizer", "ema")
+SETTLED = (
+    "weights",
+    "model",
+    "backbone",
+    "channels",
+    "white_level",
+    "min_size",
+    "max_size",
+    "train_min_sizes",
+    "optimizer",
+    "ema",
+)
 
 PRESETS = {
     "tiny": presets.tiny,
@@ -50,22 +65,20 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
     torch.manual_seed(config.seed)
     if config.model is not None:
         preset = PRESETS[config.model](data.class_names, data.category_ids)
-        model = MaskRCNN(_with_input_sizes(preset, config))
+        model = MaskRCNN(dataclasses.replace(preset, input=_input_of(preset.input, config, data)))
         if config.backbone is not None:
             load_backbone(model, config.backbone)
         return model.to(device)
     weights = config.weights or DEFAULT_WEIGHTS
     loaded = load_model(weights)
     started = with_new_classes(
-        loaded,
+        with_input(loaded, _input_of(loaded.config.input, config, data), source=str(weights)),
         data.class_names,
         data.category_ids,
         keypoint_names=_new_keypoints(loaded.config, data),
         source=str(weights),
     )
-    model = MaskRCNN(_with_input_sizes(started.config, config))
-    model.load_state_dict(started.state_dict())
-    return model.to(device)
+    return started.to(device)
 
 
 def _new_keypoints(config: MaskRCNNConfig, data: InstanceDataset) -> tuple[str, ...] | None:
@@ -98,18 +111,24 @@ def _categories(known: MaskRCNNConfig | InstanceDataset) -> str:
     return ", ".join(f"{name} ({number})" for name, number in zip(known.class_names, known.category_ids, strict=True))
 
 
-def _with_input_sizes(model_config: MaskRCNNConfig, config: TrainConfig) -> MaskRCNNConfig:
-    """``model_config`` with the image sizes that ``config`` names."""
-    sizes: dict[str, Any] = {"min_size": config.min_size, "max_size": config.max_size}
-    sizes = {name: value for name, value in sizes.items() if value is not None}
+def _input_of(known: InputConfig, config: TrainConfig, data: InstanceDataset) -> InputConfig:
+    """``known`` with what ``config`` says of images; other channels than its own are measured on those of ``data``."""
+    changes = {name: getattr(config, name) for name in ("min_size", "max_size", "white_level")}
+    changes = {name: value for name, value in changes.items() if value is not None}
     if config.train_min_sizes:
-        sizes["train_min_sizes"] = config.train_min_sizes
-    if "min_size" in sizes:  # a longest side below the new shorter one would overrule it
-        sizes.setdefault("max_size", max(model_config.input.max_size, config.min_size or 0))
+        changes["train_min_sizes"] = config.train_min_sizes
+    if "min_size" in changes:  # a longest side below the new shorter one would overrule it
+        changes.setdefault("max_size", max(known.max_size, config.min_size or 0))
     try:
-        return dataclasses.replace(model_config, input=dataclasses.replace(model_config.input, **sizes))
+        changed = dataclasses.replace(known, **changes)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if config.channels in (None, known.channels):
+        return changed
+    data.read_pixels_as(PixelFormat(config.channels, changed.white_level))
+    measured = measure_channels(data)
+    _log.info("measured mean and deviation of %d channels on %d images", len(measured.mean), measured.images)
+    return input_for_channels(changed, measured.mean, measured.std)
 
 
 def next_free_output(parent: Path = Path("runs")) -> Path:

@@ -1,6 +1,7 @@
 """Reading and writing weights: the library's own safetensors files, those of other systems, and backbones alone."""
 
 from fastmrcnn.weights.backbones import load_backbone
+from fastmrcnn.weights.channels import with_channels
 from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
 from fastmrcnn.weights.finetuning import load_model_for_finetuning, with_new_classes
 from fastmrcnn.weights.load import load_model, shipped_models
@@ -23,5 +24,6 @@ __all__ = [
     "to_matterport",
     "to_mmdetection",
     "to_torchvision",
+    "with_channels",
     "with_new_classes",
 ]

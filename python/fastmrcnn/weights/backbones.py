@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.weights.channels import FIRST_CONVOLUTION, adapt_filters
 from fastmrcnn.weights.containers import read_content
 from fastmrcnn.weights.download import fetch
 from fastmrcnn.weights.plain_resnet import caffe2_backbone_name, detectron2_backbone_name, plain_name
@@ -67,7 +68,9 @@ def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None
 
     The architecture must be the model's. A file does not say how its network strides and normalises images: those of
     torchvision and timm want ``stride_in_1x1=False`` and the defaults of ``InputConfig``, as our own presets have them;
-    MSRA's ``R-50.pkl`` and ``R-101.pkl`` want both as in the preset ``detectron2_rcnn``.
+    MSRA's ``R-50.pkl`` and ``R-101.pkl`` want both as in the preset ``detectron2_rcnn``. For a model of another number
+    of channels than the file's the first convolution is made to fit
+    (:func:`~fastmrcnn.weights.channels.adapt_filters`).
 
     Args:
         path_or_name: a file, or one of torchvision's classifiers, fetched into a cache the first time:
@@ -91,6 +94,9 @@ def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None
         raise UserError(f"{path}: expected {expected}; the norm of its backbone is 'gn'")
     if layout is _CAFFE2:
         found = _with_statistics(found, own, model.config.backbone.norm_eps)
+    first = layout.name_of(FIRST_CONVOLUTION)
+    if first in found and found[first].ndim == 4:
+        found[first] = adapt_filters(found[first], model.config.input.channels)
     _check(own, found, prefix, str(path))
     with torch.no_grad():
         for name, tensor in own.items():

@@ -69,6 +69,9 @@ def convert(
     if family is None:
         save_model(model, target, dtype=dtype)
         return Conversion(model.config, target, chosen, [])
+    if model.config.input.channels != 3:
+        channels = model.config.input.channels
+        raise UserError(f"{source}: expected a model of 3 channels for the format {chosen}; it has {channels}")
     tensors = family.write(model)
     differences = _differences(model, tensors, family)
     write_content(tensors, target)

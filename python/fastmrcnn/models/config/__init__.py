@@ -15,7 +15,7 @@ from fastmrcnn.models.config.heads import (
     PasteMethod,
     PoolerConfig,
 )
-from fastmrcnn.models.config.input import InputConfig
+from fastmrcnn.models.config.input import InputConfig, Resampling
 from fastmrcnn.models.config.model import BoxCorners, MaskRCNNConfig
 from fastmrcnn.models.config.rpn import ANY_SIDE, DELTA_CLIP, AnchorConfig, RPNConfig
 
@@ -38,5 +38,6 @@ __all__ = [
     "PasteMethod",
     "PoolerConfig",
     "RPNConfig",
+    "Resampling",
     "as_names",
 ]
