@@ -22,6 +22,7 @@
 #include "fastmrcnn/ops/roi_pool.h"
 #include "fastmrcnn/ops/select_detections.h"
 #include "fastmrcnn/ops/soft_nms.h"
+#include "fastmrcnn/ops/winograd.h"
 #include "fastmrcnn/parallel.h"
 #include "op.h"
 #include "torch_state.h"
@@ -76,6 +77,9 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
   def_op(module, "soft_nms", &cpu::soft_nms, CUDA_KERNEL(soft_nms));
+  def_op(module, "winograd_gradient", &cpu::winograd_gradient, nullptr);
+  def_op(module, "winograd_input", &cpu::winograd_input, nullptr);
+  def_op(module, "winograd_output", &cpu::winograd_output, nullptr);
 
 #if defined(FASTMRCNN_WITH_CUDA)  // bytes of workspace, which only CUDA needs
   module.def("crop_encoded_masks_workspace", &cuda::crop_encoded_masks_workspace);

@@ -55,6 +55,12 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         for result in random_head(2, 300, classes, dtype=dtype).select(score_threshold=0.01):
             digest.update(result.numpy().tobytes())
 results = list(pooled_everywhere())
+maps, tiles = torch.randn(2, 32, 9, 14).to(memory_format=torch.channels_last), torch.randn(36, 24, 32)
+_C.winograd_output((2, 0), tiles, torch.randn(32), 0, maps)
+results.append(maps.clone())
+for transform in (_C.winograd_input, _C.winograd_gradient):
+    transform((2, 0), maps, 0, tiles)
+    results.append(tiles.clone())
 for dtype in (torch.float32, torch.float64, torch.bfloat16):
     for layout in ("contiguous", "channels_last"):
         features = [feature.requires_grad_() for feature in pyramid(2, 35, dtype, layout)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastmrcnn.models.config import Norm
 from fastmrcnn.models.slot_norm import normalise_filled
 from fastmrcnn.ops import FrozenBatchNorm2d
+from fastmrcnn.ops.convolution import conv3x3
 
 
 def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
@@ -66,7 +68,7 @@ class ConvNorm(nn.Module):
 
         filled: [B] bool, the slots whose statistics count, where ``x`` are regions in slots (:mod:`.slot_norm`).
         """
-        return normalise_filled(self.norm, self.conv(x), filled)
+        return normalise_filled(self.norm, convolve(self.conv, x), filled)
 
 
 class LinearNorm(nn.Module):
@@ -83,6 +85,19 @@ class LinearNorm(nn.Module):
         if isinstance(self.norm, nn.Identity):
             return x
         return normalise_filled(self.norm, x[:, :, None, None], filled)[:, :, 0, 0]  # norms are those of images
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)``, in training faster where it is one of 3x3 and stride 1."""
+    if is_3x3(conv):
+        return conv3x3(x, conv.weight, conv.bias)
+    return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def is_3x3(conv: nn.Conv2d) -> bool:
+    """Whether it is an ordinary 3x3 convolution that keeps the size."""
+    layout = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return layout == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, init_weight: Callable[[Tensor], object]) -> None:

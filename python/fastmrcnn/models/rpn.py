@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastmrcnn.models.anchors import make_anchors
-from fastmrcnn.models.blocks import full_precision, init_conv
+from fastmrcnn.models.blocks import convolve, full_precision, init_conv
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import Size, Targets
@@ -62,7 +62,8 @@ class RPNHead(nn.Module):
         """[B, C, H, W] -> logits [B, A, H, W], deltas [B, A * 4, H, W]."""
         x = feature
         for conv in self.convs:
-            x = F.relu(conv(x))
+            assert isinstance(conv, nn.Conv2d)
+            x = F.relu_(convolve(conv, x))
         logits = self.objectness(x)
         if self.competing:  # a softmax over two is the sigmoid of their difference
             background, foreground = logits.unflatten(1, (-1, 2)).unbind(2)
