@@ -22,8 +22,10 @@ from fastmrcnn.models import (
     RPNConfig,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
+    maskrcnn_resnet50_c4,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
+    maskrcnn_resnext50_32x4d_fpn,
     tiny,
     torchvision_resnet50_fpn,
 )
@@ -35,6 +37,8 @@ PRESETS = [
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
+    maskrcnn_resnet50_c4,
+    maskrcnn_resnext50_32x4d_fpn,
     torchvision_resnet50_fpn,
     tiny,
 ]

@@ -297,6 +297,8 @@ def test_names_of_published_backbones(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(backbones_module, "fetch", fetched)
     load_backbone(small_model(), "torchvision/resnet50")
     assert asked == [("https://download.pytorch.org/models/resnet50-0676ba61.pth", "sha256:0676ba61")]
+    load_backbone(small_model(), "detectron2/R-50")
+    assert asked[1:] == [("https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl", "")]
     with pytest.raises(UserError, match=r"expected a weights file or the name of a backbone \(torchvision/resnet18, "):
         load_backbone(small_model(), "torchvision/resnet51")
 
@@ -304,6 +306,8 @@ def test_names_of_published_backbones(path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_published_files_are_torchvisions() -> None:
     models = pytest.importorskip("torchvision.models", reason="torchvision is the peer")
     for name, url in BACKBONES.items():
+        if not name.startswith("torchvision/"):
+            continue
         builder, _, version = name.removeprefix("torchvision/").partition("_imagenet1k_")
         weights = models.get_model_weights(builder)
         assert url == weights[f"IMAGENET1K_{version.upper() or 'V1'}"].url

@@ -14,6 +14,7 @@ import tyro
 from fastmrcnn.cli.commands import Convert, Demo, Doctor, Evaluate, Predict, Train
 from fastmrcnn.errors import UserError
 from fastmrcnn.training.config import read_config_fields
+from fastmrcnn.training.recipes import recipe_options
 
 DESCRIPTION = """Mask R-CNN: segment images, train on your own data, evaluate.
 
@@ -57,14 +58,14 @@ def parse(words: Sequence[str]) -> Command:
 
 
 def with_config_files(words: Sequence[str]) -> list[str]:
-    """``fastmrcnn train``: the options in the files of ``--config`` and ``--resume`` put before the ones typed.
+    """``fastmrcnn train``: the options of ``--recipe``, ``--resume`` and ``--config`` put before the ones typed.
 
-    Of an option that is given twice the parser takes the last, so what is typed wins.
+    Of an option that is given twice the parser takes the last, so what is typed wins, then what a file says.
     """
     if not words or words[0] != "train":
         return list(words)
     options: dict[str, Any] = {}
-    config, resume = _value_of("--config", words), _value_of("--resume", words)
+    recipe, config, resume = (_value_of(option, words) for option in ("--recipe", "--config", "--resume"))
     if resume is not None:
         saved = Path(resume) / "config.json"
         if not saved.exists():
@@ -74,7 +75,22 @@ def with_config_files(words: Sequence[str]) -> list[str]:
         options |= read_config_fields(Path(config))
     if resume is not None:
         options["output"] = resume  # the folder may have moved since it was written
+    if recipe is not None:
+        if resume is not None:
+            raise UserError(f"recipe cannot be given when a run is resumed: {resume} has its options")
+        options = _of_recipe(recipe, options, words) | options
     return [words[0], *_as_words(options), *words[1:]]
+
+
+def _of_recipe(name: str, options: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """What the recipe sets, knowing what a file and the command line set."""
+    chosen = {field for field in ("weights", "model") if options.get(field) or _value_of(f"--{field}", words)}
+    typed = _value_of("--batch-size", words)
+    try:
+        batch_size = options.get("batch_size") if typed is None else int(typed)
+    except ValueError:
+        batch_size = None  # which the parser refuses
+    return recipe_options(name, batch_size, chosen)
 
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:

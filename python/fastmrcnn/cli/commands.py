@@ -40,6 +40,9 @@ class Train(TrainConfig):
     For example: fastmrcnn train --train-annotations train.json --train-images images
     """
 
+    # A published schedule on COCO: coco-1x, coco-3x, coco-lsj-100ep or coco-lsj-400ep. It sets model, sizes and
+    # schedule; the learning rate follows batch_size. What is typed here, or in a file, overrides it.
+    recipe: str | None = None
     # JSON file of these options, such as the config.json of an earlier run; options typed here override it.
     config: Path | None = None
     # Continue the run in this folder; options typed here override its own.

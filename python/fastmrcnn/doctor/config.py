@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.training.config import DataFormat, Preset
+from fastmrcnn.training.architectures import check_architecture
+from fastmrcnn.training.config import DataFormat
 
 FailOn = Literal["error", "warning", "note", "never"]
 
@@ -51,7 +52,7 @@ class DoctorConfig:
     # Threads that decode images; 0 is one a processor, at most 8.
     workers: int = 0
     # The model whose anchors and image size are compared with the objects: an architecture,
-    model: Preset = "tiny"
+    model: str = "tiny"
     # or a weights file or the name of a published model.
     weights: str | None = None
 
@@ -59,5 +60,6 @@ class DoctorConfig:
         for name in ("shown", "workers"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must be at least 0; got {getattr(self, name)}")
+        check_architecture(self.model)
         if self.val_images is not None and self.val is None:
             raise UserError(f"val_images needs a val; got val_images={str(self.val_images)!r} and no val")

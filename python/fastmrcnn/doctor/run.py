@@ -15,7 +15,7 @@ from fastmrcnn.doctor.summary import describe_anchors, describe_problems, descri
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import write_json
 from fastmrcnn.models import MaskRCNNConfig
-from fastmrcnn.training.start import PRESETS
+from fastmrcnn.training.architectures import architecture
 from fastmrcnn.weights import load_model
 
 
@@ -62,7 +62,7 @@ def run_doctor(dataset: Path, config: DoctorConfig) -> int:
 def _model_config(config: DoctorConfig) -> MaskRCNNConfig:
     if config.weights is not None:
         return load_model(config.weights).config
-    return PRESETS[config.model](("object",))
+    return architecture(config.model, ("object",))
 
 
 def _fix(splits: list[Split], folder: Path, *, link: bool) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
+from fastmrcnn.training.architectures import check_architecture
 from fastmrcnn.training.typed_fields import typed_fields
 
-Preset = Literal["tiny", "resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn"]
 DataFormat = Literal["coco", "via", "labelme", "yolo", "voc", "cityscapes", "masks"]  # that of data, without torch
 
 
@@ -46,8 +46,9 @@ class TrainConfig:
     # Start from the shipped weights "tiny", a weights file or the name of a published model, with new predictors for
     # the classes of the data. Default: "tiny", when no model is named.
     weights: str | None = None
-    # Start this architecture from random weights instead.
-    model: Preset | None = None
+    # Start this architecture from random weights instead: tiny, resnet50_fpn, resnet101_c4, resnext50_32x4d_fpn,
+    # torchvision/maskrcnn_resnet50_fpn_v2, detectron2/mask_rcnn_R_50_FPN, ...; an unknown name is answered with all.
+    model: str | None = None
     # With model: start its backbone from a ResNet trained elsewhere, a file or a name such as "torchvision/resnet50".
     backbone: str | None = None
     # Channels of the images: 1 is grey, 3 RGB, others are the bands of TIFFs or .npy arrays as they are. Default: those
@@ -153,6 +154,8 @@ class TrainConfig:
                 f"weights and model exclude each other: a weights file knows its own architecture; "
                 f"got weights={self.weights!r} and model={self.model!r}"
             )
+        if self.model is not None:
+            check_architecture(self.model)
         if self.backbone is not None and self.model is None:
             raise UserError(f"backbone needs a model to put it into; got backbone={self.backbone!r} and no model")
         for name, smallest in _AT_LEAST.items():

@@ -11,8 +11,9 @@ import torch
 from fastmrcnn.data import InstanceDataset, measure_channels, open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
-from fastmrcnn.models import InputConfig, MaskRCNN, MaskRCNNConfig, presets
+from fastmrcnn.models import InputConfig, MaskRCNN, MaskRCNNConfig
 from fastmrcnn.structures import PixelFormat
+from fastmrcnn.training.architectures import architecture
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.weights import load_backbone, load_model, with_new_classes
 from fastmrcnn.weights.channels import input_for_channels, with_input
@@ -35,14 +36,6 @@ SETTLED = (
     "ema",
 )
 
-PRESETS = {
-    "tiny": presets.tiny,
-    "resnet18_fpn": presets.maskrcnn_resnet18_fpn,
-    "resnet34_fpn": presets.maskrcnn_resnet34_fpn,
-    "resnet50_fpn": presets.maskrcnn_resnet50_fpn,
-    "resnet101_fpn": presets.maskrcnn_resnet101_fpn,
-}
-
 
 def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset | None]:
     """Training data, and evaluation data whose categories must (by name) be among those of the training data."""
@@ -64,8 +57,8 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
     """The model before the first step, for the classes of ``data``, on ``device``."""
     torch.manual_seed(config.seed)
     if config.model is not None:
-        preset = PRESETS[config.model](data.class_names, data.category_ids)
-        model = MaskRCNN(dataclasses.replace(preset, input=_input_of(preset.input, config, data)))
+        named = _architecture_for(data, config.model)
+        model = MaskRCNN(dataclasses.replace(named, input=_input_of(named.input, config, data)))
         if config.backbone is not None:
             load_backbone(model, config.backbone)
         return model.to(device)
@@ -79,6 +72,15 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
         source=str(weights),
     )
     return started.to(device)
+
+
+def _architecture_for(data: InstanceDataset, name: str) -> MaskRCNNConfig:
+    """The architecture of this name for the classes, and where it finds keypoints for the keypoints, of ``data``."""
+    config = architecture(name, data.class_names, data.category_ids)
+    if config.keypoint_head is None or not data.keypoint_names:
+        return config
+    head = dataclasses.replace(config.keypoint_head, keypoint_names=data.keypoint_names)
+    return dataclasses.replace(config, keypoint_head=head)
 
 
 def _new_keypoints(config: MaskRCNNConfig, data: InstanceDataset) -> tuple[str, ...] | None:

@@ -24,7 +24,7 @@ __all__ = ["BACKBONES", "load_backbone"]
 _log = logging.getLogger(__name__)
 
 # torchvision's ImageNet classifiers; the eight digits begin the SHA-256 of the file.
-BACKBONES = {
+_TORCHVISION = {
     f"torchvision/{name}": f"https://download.pytorch.org/models/{file}.pth"
     for name, file in {
         "resnet18": "resnet18-f37072fd",
@@ -41,6 +41,14 @@ BACKBONES = {
         "resnext101_32x8d_imagenet1k_v2": "resnext101_32x8d-110c445d",
     }.items()
 }
+
+# What detectron2's models start from: MSRA's ResNets and a ResNeXt of FAIR's. No digests are published.
+_DETECTRON2_START = {
+    f"detectron2/{name}": f"https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/{trainer}/{name}.pkl"
+    for name, trainer in {"R-50": "MSRA", "R-101": "MSRA", "X-101-32x8d": "FAIR"}.items()
+}
+
+BACKBONES = {**_TORCHVISION, **_DETECTRON2_START}
 
 
 class Layout(NamedTuple):
@@ -73,8 +81,8 @@ def load_backbone(model: MaskRCNN, path_or_name: str | os.PathLike[str]) -> None
     (:func:`~fastmrcnn.weights.channels.adapt_filters`).
 
     Args:
-        path_or_name: a file, or one of torchvision's classifiers, fetched into a cache the first time:
-            "torchvision/resnet50" and others (:data:`BACKBONES`).
+        path_or_name: a file, or a name, fetched into a cache the first time: one of torchvision's classifiers such as
+            "torchvision/resnet50", or "detectron2/R-50" and its like (:data:`BACKBONES`).
 
     Raises:
         UserError: no such file or name, or its tensors are not those of the model's backbone; the model then is as it
@@ -118,7 +126,8 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if url := BACKBONES.get(str(path_or_name)):
-        return fetch(url, checksum=f"sha256:{url.removesuffix('.pth').rpartition('-')[2]}")
+        published = str(path_or_name) in _TORCHVISION
+        return fetch(url, checksum=f"sha256:{url.removesuffix('.pth').rpartition('-')[2]}" if published else "")
     names = ", ".join(BACKBONES)
     raise UserError(f"{path}: expected a weights file or the name of a backbone ({names}); found neither")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastmrcnn.models.config import (
@@ -71,6 +72,16 @@ def detectron2_rcnn(
         mask_head=_mask_head(neck, norm, large_pooler) if boxes and masks else None,
         keypoint_head=_keypoint_head(large_pooler) if boxes and keypoints else None,
     )
+
+
+def detectron2_lsj(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, depth: Depth = 50
+) -> MaskRCNNConfig:
+    """The network of detectron2's ``new_baselines`` with large-scale jitter: :func:`detectron2_rcnn` with FPN,
+    synchronised batch normalisation everywhere and two convolutions in the RPN, trained from random weights throughout.
+    """
+    config = detectron2_rcnn(class_names, category_ids, depth=depth, norm="sync_bn")
+    return replace(config, backbone=replace(config.backbone, frozen_stages=0), rpn=replace(config.rpn, convolutions=2))
 
 
 def _input(neck: Neck, resnext: bool) -> InputConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastmrcnn.models.config import (
     AnchorConfig,
@@ -49,6 +50,64 @@ def maskrcnn_resnet101_fpn(
 ) -> MaskRCNNConfig:
     """ResNet-101-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
     return _resnet_fpn(101, class_names, category_ids, norm)
+
+
+def maskrcnn_resnet152_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-152-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    return _resnet_fpn(152, class_names, category_ids, norm)
+
+
+def maskrcnn_resnext50_32x4d_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNeXt-50-32x4d-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    config = maskrcnn_resnet50_fpn(class_names, category_ids, norm=norm)
+    return replace(config, backbone=replace(config.backbone, groups=32, group_width=4))
+
+
+def maskrcnn_resnext101_32x8d_fpn(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNeXt-101-32x8d-FPN with the project's mathematics; see :func:`maskrcnn_resnet50_fpn`."""
+    config = maskrcnn_resnet101_fpn(class_names, category_ids, norm=norm)
+    return replace(config, backbone=replace(config.backbone, groups=32, group_width=8))
+
+
+def maskrcnn_resnet50_c4(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-50-C4 with the project's mathematics: one map of stride 16, and stage 5 in front of both heads (the
+    paper's figure 4, left). See :func:`maskrcnn_resnet50_fpn`."""
+    return _resnet_c4(50, class_names, category_ids, norm)
+
+
+def maskrcnn_resnet101_c4(
+    class_names: Sequence[str], category_ids: Sequence[int] = (), *, norm: Norm = "bn"
+) -> MaskRCNNConfig:
+    """ResNet-101-C4 with the project's mathematics; see :func:`maskrcnn_resnet50_c4`."""
+    return _resnet_c4(101, class_names, category_ids, norm)
+
+
+def _resnet_c4(depth: Depth, class_names: Sequence[str], category_ids: Sequence[int], norm: Norm) -> MaskRCNNConfig:
+    pooler = PoolerConfig(output_size=14)
+    return MaskRCNNConfig(
+        as_names(class_names),
+        tuple(category_ids),
+        backbone=BackboneConfig(depth=depth, norm=norm),
+        neck="c4",
+        rpn=RPNConfig(
+            anchors=AnchorConfig(sizes=((32, 64, 128, 256, 512),)),
+            # One map gives the candidates that a pyramid has five levels for.
+            pre_nms_train=12000,
+            pre_nms_test=6000,
+            post_nms_train=2000,
+            post_nms_test=1000,
+        ),
+        box_head=BoxHeadConfig(pooler=pooler, fully_connected=0),
+        mask_head=MaskHeadConfig(pooler=pooler, convolutions=0),
+    )
 
 
 def _resnet_fpn(depth: Depth, class_names: Sequence[str], category_ids: Sequence[int], norm: Norm) -> MaskRCNNConfig:
