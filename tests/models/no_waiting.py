@@ -72,10 +72,10 @@ class Transformed(torch.nn.Module):
         super().__init__()
         self.batch, self.objects = batch, objects
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images: Any, random: Any = None) -> Any:
         return self.batch
 
-    def targets(self, targets: Any, batch: Any) -> Any:
+    def targets(self, targets: Any, batch: Any, random: Any = None) -> Any:
         return self.objects
 
 

@@ -165,7 +165,7 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def few_of_each(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+def few_of_each(labels: Tensor, count: int, positive_fraction: float, _: torch.Generator | None) -> Sample:
     """A sample whose slots stay half empty."""
     positive, negative = torch.where(labels >= 1)[0][:6], torch.where(labels == 0)[0][:20]
     slots = torch.full((40,), -1)

@@ -160,7 +160,7 @@ def training_batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     ]
 
 
-def first_candidates(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+def first_candidates(labels: Tensor, count: int, positive_fraction: float, _: torch.Generator | None) -> Sample:
     """A few of each, in slots of which some stay empty."""
     positive, negative = torch.where(labels >= 1)[0][:6], torch.where(labels == 0)[0][:20]
     slots = torch.full((40,), -1)

@@ -164,7 +164,7 @@ def test_the_seed_fixes_a_training_step() -> None:
 
 
 def test_the_samplers_can_be_replaced() -> None:
-    def first_ones(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+    def first_ones(labels: Tensor, count: int, positive_fraction: float, _: torch.Generator | None) -> Sample:
         return Sample.of(torch.where(labels >= 1)[0][:3], torch.where(labels == 0)[0][:5])
 
     model = small_model().train()

@@ -58,7 +58,7 @@ def test_no_anchor_inside_of_a_crowd_is_taught() -> None:
     anchors, labels = [], []
     model.rpn.register_forward_hook(lambda _module, _inputs, outputs: anchors.append(torch.cat(outputs[0].anchors)))
 
-    def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
+    def record(candidates: Tensor, count: int, positive_fraction: float, _: torch.Generator | None) -> Sample:
         labels.append(candidates)
         return Sample.of(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0][:count])
 
@@ -89,7 +89,7 @@ def test_no_proposal_inside_of_a_crowd_is_taught(objects: int) -> None:
     proposals = torch.tensor([[50.0, 10, 80, 50], [30, 10, 62, 50], [0, 0, 20, 18], [0, 40, 20, 60], [0, 0, 0, 0]])
     drawn = []
 
-    def record(candidates: Tensor, count: int, positive_fraction: float) -> Sample:
+    def record(candidates: Tensor, count: int, positive_fraction: float, _: torch.Generator | None) -> Sample:
         drawn.append(candidates.tolist())
         return Sample.of(torch.where(candidates >= 1)[0], torch.where(candidates == 0)[0])
 

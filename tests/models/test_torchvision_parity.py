@@ -296,7 +296,7 @@ def assert_same_gradients(ours: MaskRCNN, peer: Any) -> None:
         assert error <= RELATIVE_TOLERANCE, f"{name}: {error:.2e}"
 
 
-def every_third(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+def every_third(labels: Tensor, count: int, positive_fraction: float, _: torch.Generator | None = None) -> Sample:
     return Sample.of(torch.where(labels >= 1)[0][::3], torch.where(labels == 0)[0][: 3 * count : 3])
 
 

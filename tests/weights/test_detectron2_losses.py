@@ -21,7 +21,7 @@ ANCHORS = 16384  # more than the maps have, so that the sample does not fill its
 ROIS = 48
 
 
-def fixed_sampler(labels: Tensor, count: int, fraction: float) -> Sample:
+def fixed_sampler(labels: Tensor, count: int, fraction: float, _: torch.Generator | None) -> Sample:
     positive, negative = first_of_each(labels.numpy(), count, fraction)
     return Sample.of(torch.from_numpy(positive), torch.from_numpy(negative))
 

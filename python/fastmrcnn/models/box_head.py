@@ -85,14 +85,15 @@ class BoxHead(nn.Module):
         deltas = prediction.deltas.split([roi.labels.shape[0] for roi in rois])
         first_deltas = torch.cat([own[: roi.positives] for own, roi in zip(deltas, rois, strict=True)])
         first_labels = torch.cat([roi.labels[: roi.positives] for roi in rois])  # [P]
+        samples = sampled(labels)
         return {
-            "loss_classifier": classification_loss(prediction.logits, labels),
+            "loss_classifier": classification_loss(prediction.logits, labels, samples),
             "loss_box_reg": box_regression_loss(
                 class_deltas(first_deltas, first_labels),
                 torch.cat([roi.deltas[: roi.positives] for roi in rois]),
                 first_labels > 0,
                 beta=self.config.smooth_l1_beta,
-                samples=sampled(labels),
+                samples=samples,
             ),
         }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
+from fastmrcnn.models.random_numbers import RandomNumbers
 from fastmrcnn.ops import InstanceMasks
 
 Size = tuple[int, int]  # (height, width), px
@@ -33,6 +34,7 @@ class Targets:
     # [M, K, 3] float32: x, y like boxes, and the visibility, 0 where not labelled; None without a keypoint head
     keypoints: Tensor | None = None
     origin: Size = (0, 0)  # (top, left) of the image, and so of the masks, in the network's input
+    random: RandomNumbers = field(default_factory=RandomNumbers)  # that the samples of its losses are drawn with
 
 
 class PaddedInstances(NamedTuple):

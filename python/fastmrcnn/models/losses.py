@@ -2,7 +2,9 @@
 
 Each is a mean over the sampled boxes of the batch; without any it is zero, still attached to the network's outputs, so
 that every parameter receives a gradient (data-parallel training needs one). Boxes come in slots, of which some may be
-empty: their labels say so, and they count for nothing.
+empty: their labels say so, and they count for nothing. Where processes share a batch
+(:func:`fastmrcnn.distributed.shared_batch`) the mean is over the boxes of all of them, and the loss is this process's
+part of it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fastmrcnn.distributed import batch_sum
 
 
 def objectness_loss(logits: Tensor, labels: Tensor, samples: Tensor | int | None = None) -> Tensor:
@@ -24,13 +28,15 @@ def objectness_loss(logits: Tensor, labels: Tensor, samples: Tensor | int | None
     return torch.where(labels >= 0, losses, 0).sum() / (sampled(labels) if samples is None else samples)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def classification_loss(logits: Tensor, labels: Tensor, samples: Tensor | None = None) -> Tensor:
     """Cross-entropy of the sampled RoIs.
 
     Args:
         logits: [S, C + 1] float. labels: [S] int64, 0 for background and -1 for an empty slot.
+        samples: what the sum is divided by; None: by how many RoIs were sampled.
     """
-    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / sampled(labels)
+    losses = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+    return losses / (sampled(labels) if samples is None else samples)
 
 
 def box_regression_loss(
@@ -72,7 +78,8 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         labels: [P] int64; RoIs below 1 have no object and do not count.
         targets: [P, M, M] float in 0..1.
     """
-    losses = F.binary_cross_entropy_with_logits(of_class(logits, labels), targets, reduction="none")
+    wanted = targets.to(logits.dtype)  # of two dtypes torch would compute in that of the targets
+    losses = F.binary_cross_entropy_with_logits(of_class(logits, labels), wanted, reduction="none")
     return mean_of_objects(losses, labels)
 
 
@@ -94,7 +101,7 @@ def softmax_mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor
 def mean_of_objects(losses: Tensor, labels: Tensor) -> Tensor:
     """The mean over all pixels of the RoIs with an object, those whose label is above 0: [P, M, M], [P] -> scalar."""
     positive = labels > 0
-    return torch.where(positive, losses.mean(dim=(1, 2)), 0).sum() / positive.sum().clamp(min=1)
+    return torch.where(positive, losses.mean(dim=(1, 2)), 0).sum() / number_of(positive)
 
 
 def keypoint_loss(logits: Tensor, cells: Tensor) -> Tensor:
@@ -105,9 +112,14 @@ def keypoint_loss(logits: Tensor, cells: Tensor) -> Tensor:
         logits: [P, K, S, S] float. cells: [P, K] int64, row by row; -1 for keypoints that do not count.
     """
     losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), cells.flatten(), ignore_index=-1, reduction="sum")
-    return losses / (cells >= 0).sum().clamp(min=1)
+    return losses / number_of(cells >= 0)
 
 
 def sampled(labels: Tensor) -> Tensor:
-    """How many slots hold a box, background included; at least 1, to divide by."""
-    return (labels >= 0).sum().clamp(min=1)
+    """How many slots hold a box, background included; see :func:`number_of`."""
+    return number_of(labels >= 0)
+
+
+def number_of(counted: Tensor) -> Tensor:
+    """How many are true, in all processes that share the batch; at least 1, to divide by."""
+    return batch_sum(counted.sum()).clamp(min=1)

@@ -14,6 +14,7 @@ from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import PaddedInstances, Size
 from fastmrcnn.models.predict import detect_sources, is_single_image
+from fastmrcnn.models.random_numbers import RandomNumbers
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
 from fastmrcnn.models.rpn import RegionProposalNetwork
@@ -50,7 +51,10 @@ class MaskRCNN(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Any]] | None = None
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
         """The losses (training mode) or the detections (evaluation mode) of a batch.
 
@@ -64,6 +68,9 @@ class MaskRCNN(nn.Module):
                 0 where a keypoint is not labelled.
                 Optionally ``ignore`` [R, 4] float: regions, such as COCO's crowds, whose insides are not taught as
                 background (:func:`fastmrcnn.ops.match_boxes`). Not used in evaluation mode.
+            seeds: one for each image, in training mode: what is drawn at random for it (its size, the anchors and RoIs
+                of its losses) is then a function of its seed, whatever images it comes with. None: torch's default
+                generators, one image after the other.
 
         Returns:
             In training mode a dict of scalars: ``loss_classifier``, ``loss_box_reg``, ``loss_mask``,
@@ -78,7 +85,7 @@ class MaskRCNN(nn.Module):
         if self.training:
             check_targets(targets, images, self.config)
             assert targets is not None
-            return self.losses(images, targets)
+            return self.losses(images, targets, seeds)
         return self.detect(images)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
@@ -86,10 +93,16 @@ class MaskRCNN(nn.Module):
         stages: list[Tensor] = self.backbone(pixels)
         return stages[-1:] if self.fpn is None else self.fpn(stages)
 
-    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def losses(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]],
+        seeds: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
         """The losses of a batch."""
-        batch = self.transform(images)
-        objects = self.transform.targets(targets, batch)
+        random = None if seeds is None else [RandomNumbers(seed) for seed in seeds]
+        batch = self.transform(images, random)
+        objects = self.transform.targets(targets, batch, random)
         features = self.features(batch.pixels)
         padded_size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
         prediction, proposals = self.rpn(features, padded_size, batch.image_sizes)

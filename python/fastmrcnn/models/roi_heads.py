@@ -168,7 +168,8 @@ def sample_rois(
     row = torch.arange(boxes.shape[0], device=boxes.device)
     is_padding = (row >= count) & (row < proposals.shape[0])
     matches = torch.where(is_padding, IGNORED, match_target(target, boxes, config))
-    sample = sampler(gather_labels(matches, target.labels), config.samples, config.positive_fraction)
+    generator = target.random.on(boxes.device)
+    sample = sampler(gather_labels(matches, target.labels), config.samples, config.positive_fraction, generator)
     matches = sample.gather(matches, empty=IGNORED)  # [S]
     boxes = boxes[sample.indices]
     return SampledRoIs(

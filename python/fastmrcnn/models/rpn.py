@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastmrcnn.distributed import batch_sum
 from fastmrcnn.models.anchors import make_anchors
 from fastmrcnn.models.blocks import convolve, full_precision, init_conv
 from fastmrcnn.models.box_frame import BoxFrame
@@ -129,7 +130,8 @@ class RegionProposalNetwork(nn.Module):
         for image, target in enumerate(targets):
             matches = match_target(target, anchors, config, every_object=True)  # [N]
             is_object = gather_labels(matches, torch.ones_like(target.labels))  # [N]: 1, 0 or -1
-            sample = self.sampler(is_object, config.samples, config.positive_fraction)
+            generator = target.random.on(is_object.device)
+            sample = self.sampler(is_object, config.samples, config.positive_fraction, generator)
             indices, own_labels = sample.indices, sample.gather(is_object, empty=-1)  # [S]
             first = indices[: sample.positives]  # [P]: only these can be objects
             wanted.append(regression_targets(target.boxes, matches[first], anchors[first], config.box_weights))
@@ -141,7 +143,10 @@ class RegionProposalNetwork(nn.Module):
         # One look-up for all images: the gradient of each is as large as the prediction.
         logits = in_anchor_order(prediction.logits, 1).flatten()[torch.cat(drawn)]
         deltas = in_anchor_order(prediction.deltas, 4).flatten(0, 1)[torch.cat(first_drawn)]
-        samples = sampled(every_label) if config.loss_mean == "sampled" else config.samples * len(targets)
+        if config.loss_mean == "sampled":
+            samples = sampled(every_label)
+        else:
+            samples = batch_sum(every_label.new_full((), config.samples * len(targets)))
         return {
             "loss_objectness": objectness_loss(logits, every_label, samples),
             "loss_rpn_box_reg": box_regression_loss(

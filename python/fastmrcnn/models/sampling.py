@@ -34,23 +34,25 @@ class Sample:
         return self.chosen.clamp(min=0)
 
 
-# (labels [N], how many, share of positives) -> Sample; replace a model's sampler to fix the sample.
-Sampler = Callable[[Tensor, int, float], Sample]
+# (labels [N], how many, share of positives, generator) -> Sample; replace a model's sampler to fix the sample.
+Sampler = Callable[[Tensor, int, float, torch.Generator | None], Sample]
 
 
-def sample_balanced(labels: Tensor, count: int, positive_fraction: float) -> Sample:
+def sample_balanced(
+    labels: Tensor, count: int, positive_fraction: float, generator: torch.Generator | None = None
+) -> Sample:
     """Draw at most ``count`` boxes, at most ``positive_fraction`` of them positive.
 
     Args:
         labels: [N]; >= 1 positive, 0 negative, -1 never drawn.
         count: how many to draw, and the slots of the sample; some stay empty where there are too few candidates.
         positive_fraction: in 0..1. Where positives are missing, negatives take their place.
+        generator: of the device of ``labels``; None: torch's default one.
 
-    Draws from torch's default generator of the device, positives before negatives. On the CPU the same seed gives
-    torchvision's sample.
+    Positives are drawn before negatives. On the CPU the same seed gives torchvision's sample.
     """
-    positive = draw(labels >= 1, int(count * positive_fraction))  # [P]
-    negative = draw(labels == 0, count)  # [S]
+    positive = draw(labels >= 1, int(count * positive_fraction), generator)  # [P]
+    negative = draw(labels == 0, count, generator)  # [S]
     positives = (positive >= 0).sum()
     slot = torch.arange(count, device=labels.device)
     following = negative[(slot - positives).clamp(min=0)]
@@ -58,7 +60,7 @@ def sample_balanced(labels: Tensor, count: int, positive_fraction: float) -> Sam
     return Sample(chosen, positive.shape[0])
 
 
-def draw(candidates: Tensor, count: int) -> Tensor:
+def draw(candidates: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """``count`` different candidates at random, in random order: [N] bool -> [count] int64, -1 behind the last.
 
     A permutation of the candidates, as torchvision draws it, takes their number to the host. Where this would wait for
@@ -66,10 +68,10 @@ def draw(candidates: Tensor, count: int) -> Tensor:
     """
     if padding.reading_is_free(candidates):
         found = torch.where(candidates)[0]
-        drawn = found[torch.randperm(found.shape[0])[:count]]
+        drawn = found[torch.randperm(found.shape[0], generator=generator)[:count]]
     else:
         # In float64 no two keys are the same, so that the seed alone decides.
-        keys = torch.rand(candidates.shape, dtype=torch.float64, device=candidates.device)
+        keys = torch.rand(candidates.shape, dtype=torch.float64, device=candidates.device, generator=generator)
         greatest = torch.where(candidates, keys, -1).topk(min(count, candidates.shape[0]))
         drawn = torch.where(greatest.values >= 0, greatest.indices, -1)
     return F.pad(drawn, (0, count - drawn.shape[0]), value=-1)

@@ -2,6 +2,8 @@
 
 What stands in an empty slot must not move the statistics of the others. In training on a GPU most slots of the mask
 head are empty, and how many is not known to the host.
+
+Statistics that processes share are computed here for the CPU, too, where torch has none.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from fastmrcnn.distributed import statistics_group
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
 
@@ -27,13 +31,15 @@ def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tenso
     """
     # A single value is its own mean. torch refuses it; but it comes, where the one proposal is the object itself.
     single = x.numel() == x.shape[1]
-    if not isinstance(norm, BatchNorm) or not norm.training or (filled is None and not single):
+    group = _group(norm)
+    by_torch = filled is None and not single and (group is None or x.is_cuda)
+    if not isinstance(norm, BatchNorm) or not norm.training or by_torch:
         out: Tensor = norm(x)
         return out
     if filled is None:
         filled = torch.ones_like(x[:, 0, 0, 0], dtype=torch.bool)
     full = x.to(torch.promote_types(x.dtype, torch.float32))
-    mean, variance, count = _statistics(full, filled[:, None, None, None], _group(norm))
+    mean, variance, count = _statistics(full, filled[:, None, None, None], group)
     _follow(norm, mean.detach(), variance.detach(), count)
     scale = norm.weight * (variance + norm.eps).rsqrt()
     return ((full - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]).to(x.dtype)
@@ -63,9 +69,11 @@ def _follow(norm: BatchNorm, mean: Tensor, variance: Tensor, count: Tensor) -> N
         running.lerp_(own.to(running.dtype), step.to(running.dtype))
 
 
-def _group(norm: BatchNorm) -> dist.ProcessGroup | None:
+def _group(norm: nn.Module) -> dist.ProcessGroup | None:
     """The processes that share their statistics; None where this one is alone."""
-    if not isinstance(norm, nn.SyncBatchNorm) or not (dist.is_available() and dist.is_initialized()):
+    if not isinstance(norm, nn.SyncBatchNorm):
+        return statistics_group()
+    if not (dist.is_available() and dist.is_initialized()):
         return None
     group = norm.process_group or dist.group.WORLD
     return group if dist.get_world_size(group) > 1 else None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastmrcnn.distributed import batch_greatest
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.instances import ImageBatch, Size, Targets
 from fastmrcnn.models.padding import to_device
+from fastmrcnn.models.random_numbers import RandomNumbers
 from fastmrcnn.models.resampling import (
     nearest_even_size,
     nearest_size,
@@ -40,19 +43,23 @@ class InputTransform(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
 
-    def forward(self, images: Sequence[Tensor]) -> ImageBatch:
-        """Images [C, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device."""
+    def forward(self, images: Sequence[Tensor], random: Sequence[RandomNumbers] | None = None) -> ImageBatch:
+        """Images [C, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device.
+
+        random: what the size of each is drawn with in training; None: torch's default generator.
+        """
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
-        resized = [self._prepare(image) for image in images]
+        generators = [None] * len(images) if random is None else [own.on(torch.device("cpu")) for own in random]
+        resized = [self._prepare(image, own) for image, own in zip(images, generators, strict=True)]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
         image_sizes = to_device(torch.tensor(sizes), self.mean.device)
         return ImageBatch(self._pad(resized), sizes, originals, image_sizes)
 
-    def target_size(self, height: int, width: int) -> Size:
+    def target_size(self, height: int, width: int, generator: torch.Generator | None = None) -> Size:
         """(height, width) after resizing: the shorter side at min_size, or what max_size allows for the longer one.
 
-        In training, one of ``train_min_sizes`` is drawn with torch's default generator. The draw takes place even where
-        there is only one to choose from, as torchvision's does: a seed then gives both the same samples later on.
+        In training, one of ``train_min_sizes`` is drawn. The draw takes place even where there is only one to choose
+        from, as torchvision's does: a seed of the default generator then gives both the same samples later on.
         """
         config = self.config
         if self.training and self.keeps_training_sizes:
@@ -60,7 +67,7 @@ class InputTransform(nn.Module):
         shorter = config.min_size
         if self.training:
             choices = config.train_min_sizes or (config.min_size,)
-            shorter = choices[int(torch.rand(1) * len(choices))]
+            shorter = choices[int(torch.rand(1, generator=generator) * len(choices))]
         if not config.shrink:
             shorter = max(shorter, min(height, width))
         if config.size_rounding != "down":
@@ -72,9 +79,9 @@ class InputTransform(nn.Module):
             scale = min(scale, 1.0)
         return max(int(height * scale), 1), max(int(width * scale), 1)
 
-    def _prepare(self, image: Tensor) -> Tensor:
+    def _prepare(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
         """One image [C, H, W] normalised and resized, on the module's device."""
-        size = self.target_size(image.shape[-2], image.shape[-1])
+        size = self.target_size(image.shape[-2], image.shape[-1], generator)
         if self.config.resampling == "pil":
             return self._normalise(resize_in_8_bits(image, size))
         if self.config.resampling == "opencv":
@@ -108,9 +115,9 @@ class InputTransform(nn.Module):
             black = -self.mean / self.std
             batch = black.expand(len(images), -1, config.max_size, config.max_size).clone()
         else:
-            height, width = (
-                ceil_to_multiple(max(image.shape[axis] for image in images), config.size_divisor) for axis in (1, 2)
-            )
+            # What a padded image shows at its borders depends on the padding: all images of a step have the same.
+            longest = batch_greatest(*(max(image.shape[axis] for image in images) for axis in (1, 2)))
+            height, width = (ceil_to_multiple(side, config.size_divisor) for side in longest)
             batch = images[0].new_zeros((len(images), config.channels, height, width))
         for slot, image in zip(batch, images, strict=True):
             height, width = image.shape[1:]
@@ -118,13 +125,21 @@ class InputTransform(nn.Module):
             slot[:, top : top + height, left : left + width] = image
         return batch
 
-    def targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[Targets]:
+    def targets(
+        self,
+        targets: Sequence[Mapping[str, Any]],
+        batch: ImageBatch,
+        random: Sequence[RandomNumbers] | None = None,
+    ) -> list[Targets]:
         """Boxes, labels, masks, keypoints and regions to ignore of the original images, brought to the sizes of the
-        batch."""
-        return [
+        batch; with them the ``random`` numbers of each image."""
+        resized = [
             self._resize_target(target, original, size)
             for target, original, size in zip(targets, batch.original_sizes, batch.sizes, strict=True)
         ]
+        if random is None:
+            return resized
+        return [replace(target, random=own) for target, own in zip(resized, random, strict=True)]
 
     def _resize_target(self, target: Mapping[str, Any], original: Size, size: Size) -> Targets:
         device = self.mean.device

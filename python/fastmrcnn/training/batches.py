@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset, Sample, SampleLoader, collate
 from fastmrcnn.data.transforms import Transform
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig
 from fastmrcnn.training.augmentation import training_transforms
 from fastmrcnn.training.config import TrainConfig
@@ -46,6 +48,21 @@ class StepBatches(Sampler[list[Key]]):
                 yield keys[part * size : (part + 1) * size]
 
 
+class ShareOfBatches(Sampler[list[Key]]):
+    """What one of ``processes`` computes of each of ``batches``: consecutive images, equally many in all."""
+
+    def __init__(self, batches: StepBatches, rank: int, processes: int) -> None:
+        self.batches, self.rank, self.processes = batches, rank, processes
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in self.batches:
+            share = len(batch) // self.processes
+            yield batch[self.rank * share : (self.rank + 1) * share]
+
+
 class AugmentedSamples(Dataset[Sample]):
     """Samples of ``dataset`` by (place, index), transformed with a generator seeded by exactly these."""
 
@@ -68,11 +85,22 @@ class AugmentedSamples(Dataset[Sample]):
 def training_loader(
     dataset: InstanceDataset, config: TrainConfig, network: InputConfig, order: ImageOrder, first_step: int
 ) -> SampleLoader:
-    """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on."""
+    """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on: of
+    each the images that this process computes.
+
+    ``UserError`` where the images of a step cannot be divided among the processes.
+    """
+    count = distributed.processes()
+    if config.batch_size % (config.accumulate * count):
+        raise UserError(
+            f"batch_size must be a multiple of {config.accumulate * count} (accumulate x processes: "
+            f"{config.accumulate} x {count}); got {config.batch_size}"
+        )
     total = config.total_steps(order.epoch_length)
+    batches = StepBatches(order, config.batch_size, first_step, total, config.accumulate)
     return SampleLoader(
         AugmentedSamples(dataset, training_transforms(config, network, dataset), config.seed),
-        batch_sampler=StepBatches(order, config.batch_size, first_step, total, config.accumulate),
+        batch_sampler=ShareOfBatches(batches, distributed.rank(), count),
         collate_fn=collate,
         num_workers=config.workers,
         worker_init_fn=_leave_signals_to_the_run,

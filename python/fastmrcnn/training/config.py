@@ -68,7 +68,7 @@ class TrainConfig:
     epochs: float = 12.0
     # Optimizer steps; overrides epochs.
     steps: int | None = None
-    # Images per step.
+    # Images per step, of all processes together.
     batch_size: int = 4
     # Parts that the images of a step are computed in, one after the other, to save memory: their gradients add up.
     accumulate: int = 1
@@ -94,6 +94,9 @@ class TrainConfig:
     # "bf16" and "fp16" compute convolutions and matrix products in 16 bits; weights stay float32. bf16 has the range
     # of float32; the losses of fp16 are scaled, so that its gradients do not vanish.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # Of several processes: batch norms (but frozen ones) normalise by the statistics of all their images, so that the
+    # training is that of one process; otherwise each has its own, and waits less.
+    sync_bn: bool = True
     # Decay of a running average of the weights, such as 0.999, which is then evaluated and kept; 0 keeps none.
     ema: float = 0.0
 
@@ -125,7 +128,7 @@ class TrainConfig:
 
     # Seed of the initial weights, the order, the augmentation and the sampling.
     seed: int = 0
-    # Processes that read images ahead; 0 reads in the training process.
+    # Processes that read images ahead, for each training process; 0 reads in the training process.
     workers: int = 2
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fastmrcnn import distributed
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.ema import WeightAverage
@@ -21,6 +22,8 @@ class TrainState:
     """
 
     model: MaskRCNN
+    # What computes the losses: the model, which shares its gradients with the other processes where there are any.
+    network: torch.nn.Module
     optimizer: torch.optim.Optimizer
     # Of the loss, so that gradients in float16 do not vanish; without effect for other precisions.
     scaler: torch.amp.GradScaler
@@ -32,8 +35,11 @@ class TrainState:
     @classmethod
     def of(cls, model: MaskRCNN, config: TrainConfig, device: torch.device) -> TrainState:
         """The state before the first step of ``model``, which is on ``device``."""
+        if config.sync_bn:
+            distributed.share_statistics(model)
         return cls(
             model=model,
+            network=distributed.share_gradients(model),
             optimizer=make_optimizer(model, config),
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             average=WeightAverage(model, config.ema) if config.ema else None,

@@ -9,13 +9,23 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.data.loader import Batch
+from fastmrcnn.distributed import (
+    average_statistics,
+    gradients_shared,
+    processes,
+    rank,
+    shared_batch,
+    sum_of_processes,
+)
 from fastmrcnn.errors import UserError
+from fastmrcnn.models.blocks import full_precision
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.samplers import derived_seed
 from fastmrcnn.training.state import TrainState
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLEST_SCALE = 2.0**-14  # of float16 losses; below it their gradients are lost, and something else is wrong
+_OF_THE_LOSSES = 1  # tells these seeds from those of the augmentation, which are functions of three numbers, too
 
 
 class NotFiniteError(Exception):
@@ -33,16 +43,22 @@ class NotFiniteError(Exception):
 def take_step(state: TrainState, parts: Sequence[Batch], config: TrainConfig, rate: float) -> dict[str, float]:
     """Update the weights once, with the mean gradient of ``parts``, which together are the batch of the step.
 
+    Where there are several processes, each has its own images of every part. All of them get the same gradient, that of
+    one process with all the images, and the same row.
+
     Returns:
         ``loss``, each of the losses that it is the sum of, and ``gradient_norm``, that before clipping.
 
     Raises:
         NotFiniteError: before anything has changed.
     """
-    torch.manual_seed(derived_seed(config.seed, state.step))  # of the sampling of anchors and RoIs
     state.model.train()
     state.optimizer.zero_grad(set_to_none=True)
-    losses = [backward(state, part, config, share=1 / len(parts)) for part in parts]
+    losses = []
+    for number, part in enumerate(parts):
+        with gradients_shared(state.network, now=number == len(parts) - 1), shared_batch(statistics=config.sync_bn):
+            drawn_by = image_seeds(state, part, number, config)
+            losses.append(backward(state, part, config, share=1 / len(parts), seeds=drawn_by))
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip or math.inf)
     row = _as_numbers(losses, norm)
@@ -51,30 +67,41 @@ def take_step(state: TrainState, parts: Sequence[Batch], config: TrainConfig, ra
         group["lr"] = rate
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    if not config.sync_bn:
+        average_statistics(state.model)
     state.step += 1
     if state.average is not None:
         state.average.update(state.model, state.step)
     return row
 
 
-def backward(state: TrainState, part: Batch, config: TrainConfig, share: float) -> dict[str, Tensor]:
+def image_seeds(state: TrainState, part: Batch, number: int, config: TrainConfig) -> list[int]:
+    """What is drawn at random for an image of part ``number`` follows from the step and its place in the batch."""
+    images = len(part[0])
+    first = (number * processes() + rank()) * images
+    return [derived_seed(config.seed, state.step, place, _OF_THE_LOSSES) for place in range(first, first + images)]
+
+
+def backward(
+    state: TrainState, part: Batch, config: TrainConfig, share: float, seeds: Sequence[int]
+) -> dict[str, Tensor]:
     """Add ``share`` of the gradient of a part to the parameters'; that share of each loss."""
     images, targets, _ = part
     device = state.model.transform.mean.device.type
     precision = AUTOCAST[config.precision]
     with torch.autocast(device, dtype=precision, enabled=precision != torch.float32):
-        losses = state.model(images, targets)  # checks both where they are, then brings them to its device
-    shares = {name: value.float() * share for name, value in losses.items()}
+        losses = state.network(images, targets, seeds)  # checks both where they are, then brings them to its device
+    shares = {name: full_precision(value) * share for name, value in losses.items()}
     state.scaler.scale(torch.stack(list(shares.values())).sum()).backward()
     return {name: value.detach() for name, value in shares.items()}
 
 
 def _as_numbers(losses: Sequence[dict[str, Tensor]], norm: Tensor) -> dict[str, float]:
-    """The losses summed over the parts, their total and the gradient's norm; waits for a GPU once."""
-    sums = {name: torch.stack([part[name] for part in losses]).sum() for name in losses[0]}
-    total = torch.stack(list(sums.values())).sum()
-    values = torch.stack([total, *sums.values(), norm]).tolist()
-    return dict(zip(["loss", *sums, "gradient_norm"], values, strict=True))
+    """The losses summed over parts and processes, their total and the gradient's norm; waits for a GPU once."""
+    own = [torch.stack([part[name] for part in losses]).sum() for name in losses[0]]
+    sums = sum_of_processes(torch.stack(own))
+    values = torch.cat((sums.sum()[None], sums, norm[None])).tolist()
+    return dict(zip(["loss", *losses[0], "gradient_norm"], values, strict=True))
 
 
 def _require_finite(row: dict[str, float], scaler: torch.amp.GradScaler) -> None:
