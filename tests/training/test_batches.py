@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +104,21 @@ def test_many_samples_reach_the_training_process_without_an_open_file_for_each_a
     before = len(list(open_files.iterdir()))
     del batch
     assert before - len(list(open_files.iterdir())) <= 8 * 9  # of the other tensors of a sample and its target
+
+
+def test_a_process_ends_although_its_workers_take_no_signal(scenes: Path) -> None:
+    """As after an error, whose traceback keeps the loader."""
+    code = f"""
+import builtins
+from fastmrcnn.data import CocoDataset
+from fastmrcnn.models import InputConfig
+from fastmrcnn.training import TrainConfig
+from fastmrcnn.training.batches import training_loader
+from fastmrcnn.training.samplers import image_order
+config = TrainConfig(r"{scenes}/annotations.json", r"{scenes}/images", workers=1, steps=9, batch_size=1)
+dataset = CocoDataset(config.train_annotations, config.train_images)
+batches = iter(training_loader(dataset, config, InputConfig(), image_order(dataset, config), first_step=0))
+next(batches)
+builtins.kept = batches  # past the end of this module
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

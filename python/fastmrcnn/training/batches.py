@@ -6,6 +6,8 @@ any number of worker processes.
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing.util
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -112,3 +114,13 @@ def _leave_signals_to_the_run(worker: int) -> None:
     mean, and needs its workers until the end of the step. They end with it, whatever it dies of."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """Python ends those that are left with SIGTERM when it exits, and would wait for ever: they do not listen."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
+atexit.register(_end_workers)  # after Python's own, and so called before it
