@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-import fastmrcnn.inference.stream as stream
+import fastmrcnn.inference.reading as reading_module
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files, read_ahead
 from fastmrcnn.models import MaskRCNN, tiny
@@ -198,8 +198,10 @@ def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: 
 
 def test_reading_ahead_is_bounded_and_in_order(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
-    read_image = stream.read_image
-    monkeypatch.setattr(stream, "read_image", lambda path, form: (started.append(path), read_image(path, form))[1])
+    read_image = reading_module.read_image
+    monkeypatch.setattr(
+        reading_module, "read_image", lambda path, form: (started.append(path), read_image(path, form))[1]
+    )
     paths = [photos / f"{number}.jpg" for number in range(1, 11)]
     reading = read_ahead(paths, ahead=3)
     assert next(reading)[0] == paths[0]

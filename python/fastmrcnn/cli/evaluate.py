@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastmrcnn import distributed
 from fastmrcnn.cli.commands import Evaluate
 from fastmrcnn.data import open_dataset
 from fastmrcnn.errors import UserError
@@ -20,7 +21,7 @@ def evaluate_files(options: Evaluate) -> None:
     dataset.read_pixels_as(model.config.input.pixel_format)
     result = evaluate(model, dataset, batch_size=options.batch_size, progress=True)
     print(result.table)
-    if options.output is not None:
+    if options.output is not None and distributed.is_first():
         numbers = {"box": result.box, "mask": result.mask, "per_class": result.per_class}
         write_json(options.output, numbers | {"weights": options.weights, "images": len(dataset)}, indent=2)
         print(f"written to {options.output}")

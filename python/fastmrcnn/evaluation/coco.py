@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from tqdm import tqdm
 
-from fastmrcnn.data import InstanceDataset, make_loader
+from fastmrcnn import distributed
+from fastmrcnn.data import InstanceDataset, SampleLoader, collate
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
 from fastmrcnn.data.readers import Source, read_coco
@@ -87,6 +88,17 @@ class CocoEvaluator:
             if name in self._category_ids:
                 self.results.append(result | {"category_id": self._category_ids[name]})
 
+    def gather(self) -> None:
+        """Give the first process what the others have added, in the order of the annotation file."""
+        parts = distributed.gather((self._seen, self._masks_given, self.results))
+        if not parts:
+            return
+        self._seen = set().union(*(seen for seen, _, _ in parts))
+        self._masks_given = all(given for _, given, _ in parts)
+        place = {image_id: number for number, image_id in enumerate(self._content.images)}
+        self.results = [result for _, _, results in parts for result in results]
+        self.results.sort(key=lambda result: place[result["image_id"]])  # stable: an image is in one part alone
+
     def summarize(self) -> EvaluationResult:
         """Measure everything that was added so far; may be called again after more updates."""
         truth = self._ground_truth()
@@ -121,9 +133,17 @@ class CocoEvaluator:
 
 
 def evaluate(
-    model: Predictor, dataset: InstanceDataset, *, batch_size: int = 4, progress: bool = False
+    model: Predictor,
+    dataset: InstanceDataset,
+    *,
+    batch_size: int = 4,
+    progress: bool = False,
+    before_batch: Callable[[], None] | None = None,
 ) -> EvaluationResult:
     """Measure a model on a data set.
+
+    Of several processes each takes its share of the batches, and all get the same result, that of one process; every
+    one of them has to call this.
 
     Args:
         model: a :class:`~fastmrcnn.models.MaskRCNN`; its training flag is kept.
@@ -131,6 +151,7 @@ def evaluate(
             RGB, :meth:`~fastmrcnn.data.InstanceDataset.read_pixels_as` says what to read.
         batch_size: images at a time.
         progress: show a progress bar on standard error.
+        before_batch: is called before each batch, in every process equally often; what it raises ends the evaluation.
 
     Raises:
         UserError: an image does not decode; the model and the data set have no class in common.
@@ -141,12 +162,20 @@ def evaluate(
         (0.64, 0.81)
     """
     evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
-    batches = make_loader(dataset, batch_size)
-    for images, _, samples in tqdm(batches, desc="evaluate", unit="batch", disable=not progress):
+    places = [list(range(first, min(first + batch_size, len(dataset)))) for first in range(0, len(dataset), batch_size)]
+    rank, count = distributed.rank(), distributed.processes()
+    # Whole batches, as an image is padded to the size of its company, and so sees it.
+    batches = iter(SampleLoader(dataset, batch_sampler=places[rank::count], collate_fn=collate))
+    rounds = range(0, len(places), count)  # in the last one some processes may have nothing to do
+    for _ in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
+        if before_batch is not None:
+            before_batch()
+        images, _, samples = next(batches, ([], [], []))
         found = model.predict(images, batch_size=batch_size)
         for sample, detections in zip(samples, found, strict=True):
             evaluator.update(sample.image_id, detections)
-    return evaluator.summarize()
+    evaluator.gather()
+    return distributed.from_first(evaluator.summarize)
 
 
 def _complete(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastmrcnn.inference.config import PredictConfig
     from fastmrcnn.inference.device import resolve_device
+    from fastmrcnn.inference.reading import read_ahead
     from fastmrcnn.inference.sources import find_images
-    from fastmrcnn.inference.stream import PredictSummary, predict_files, predict_images, read_ahead
+    from fastmrcnn.inference.stream import PredictSummary, predict_files, predict_images
 
 __all__ = [
     "PredictConfig",
@@ -27,7 +28,7 @@ _HOME = {
     "find_images": "sources",
     "predict_files": "stream",
     "predict_images": "stream",
-    "read_ahead": "stream",
+    "read_ahead": "reading",
     "resolve_device": "device",
 }
 

@@ -9,6 +9,11 @@ from typing import Any, TextIO
 from fastmrcnn.files import finite
 
 
+def as_line(result: dict[str, Any]) -> str:
+    """A result as an element of the array."""
+    return json.dumps(finite(result))
+
+
 class ResultsWriter:
     """Writes dictionaries to ``stream`` as the elements of one JSON array, one per line: memory stays bounded.
 
@@ -30,9 +35,13 @@ class ResultsWriter:
         return self
 
     def extend(self, results: Iterable[dict[str, Any]]) -> None:
-        for result in results:
+        self.copy(map(as_line, results))
+
+    def copy(self, lines: Iterable[str]) -> None:
+        """Write elements that are JSON already."""
+        for line in lines:
             self._stream.write(",\n" if self.count else "\n")
-            json.dump(finite(result), self._stream)
+            self._stream.write(line)
             self.count += 1
 
     def __exit__(self, *error: object) -> None:

@@ -6,29 +6,24 @@ import dataclasses
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import reserve_beside, write_json
-from fastmrcnn.inference.coco_ids import ids_of_file, numbered
+from fastmrcnn.inference.coco_ids import CocoIds, ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.inference.progress import progress_bar
-from fastmrcnn.inference.results import ResultsWriter
-from fastmrcnn.inference.sources import find_images, unique_stems
+from fastmrcnn.inference.share import Share, merge_results, predict_share
+from fastmrcnn.inference.sources import find_images
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.structures import RGB, Detections, PixelFormat, read_image
+from fastmrcnn.structures import Detections
 from fastmrcnn.weights import load_model
-
-READERS = 2  # threads that decode images ahead of the network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +51,9 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     Everything appears when the last image is done, in place of an earlier run's results: a run that fails leaves
     nothing behind.
 
+    Of several processes, which torchrun starts, every one calls this and segments its share; the files and what is
+    returned are those of one process.
+
     Raises:
         UserError: a source without images, an image that does not decode or has no id, weights that do not load.
 
@@ -63,6 +61,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     >>> predict_files(PredictConfig(images=("photos", "more/*.png")))  # doctest: +SKIP
     """
     start = time.monotonic()
+    distributed.join()
     paths = find_images(config.images)
     model = load_model(config.weights, device=resolve_device(config.device))
     ids = (
@@ -70,34 +69,30 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         if config.annotations is None
         else ids_of_file(config.annotations, paths, model.config)
     )
-    broken: list[str] = []
-    images: list[dict[str, Any]] = []
-    detections = 0
-    with _staged(config.output) as folder:
-        with (folder / "predictions.json").open("w", encoding="utf-8") as stream, ResultsWriter(stream) as results:
-            names = dict(zip(paths, unique_stems(paths), strict=True))
-            readable = read_ahead(
-                paths,
-                model.config.input.pixel_format,
-                ahead=READERS + config.batch_size,
-                broken=broken if config.skip_broken else None,
-            )
-            with progress_bar(len(paths), "predict", "image", shown=progress) as bar:
-                for path, found in predict_images(
-                    model, readable, score_threshold=config.score_threshold, batch_size=config.batch_size
-                ):
-                    results.extend(ids.results(path, found))
-                    if config.overlays:
-                        found.plot().save(_overlay_path(folder, names[path]), quality=92)
-                    height, width = found.image_size
-                    images.append({"id": ids.image_of[path], "file_name": str(path), "height": height, "width": width})
-                    detections += len(found)
-                    bar.update(len(images) + len(broken) - bar.n)
-        if config.annotations is None:
-            categories = [{"id": number, "name": name} for name, number in ids.category_of.items()]
-            document = {"images": images, "annotations": [], "categories": categories}
-            write_json(folder / "images.json", document, indent=1)
-    return PredictSummary(config.output, len(images), detections, broken, time.monotonic() - start)
+    with ExitStack() as stack:
+        folder = distributed.from_first(lambda: stack.enter_context(_staged(config.output)))
+        shares = distributed.gather(predict_share(config, model, ids, paths, folder, progress))
+        if distributed.is_first():
+            _merge(shares, folder, ids if config.annotations is None else None)
+    shares = distributed.from_first(lambda: shares)  # when all is in its place
+    broken = dict(item for share in shares for item in share.broken.items())
+    return PredictSummary(
+        output=config.output,
+        images=sum(len(share.images) for share in shares),
+        detections=sum(share.detections for share in shares),
+        broken=[broken[place] for place in sorted(broken)],
+        seconds=time.monotonic() - start,
+    )
+
+
+def _merge(shares: Sequence[Share], folder: Path, numbers: CocoIds | None) -> None:
+    """The files of all shares: ``predictions.json``, and ``images.json`` where ``numbers`` are nobody else's."""
+    merge_results(shares, folder / "predictions.json")
+    if numbers is not None:
+        images = dict(sorted(item for share in shares for item in share.images.items()))
+        categories = [{"id": number, "name": name} for name, number in numbers.category_of.items()]
+        document = {"images": [about for about, _ in images.values()], "annotations": [], "categories": categories}
+        write_json(folder / "images.json", document, indent=1)
 
 
 def predict_images(
@@ -113,41 +108,6 @@ def predict_images(
         found = model.predict([image for _, image in batch], score_threshold=score_threshold, batch_size=batch_size)
         for (path, _), detections in zip(batch, found, strict=True):
             yield path, detections
-
-
-def read_ahead(
-    paths: Iterable[Path], pixel_format: PixelFormat = RGB, *, ahead: int, broken: list[str] | None = None
-) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Each path with its image, [C, H, W]; up to ``ahead`` images are decoded before they are asked for.
-
-    An image that does not decode raises ``UserError``, or is left out with its message appended to ``broken``.
-    """
-    waiting: deque[tuple[Path, Future[torch.Tensor]]] = deque()
-    remaining = iter(paths)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read_image") as pool:
-        try:
-            while True:
-                for path in islice(remaining, ahead - len(waiting)):
-                    waiting.append((path, pool.submit(read_image, path, pixel_format)))
-                if not waiting:
-                    return
-                path, future = waiting.popleft()
-                try:
-                    image = future.result()
-                except UserError as error:
-                    if broken is None:
-                        raise
-                    broken.append(str(error))
-                    continue
-                yield path, image
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _overlay_path(folder: Path, name: str) -> Path:
-    (folder / "overlays").mkdir(exist_ok=True)
-    return folder / "overlays" / f"{name}.jpg"
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+"""Two processes evaluate and predict what one does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastmrcnn.data.scenes import write_dataset
+from fastmrcnn.inference.share import places_of_share
+from tests.distributed.shares import measure
+from tests.distributed.torchrun import run
+
+
+def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    write_dataset(scenes, images=5, seed=3, size=(96, 128))
+    (scenes / "broken.png").write_bytes(b"no image")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes have: sums are taken in the same order
+    measure(scenes, tmp_path / "one")
+    torch.set_num_threads(threads)
+    done = run(Path(__file__).with_name("shares.py"), scenes, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    of_one = json.loads((tmp_path / "one" / "0.json").read_text())
+    assert of_one[1]["detections"] > 5
+    assert of_one[1]["broken"]
+    for rank in range(2):
+        assert json.dumps(json.loads((tmp_path / "two" / f"{rank}.json").read_text())) == json.dumps(of_one)
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one" / "found").rglob("*.*"))
+    assert len(names) == 5 + 2
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["0.json", "1.json", "found"]
+
+
+@pytest.mark.parametrize(("images", "batch_size", "processes"), [(7, 2, 3), (1, 4, 2), (8, 1, 2)])
+def test_every_image_is_in_one_share(images: int, batch_size: int, processes: int) -> None:
+    shares = [places_of_share(images, batch_size, rank, processes) for rank in range(processes)]
+    assert sorted(place for share in shares for place in share) == list(range(images))
+    assert all(share == sorted(share) for share in shares)
