@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from fastmrcnn.data import CocoDataset, SampleLoader
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig, MaskRCNN, presets
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.training import TrainConfig
-from fastmrcnn.training.batches import StepBatches, training_loader
+from fastmrcnn.training.batches import ShareOfBatches, StepBatches, check_shares, training_loader
 from fastmrcnn.training.samplers import Group, ImageOrder, image_order
 
 EVERYTHING = {
@@ -111,6 +112,7 @@ def test_a_process_ends_although_its_workers_take_no_signal(scenes: Path) -> Non
     code = f"""
 import builtins
 from fastmrcnn.data import CocoDataset
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.batches import training_loader
@@ -122,3 +124,22 @@ next(batches)
 builtins.kept = batches  # past the end of this module
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_the_shares_of_a_batch_make_it_up() -> None:
+    whole = list(StepBatches(plain_order(7), batch_size=6, first=3, total=9, parts=2))
+    shares = [
+        list(ShareOfBatches(StepBatches(plain_order(7), batch_size=6, first=3, total=9, parts=2), rank, 3))
+        for rank in range(3)
+    ]
+    assert [[key for part in parts for key in part] for parts in zip(*shares, strict=True)] == whole
+    assert {len(part) for share in shares for part in share} == {1}
+
+
+def test_a_batch_that_processes_cannot_divide(
+    make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastmrcnn.distributed.processes", lambda: 2)
+    check_shares(make_config(batch_size=4, accumulate=2))
+    with pytest.raises(UserError, match=r"batch_size must be a multiple of 4 \(accumulate x processes: 2 x 2\); got 6"):
+        check_shares(make_config(batch_size=6, accumulate=2))

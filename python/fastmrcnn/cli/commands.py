@@ -109,10 +109,11 @@ class Predict(PredictConfig):
     ]
 
     def run(self) -> None:
+        from fastmrcnn.distributed import is_first
         from fastmrcnn.inference.stream import predict_files
 
         summary = predict_files(self)
-        for line in summary.broken:
+        for line in summary.broken if is_first() else ():
             print(f"skipped: {line}", file=sys.stderr)
         rate = summary.images / max(summary.seconds, 1e-9)
         print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")

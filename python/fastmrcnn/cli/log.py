@@ -12,11 +12,20 @@ from tqdm import tqdm
 
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Print what the package logs at level INFO and above, one line each, and leave logging as it was."""
+    """Print what the package logs at level INFO and above, one line each, and leave logging as it was.
+
+    Of several processes the first prints all; the others warnings alone, which say whose they are.
+    """
+    from fastmrcnn import distributed  # brings torch: the command line answers --help without it
+
     logger, handler = logging.getLogger("fastmrcnn"), _AboveProgressBars()
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if distributed.is_first():
+        logger.setLevel(logging.INFO)
+    else:
+        logger.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter(f"[rank {distributed.rank()}] %(message)s"))
     try:
         yield
     finally:

@@ -30,16 +30,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
             print(f"fastmrcnn {__version__}")
             return 0
-        from fastmrcnn.cli.arguments import parse
-
         with _cleaned_up_on_sigterm():
-            parse(words or ["--help"]).run()
+            _run(words or ["--help"])
         return 0
     except UserError as error:
-        print(f"fastmrcnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        _complain(f"error: {' '.join(str(error).splitlines())}")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("fastmrcnn: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `fastmrcnn eval | head`: the reader has gone, there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,10 +46,31 @@ def main(words: Sequence[str] | None = None) -> int:
         if error.strerror is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"fastmrcnn: error: {where}{error.strerror}", file=sys.stderr)
+        _complain(f"error: {where}{error.strerror}")
         return EXIT_USER_ERROR
     except SystemExit as end:  # from the parser: help, or a usage error that it has printed
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _run(words: Sequence[str]) -> None:
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several; what that takes is not imported for one alone
+        from fastmrcnn.distributed import launched
+
+        if launched():
+            from fastmrcnn.cli.several import run_with_others
+
+            run_with_others(words)
+            return
+    from fastmrcnn.cli.arguments import parse
+
+    parse(words).run()
+
+
+def _complain(line: str) -> None:
+    """Say on stderr why the command ended; of several processes the first to fail says it for all."""
+    distributed = sys.modules.get("fastmrcnn.distributed")
+    if distributed is None or distributed.is_first_to_fail():
+        print(f"fastmrcnn: {line}", file=sys.stderr)
 
 
 @contextmanager

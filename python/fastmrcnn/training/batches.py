@@ -84,25 +84,27 @@ class AugmentedSamples(Dataset[Sample]):
         return self.dataset.image_path(key[1])
 
 
-def training_loader(
-    dataset: InstanceDataset, config: TrainConfig, network: InputConfig, order: ImageOrder, first_step: int
-) -> SampleLoader:
-    """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on: of
-    each the images that this process computes.
-
-    ``UserError`` where the images of a step cannot be divided among the processes.
-    """
+def check_shares(config: TrainConfig) -> None:
+    """``UserError`` where the images of a step cannot be divided among the processes."""
     count = distributed.processes()
     if config.batch_size % (config.accumulate * count):
         raise UserError(
             f"batch_size must be a multiple of {config.accumulate * count} (accumulate x processes: "
             f"{config.accumulate} x {count}); got {config.batch_size}"
         )
+
+
+def training_loader(
+    dataset: InstanceDataset, config: TrainConfig, network: InputConfig, order: ImageOrder, first_step: int
+) -> SampleLoader:
+    """Batches ``(images, targets, samples)``, ``config.accumulate`` of them for every step from ``first_step`` on: of
+    each the images that this process computes (see :func:`check_shares`).
+    """
     total = config.total_steps(order.epoch_length)
     batches = StepBatches(order, config.batch_size, first_step, total, config.accumulate)
     return SampleLoader(
         AugmentedSamples(dataset, training_transforms(config, network, dataset), config.seed),
-        batch_sampler=ShareOfBatches(batches, distributed.rank(), count),
+        batch_sampler=ShareOfBatches(batches, distributed.rank(), distributed.processes()),
         collate_fn=collate,
         num_workers=config.workers,
         worker_init_fn=_leave_signals_to_the_run,

@@ -7,12 +7,14 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+from fastmrcnn import distributed
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import EvaluationResult
@@ -20,7 +22,7 @@ from fastmrcnn.files import remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.augmentation import brings_images_to_size
-from fastmrcnn.training.batches import training_loader
+from fastmrcnn.training.batches import check_shares, training_loader
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_newest, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.interrupt import InterruptFlag
@@ -74,6 +76,9 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
             is bit-identical to one that was never interrupted.
         progress: show a progress bar with losses, learning rate and images per second on stderr.
 
+    Of several processes, which torchrun starts, every one calls this with the same arguments and gets the same result;
+    the first of them writes and shows all that there is. The training is that of one process.
+
     Raises:
         UserError: data, weights or options that cannot work, and a loss that is no longer finite.
         KeyboardInterrupt: Ctrl-C, after a checkpoint of the last finished step was written.
@@ -82,6 +87,7 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
     >>> result = train(TrainConfig("train.json", "images", steps=100))  # doctest: +SKIP
     >>> result.evaluation, result.output / "last.safetensors"  # doctest: +SKIP
     """
+    distributed.join()
     with _process_state_kept():
         return Trainer(config, resume=resume, progress=progress).run()
 
@@ -90,12 +96,13 @@ class Trainer:
     """One run: data, the state of the training and the files in the output folder."""
 
     def __init__(self, config: TrainConfig, *, resume: bool, progress: bool) -> None:
+        check_shares(config)
         self.progress = progress
         self.device = resolve_device(config.device)
         self.train_data, self.eval_data = open_datasets(config)
         self.order = image_order(self.train_data, config)
         self.total_steps = config.total_steps(self.order.epoch_length)
-        self.output = config.output or next_free_output()
+        self.output = config.output or distributed.from_first(next_free_output)
         self.config = dataclasses.replace(config, output=self.output)
         self.state = self._resumed() if resume else self._started()
         for data in (self.train_data, self.eval_data):
@@ -137,10 +144,7 @@ class Trainer:
         start, first_step = time.monotonic(), self.state.step
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        for folder in (self.output, self.output / "checkpoints"):
-            remove_partial(folder)
-        write_json(self.output / "config.json", self.config.to_dict(), indent=2, durable=True)
-        history = read_metrics(self.output / "metrics.jsonl", until=first_step)
+        history = distributed.from_first(lambda: self._prepare_output(first_step))
         if self.eval_data is not None:
             self.validation = Validation(self.eval_data, self.config, self.output, history)
         with (
@@ -155,8 +159,7 @@ class Trainer:
             InterruptFlag() as interrupt,
         ):
             self._train_steps(interrupt)
-        save_model(self.state.result, self.output / "last.safetensors")
-        metrics = read_metrics(self.output / "metrics.jsonl")
+        metrics = distributed.from_first(self._finish_output)
         images_seen = (self.state.step - first_step) * self.config.batch_size
         return TrainResult(
             output=self.output,
@@ -168,6 +171,18 @@ class Trainer:
             metrics=metrics,
         )
 
+    def _prepare_output(self, first_step: int) -> list[Row]:
+        """Clean up after a run that was cut short; the rows of its metrics that still hold."""
+        for folder in (self.output, self.output / "checkpoints"):
+            remove_partial(folder)
+        write_json(self.output / "config.json", self.config.to_dict(), indent=2, durable=True)
+        return read_metrics(self.output / "metrics.jsonl", until=first_step)
+
+    def _finish_output(self) -> list[Row]:
+        """Write the trained model; the rows of the run's metrics."""
+        save_model(self.state.result, self.output / "last.safetensors")
+        return read_metrics(self.output / "metrics.jsonl")
+
     def _train_steps(self, interrupt: InterruptFlag) -> None:
         config = self.config
         network = self.state.model.config.input
@@ -177,7 +192,7 @@ class Trainer:
         self.last_step_end = time.monotonic()
         while self.state.step < self.total_steps:
             self.watchers.write(self._step(self._parts_from(batches)))
-            if interrupt.requested:
+            if distributed.any_process(interrupt.requested):  # or else some would wait for the others
                 self._stop()
             if self.state.step == self.total_steps or _due(self.state.step, config.checkpoint_every):
                 self._checkpoint()
@@ -187,13 +202,21 @@ class Trainer:
             self._evaluate_if_due(interrupt)
 
     def _parts_from(self, batches: Iterator[Batch]) -> list[Batch]:
-        """The parts of the next step. Where an image cannot be read, a checkpoint keeps the steps before it."""
+        """The parts of the next step. Where any process cannot read an image, a checkpoint keeps what was learned."""
+        parts: list[Batch] = []
+        problem: Exception | None = None
         try:
-            return list(islice(batches, self.config.accumulate))
-        except (UserError, RuntimeError):
+            parts = list(islice(batches, self.config.accumulate))
+        except (UserError, RuntimeError) as error:
+            problem = error
+        if distributed.any_process(problem is not None):
             if self.state.step > self.kept_step:
                 self._checkpoint()
-            raise
+            try:
+                raise problem or distributed.OtherProcessFailedError
+            finally:
+                del problem  # whose traceback holds this frame, and so the workers
+        return parts
 
     def _step(self, parts: list[Batch]) -> Row:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
@@ -203,7 +226,8 @@ class Trainer:
         try:
             losses = take_step(self.state, parts, config, rate)
         except NotFiniteError as error:
-            raise UserError(self._diverged(error, parts)) from None
+            shares = distributed.gather(parts)
+            raise UserError(distributed.from_first(partial(self._diverged, error, shares))) from None
         seconds = time.monotonic() - self.last_step_end
         self.training_seconds += seconds
         return {
@@ -217,8 +241,8 @@ class Trainer:
             **memory_row(self.device),
         }
 
-    def _diverged(self, error: NotFiniteError, parts: list[Batch]) -> str:
-        files = ", ".join(str(sample.path) for _, _, samples in parts for sample in samples)
+    def _diverged(self, error: NotFiniteError, shares: list[list[Batch]]) -> str:
+        files = ", ".join(str(sample.path) for _, _, samples in _joined(shares) for sample in samples)
         kept = checkpoint_folders(self.output)
         advice = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
         return (
@@ -231,9 +255,10 @@ class Trainer:
         due = step > 0 and (step == self.total_steps or _due(step, self.config.evaluate_every))
         if validation is None or not due:
             return
+        alone = distributed.processes() == 1  # several stop together, between two batches
         try:
-            with self.watchers.doing("evaluate"), interrupt.at_once():
-                result = validation.measure(self.state)
+            with self.watchers.doing("evaluate"), interrupt.at_once() if alone else contextlib.nullcontext():
+                result = validation.measure(self.state, None if alone else partial(_stop_together, interrupt))
         except KeyboardInterrupt:
             self._stop()
         if not validation.is_done(step):
@@ -243,7 +268,9 @@ class Trainer:
 
     def _checkpoint(self) -> Path:
         self.watchers.sync()
-        folder = save_checkpoint(self.output, self.state, keep=self.config.keep_checkpoints)
+        # The others wait: a process that has ended makes torchrun end those that have not.
+        keep = self.config.keep_checkpoints
+        folder = distributed.from_first(lambda: save_checkpoint(self.output, self.state, keep=keep))
         self.kept_step = self.state.step
         return folder
 
@@ -253,6 +280,24 @@ class Trainer:
         self.watchers.say(f"interrupted after step {self.state.step}: wrote {folder}")
         self.watchers.say(f"continue with: fastmrcnn train --resume {self.output}")
         raise KeyboardInterrupt
+
+
+def _stop_together(interrupt: InterruptFlag) -> None:
+    """``KeyboardInterrupt`` in all processes where one of them has had a signal."""
+    if distributed.any_process(interrupt.requested):
+        raise KeyboardInterrupt
+
+
+def _joined(shares: list[list[Batch]]) -> list[Batch]:
+    """The parts of a step with the images of all processes, in the order of the step."""
+    return [
+        (
+            [image for images, _, _ in part for image in images],
+            [target for _, targets, _ in part for target in targets],
+            [sample for _, _, samples in part for sample in samples],
+        )
+        for part in zip(*shares, strict=True)
+    ]
 
 
 def _due(step: int, every: int) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import finite
@@ -13,6 +14,8 @@ from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.watch import Row
 from fastmrcnn.weights import save_model
+
+MOST_IMAGES = 4  # of an evaluation go through the network together: a GPU that trains on its share of a step has room
 
 
 class Validation:
@@ -32,9 +35,11 @@ class Validation:
         """Whether there is a row of an evaluation after that step."""
         return any(row["step"] == step for row in self._rows)
 
-    def measure(self, state: TrainState) -> EvaluationResult:
-        """Evaluate; changes nothing of the training."""
-        self.result = evaluate(state.result, self.data, batch_size=self.config.batch_size)
+    def measure(self, state: TrainState, before_batch: Callable[[], None] | None = None) -> EvaluationResult:
+        """Evaluate; changes nothing of the training. before_batch: see :func:`~fastmrcnn.evaluation.evaluate`."""
+        # Whatever the number of processes: the company of an image in its batch moves its scores a little.
+        batch_size = min(self.config.batch_size // self.config.accumulate, MOST_IMAGES)
+        self.result = evaluate(state.result, self.data, batch_size=batch_size, before_batch=before_batch)
         return self.result
 
     def keep(self, state: TrainState) -> Row:
@@ -42,7 +47,7 @@ class Validation:
         figures = {name: getattr(self.result, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
         row: dict[str, Any] = {"step": state.step} | finite(figures)  # NaN of what cannot be measured
         if ap_of(row) > max(map(ap_of, self._rows), default=-1.0):
-            save_model(state.result, self.best)
+            distributed.from_first(lambda: save_model(state.result, self.best))
         self._rows.append(row)
         return row
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.evaluation import EvaluationResult
@@ -90,9 +91,12 @@ def watching(
 ) -> Iterator[Watchers]:
     """The watchers of the run in ``config.output``, which goes on after ``history``, the rows of ``first_step`` steps.
 
-    However the block ends, every sink is told so.
+    However the block ends, every sink is told so. Of several processes only the first has any.
     """
     assert config.output is not None
+    if not distributed.is_first():
+        yield Watchers()
+        return
     with progress_bar(total_steps, "train", "step", shown=progress, initial=first_step) as bar:
         sinks: list[Sink] = [
             JsonLines(config.output / "metrics.jsonl", history),
