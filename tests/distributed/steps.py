@@ -31,6 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], torch.dtype, Norm]] = {
     "float64": ({}, torch.float64, "bn"),
     "float64 in two parts": ({"accumulate": 2, "gradient_clip": 0.1}, torch.float64, "bn"),
     "float32": ({"ema": 0.9}, torch.float32, "gn"),
+    "own statistics": ({"sync_bn": False, "ema": 0.9}, torch.float32, "bn"),
 }
 
 

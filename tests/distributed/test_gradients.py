@@ -44,7 +44,7 @@ def worst(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
     )
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "own statistics"])
 def test_the_gradient_is_that_of_one_process(case: str, scenes: Path, of_two: list[dict[str, Any]]) -> None:
     tolerance = 1e-12 if "float64" in case else 2e-3
     expected, found = step_of(scenes, case), of_two[0][case]
@@ -57,5 +57,5 @@ def test_the_gradient_is_that_of_one_process(case: str, scenes: Path, of_two: li
 def test_all_processes_have_the_same_bits(case: str, of_two: list[dict[str, Any]]) -> None:
     first, second = of_two[0][case], of_two[1][case]
     assert first["row"] == second["row"]
-    for kind in ("gradients", "weights"):
+    for kind in ("gradients", "weights"):  # the latter with the running statistics of batch norms
         assert all(torch.equal(value, second[kind][name]) for name, value in first[kind].items())
