@@ -25,6 +25,7 @@ from fastmrcnn.training.watch.tensorboard import TensorBoard
 
 _log = logging.getLogger(__name__)
 
+_UNWRITTEN = "cannot be written"
 RETRY_SECONDS = 30.0  # between attempts of a sink that failed: a full disk is not asked again at every step
 
 
@@ -148,7 +149,10 @@ class _Guarded:
             self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _say(self, error: Exception, *, last: bool) -> None:
-        reason = getattr(error, "strerror", None) or first_line(error)
+        # An error that names the file already would name it twice.
+        reason = getattr(error, "strerror", None) or first_line(error).removeprefix(
+            f"{self._sink.name}: {_UNWRITTEN}: "
+        )
         if last:
             _log.warning("%s: is not complete: %s", self._sink.name, reason)
         elif self._retry_at is None:
