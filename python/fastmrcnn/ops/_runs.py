@@ -102,14 +102,25 @@ def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels
     """Masks without the pixels of one other, whose transitions are ``removed``: transitions and offsets."""
     masks, stride = len(offsets) - 1, pixels + 1  # as above, lest the end of one meet the beginning of the next
     kept = _in_a_row(transitions, offsets, pixels)
-    holes = _in_a_row(np.tile(removed, masks), np.arange(masks + 1) * removed.size, pixels)
-    edges = np.unique(np.concatenate([kept, holes]))
+    holes = _holes_near(kept, _in_a_row(removed, np.array([0, removed.size]), pixels), masks, stride)
+    edges = np.sort(np.concatenate([kept, holes]), kind="stable")  # which merges what is sorted already
+    edges = edges[np.diff(edges, prepend=-1) > 0]
     filled, hole = (np.searchsorted(positions, edges, "right") % 2 == 1 for positions in (kept, holes))
     positions = edges[np.diff(filled & ~hole, prepend=False)]
     mask, position = np.divmod(positions, stride)
     inner = position < pixels
     counts = np.bincount(mask[inner], minlength=masks)
     return position[inner], np.concatenate([[0], np.cumsum(counts)])
+
+
+def _holes_near(kept: Integers, removed: Integers, masks: int, stride: int) -> Integers:
+    """For each mask in a row those whole runs of ``removed`` that lie between its first pixel and its last one."""
+    bounds = np.searchsorted(kept, np.arange(masks + 1) * stride)
+    filled = np.flatnonzero(np.diff(bounds))
+    first, last = (kept[place] - filled * stride for place in (bounds[filled], bounds[filled + 1] - 1))
+    begin = np.searchsorted(removed, first, "right") // 2 * 2
+    end = (np.searchsorted(removed, last) + 1) // 2 * 2
+    return removed[_ranges(begin, end - begin)] + np.repeat(filled * stride, end - begin)
 
 
 def _in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
