@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.case import Case, Goal
-from benchmarks.cases import MODELS, OPERATORS
+from benchmarks.cases import DATA, MODELS, OPERATORS
 from benchmarks.limits import PROBE_SECONDS, Limits, measure_limits
 from benchmarks.results import Measurement, Results, make_results, make_row, read_results, write_results
 from benchmarks.table import FULL_HEADER, full_line, rewrite, summary
@@ -100,7 +100,7 @@ def probe_again(limits: dict[int, Limits], options: argparse.Namespace) -> None:
 def select_cases(options: argparse.Namespace) -> Iterator[tuple[str, Case]]:
     """The families and cases that the options ask for; SystemExit when there is none."""
     workload = QUICK if options.quick else STANDARD
-    families = {**OPERATORS, **(MODELS if options.models else {})}
+    families = {**OPERATORS, **DATA, **(MODELS if options.models else {})}
     chosen = [
         (family, case)
         for family, cases in families.items()

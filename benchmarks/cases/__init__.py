@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.case import Case
 from benchmarks.cases import (
+    augmentation,
     detections,
     keypoints,
     mask_targets,
@@ -36,4 +37,5 @@ OPERATORS: dict[str, Family] = {
     "keypoints": keypoints.cases,
     "overhead": overhead.cases,
 }
+DATA: dict[str, Family] = {"augmentation": augmentation.cases}  # what the host does before the network
 MODELS: dict[str, Family] = {"whole_model": whole_model.cases}  # minutes instead of seconds

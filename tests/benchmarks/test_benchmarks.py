@@ -56,7 +56,7 @@ def test_every_operator_runs_and_agrees(quick: Path) -> None:
     assert {"torch", "torchvision", "fastmrcnn", "instruction set"} <= set(results["versions"])
     assert {"cpu", "cores", "flags", "OMP_WAIT_POLICY"} <= set(results["machine"])
     assert [limits["threads"] for limits in results["limits"]] == [1, 2]
-    assert {row["family"] for row in results["rows"]} == set(cases.OPERATORS)
+    assert {row["family"] for row in results["rows"]} == set(cases.OPERATORS) | set(cases.DATA)
     fields = {field.name for field in dataclasses.fields(Row)}
     for row in results["rows"]:
         assert set(row) == fields
@@ -170,6 +170,7 @@ def test_a_case_whose_results_differ_is_not_timed(
     wrong = Case("wrong", lambda: contest_of(lambda: calls.append(1) or 1, lambda: 2))
     right = Case("right", lambda: contest_of(lambda: 1, lambda: 1))
     monkeypatch.setattr(program, "OPERATORS", {"family": lambda workload: iter([wrong, right])})
+    monkeypatch.setattr(program, "DATA", {})
     path = tmp_path / "results.json"
     assert program.main(["--quick", "--threads", "1", "--json", str(path)]) == 1
     assert [row.op for row in read_results([path]).rows] == ["right"]
