@@ -47,11 +47,19 @@ class Train(TrainConfig):
     config: Path | None = None
     # Continue the run in this folder; options typed here override its own.
     resume: Path | None = None
+    # Write a page of the samples of the first steps to this HTML file, augmented as they would be trained on, and train
+    # nothing.
+    preview: Path | None = None
 
     def run(self) -> None:
         from fastmrcnn.training.loop import train
 
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainConfig)}
+        if self.preview is not None:
+            from fastmrcnn.training.preview import write_preview
+
+            print(f"{write_preview(TrainConfig(**fields), self.preview)} training samples: {self.preview}")
+            return
         with log_on_stderr():  # what is kept of the weights that it starts from
             result = train(TrainConfig(**fields), resume=self.resume is not None)
         print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
