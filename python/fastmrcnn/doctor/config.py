@@ -42,6 +42,10 @@ class DoctorConfig:
     report: Path | None = None
     # JSON file with every problem and all numbers to write.
     json: Path | None = None
+    # Channels that images must have: 1 is grey, 3 RGB, others are the bands of TIFFs or .npy arrays as they are.
+    channels: int = 3
+    # The number that is white in images of 16 bits: 4095 where a camera has 12.
+    white_level: int = 65535
     # Problems of each kind that are printed; the files have them all.
     shown: int = 3
     # The least severe problem that makes the exit code 1: "error" is what training refuses, "warning" what it suffers
@@ -55,11 +59,21 @@ class DoctorConfig:
     model: str = "tiny"
     # or a weights file or the name of a published model.
     weights: str | None = None
+    # Length of the shorter side that it resizes images to, in pixels; the default is the model's own.
+    min_size: int | None = None
+    # Longest side after resizing, in pixels; the default is the model's own.
+    max_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("shown", "workers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must be at least 0; got {getattr(self, name)}")
         check_architecture(self.model)
+        for name, smallest in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UserError(f"{name} must be at least {smallest}; got {value}")
+        if self.white_level >= 2**16:
+            raise UserError(f"white_level must be a number of 16 bits, below 65536; got {self.white_level}")
         if self.val_images is not None and self.val is None:
             raise UserError(f"val_images needs a val; got val_images={str(self.val_images)!r} and no val")
+
+
+_AT_LEAST = {"shown": 0, "workers": 0, "channels": 1, "white_level": 1, "min_size": 16, "max_size": 16}

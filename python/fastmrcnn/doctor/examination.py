@@ -28,6 +28,7 @@ from fastmrcnn.doctor.problem import (
 from fastmrcnn.doctor.splits import compare_classes, find_duplicates, find_leakage
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.progress import progress_bar
+from fastmrcnn.structures import RGB, PixelFormat
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Split:
         findings: its problems.
         entries: of a COCO file, what training does not read.
         leaked: ids of its images that the validation has too.
+        pixel_format: that images are read as.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Split:
     findings: Findings
     entries: CocoEntries | None = None
     leaked: frozenset[int] = frozenset()
+    pixel_format: PixelFormat = RGB
 
 
 def examine(dataset: Path, config: DoctorConfig, *, progress: bool = False) -> list[Split]:
@@ -83,7 +86,9 @@ def _examine_split(name: str, source: Source, config: DoctorConfig, progress: bo
                 f"{source.path}: expected at least one {what}; got none that can be read{_first(findings, skipped)}"
             )
     examined = []
-    images = examine_images(content, findings, decode=config.decode, workers=config.workers)
+    pixel_format = PixelFormat(config.channels, config.white_level)
+    options: dict[str, Any] = {"pixel_format": pixel_format, "decode": config.decode, "workers": config.workers}
+    images = examine_images(content, findings, **options)
     with progress_bar(len(content.images), name, "image", shown=progress) as bar:
         for image in images:
             findings.problems += image.findings.problems
@@ -96,7 +101,7 @@ def _examine_split(name: str, source: Source, config: DoctorConfig, progress: bo
     check_classes(content, examined, findings)
     find_duplicates(examined, content.folder, findings)
     unlisted_images(content, findings)
-    return Split(name, content, examined, findings, entries)
+    return Split(name, content, examined, findings, entries, pixel_format=pixel_format)
 
 
 def _read(source: Source, format: DataFormat, findings: Findings) -> tuple[Annotations, CocoEntries | None]:

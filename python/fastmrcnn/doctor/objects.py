@@ -145,8 +145,8 @@ def _check_outline(
 
 def _signed_area(polygon: list[float]) -> float:
     """Of the region inside, in pixels; parts that are run around the other way count below zero."""
-    x, y = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    x, y = polygon[0::2], polygon[1::2]
+    return sum(a * d - b * c for a, b, c, d in zip(x, y, x[1:] + x[:1], y[1:] + y[:1], strict=True)) / 2
 
 
 def _reach(item: ObjectRecord, image: ImageRecord) -> float:

@@ -20,7 +20,7 @@ from fastmrcnn.doctor.repair import kept_images
 from fastmrcnn.doctor.statistics import PERCENTILES, Statistics, object_boxes
 from fastmrcnn.doctor.summary import MEANINGS, by_kind, describe_anchors
 from fastmrcnn.errors import UserError
-from fastmrcnn.structures.images import read_image
+from fastmrcnn.structures import PixelFormat, read_image
 from fastmrcnn.visualisation import Curve, Panel, Report, draw_instances
 from fastmrcnn.visualisation.report import Cell
 
@@ -73,11 +73,12 @@ def _problem_section(
     report: Report, kind: Kind, group: Sequence[Problem], splits: Sequence[Split], repairs: bool
 ) -> None:
     report.section(kind.name, f"{kind.title[0].upper()}{kind.title[1:]}: {len(group)}.")
-    folders = {split.name: split.content.folder for split in splits}
+    split_of = {split.name: split for split in splits}
     pairs, pictures = [], []
     for problem in [problem for problem in group if problem.image][:_PICTURED]:
-        picture = _picture(folders[problem.split] / problem.image, problem.box, kind.name)
-        twin = _picture(Path(problem.twin), None, "") if problem.twin else None
+        split = split_of[problem.split]
+        picture = _picture(split.content.folder / problem.image, split.pixel_format, problem.box, kind.name)
+        twin = _picture(Path(problem.twin), split.pixel_format) if problem.twin else None
         if picture is not None and twin is not None:
             pairs.append(([picture, twin], str(problem)))
         elif picture is not None:
@@ -152,6 +153,7 @@ def _samples(split: Split) -> Iterator[tuple[Image.Image, str]]:
         objects={image.record.id: image.measured.objects for image in chosen},
     )
     dataset = InstanceDataset(content)
+    dataset.read_pixels_as(split.pixel_format)
     for sample in (dataset[index] for index in range(len(dataset))):
         height, width = sample.image.shape[-2:]
         scale = min(1.0, _SIDE / max(height, width))
@@ -159,10 +161,10 @@ def _samples(split: Split) -> Iterator[tuple[Image.Image, str]]:
         yield draw_sample(small, dataset.class_names, zoom=_zoom(small.image.shape[-1])), sample.path.name
 
 
-def _picture(path: Path, box: Box | None, name: str) -> Image.Image | None:
+def _picture(path: Path, pixel_format: PixelFormat, box: Box | None = None, name: str = "") -> Image.Image | None:
     """The image with the box of a problem; None where it cannot be read."""
     try:
-        image = Image.fromarray(displayable(read_image(path)))
+        image = Image.fromarray(displayable(read_image(path, pixel_format)))
     except (UserError, ValueError):  # ValueError: a name that no file can have
         return None
     scale = min(1.0, _SIDE / max(image.size))

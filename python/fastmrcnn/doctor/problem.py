@@ -29,7 +29,7 @@ class Kind:
 
 
 MISSING_IMAGE = Kind("missing-image", "error", "image files that are not there")
-UNDECODABLE_IMAGE = Kind("undecodable-image", "error", "image files that do not decode")
+UNDECODABLE_IMAGE = Kind("undecodable-image", "error", "image files that do not decode, or to other channels")
 WRONG_IMAGE_SIZE = Kind("wrong-image-size", "error", "images of another size than the annotations say")
 INVALID_IMAGE = Kind("invalid-image", "error", "image entries that cannot be read")
 DUPLICATE_IMAGE_ID = Kind("duplicate-image-id", "error", "image ids that are used twice")
