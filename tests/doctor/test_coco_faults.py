@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fastmrcnn.data import open_dataset
-from fastmrcnn.doctor import DoctorConfig, examine, problems_of, write_repaired
+from fastmrcnn.doctor import DoctorConfig, examine, measure, problems_of, write_page, write_repaired
 from fastmrcnn.doctor.problem import KEPT
 from fastmrcnn.errors import UserError
 from tests.doctor.patients import HEIGHT, WIDTH, Document, Plant, diagnose, rectangle, write_image, write_patient
@@ -77,6 +78,18 @@ def moved(document: Document, images: Path) -> None:
 
 def other_size(document: Document, images: Path) -> None:
     write_image(images / "2.png", 2, WIDTH, HEIGHT)  # on its side
+
+
+def sides_exchanged(document: Document, images: Path) -> None:
+    document["images"][1] |= {"height": WIDTH, "width": HEIGHT}  # one of its objects reaches to x = 39
+
+
+def turned_by_exif(document: Document, images: Path) -> None:
+    """The pixels are stored as the annotations have them; the orientation says to turn them."""
+    picture = Image.open(images / "2.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(images / "2.png", exif=exif)
 
 
 def ids_from_zero(document: Document, images: Path) -> None:
@@ -203,6 +216,8 @@ FAULTS: dict[str, tuple[Plant, str, int | None, str, str]] = {
     "image of zeros": (not_an_image, "undecodable-image", None, "2.png", "in no image format"),
     "half an image": (damaged, "undecodable-image", None, "2.png", "does not decode"),
     "image on its side": (other_size, "wrong-image-size", None, "2.png", "the file has 30 x 40 (swapped"),
+    "sides exchanged": (sides_exchanged, "wrong-image-size", None, "2.png", "the file has 40 x 30 (swapped"),
+    "turned by its EXIF orientation": (turned_by_exif, "wrong-image-size", None, "2.png", "the file has 30 x 40"),
     "size left out": (image(2, height=0), "invalid-image", None, "2.png", "height and width of at least 1"),
     "image id of text": (image(4, id="4"), "invalid-image", None, "", "id must be an integer"),
     "image id twice": (
@@ -367,6 +382,18 @@ def test_the_contour_of_one_pixel_is_mended(tmp_path: Path) -> None:
     [file] = write_repaired(splits, tmp_path / "repaired")
     mended = json.loads(file.read_text())["annotations"][7]
     assert (mended["id"], mended["segmentation"]) == (8, rectangle(5, 15, 6, 16))
+
+
+@pytest.mark.parametrize("plant", [sides_exchanged, turned_by_exif])
+def test_objects_tell_which_size_is_right(plant: Plant, tmp_path: Path) -> None:
+    sound = open_dataset(write_patient(tmp_path / "sound"), tmp_path / "sound" / "train images")[1]
+    splits, problems = diagnose(tmp_path, plant)
+    assert len([problem for problem in problems if problem.kind.severity != "note"]) == 1
+    write_page(tmp_path / "page.html", splits, [measure(splits[0].content, splits[0].images)], None, "", repairs=True)
+    [file] = write_repaired(splits, tmp_path / "repaired")
+    mended = open_dataset(file, file.with_suffix(""))[1]
+    assert mended.image.equal(sound.image)
+    assert mended.boxes.tolist() == sound.boxes.tolist()
 
 
 def test_what_training_does_not_read_is_kept(tmp_path: Path) -> None:

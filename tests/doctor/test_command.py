@@ -53,7 +53,7 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert lines[2] == f"    {place}: expected a polygon of at least 3 points (x, y); got 4 numbers"
     assert "    ... and 4 more\n" in printed
     assert "train: 4 images (0 without objects): 40 x 30 (4)\n" in printed
-    assert "10 objects (10 polygons, 0 run lengths), 1 crowds" in printed
+    assert "10 objects (10 polygons, 0 run lengths), crowds: 1" in printed
     assert "anchors of tiny at its image size" in printed
 
 

@@ -23,9 +23,9 @@ from fastmrcnn.doctor.problem import (
     MISSING_IMAGE,
     UNDECODABLE_IMAGE,
     UNLISTED_IMAGE,
-    WRONG_IMAGE_SIZE,
     Findings,
 )
+from fastmrcnn.doctor.sizes import Settled, settle_size
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import RGB, PixelFormat, read_image
 from fastmrcnn.structures.images import read_image_size
@@ -46,6 +46,7 @@ class ExaminedImage:
         pixels: a digest of the decoded pixels; of the bytes of the file in ``content``. Empty where not decoded.
         thumbnail: uint8 [16, 16], grey; None where not decoded.
         findings: the problems of this image.
+        as_stored: its objects are those of the pixels as they are stored, which the EXIF orientation turns.
     """
 
     record: ImageRecord
@@ -55,6 +56,7 @@ class ExaminedImage:
     pixels: bytes = b""
     content: bytes = b""
     thumbnail: NDArray[np.uint8] | None = field(default=None, repr=False)
+    as_stored: bool = False
 
 
 def examine_images(
@@ -127,34 +129,33 @@ def _examine(
     except UserError as error:
         findings.add(UNDECODABLE_IMAGE, f"image {record.id}: {error}", **where, repair=LEFT_OUT)
         return ExaminedImage(record, False, findings)
-    if not _check_size(record, size, findings):
+    settled: Settled | None = Settled(record)
+    if size != (record.height, record.width):  # of COCO alone: other readers ask the files
+        settled = settle_size(record, size, path, content.objects.get(record.id, ()), findings)
+    if settled is None:
         return ExaminedImage(record, False, findings)
+    record = settled.record
     measured = _NOTHING
     try:
         measured = examine_objects(record, content.objects.get(record.id, ()), findings, findings.file)
     except UserError as error:  # of formats that keep masks in image files, which are decoded here
         findings.add(INVALID_MASK_FILE, str(error), **where, repair="all objects of the image left out")
     if pixels is None:
-        return ExaminedImage(record, True, findings, measured)
+        return ExaminedImage(record, True, findings, measured, as_stored=settled.as_stored)
     decoded = np.ascontiguousarray(pixels.numpy())
     digest = hashlib.blake2b(str(decoded.shape).encode(), digest_size=16)
     digest.update(decoded.data)
     content_digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-    return ExaminedImage(record, True, findings, measured, digest.digest(), content_digest, _thumbnail(decoded))
-
-
-def _check_size(record: ImageRecord, size: tuple[int, int], findings: Findings) -> bool:
-    height, width = size
-    if size == (record.height, record.width):
-        return True
-    swapped = (width, height) == (record.height, record.width)
-    hint = " (swapped: perhaps by the EXIF orientation, which is applied when an image is read)" if swapped else ""
-    text = (
-        f"image {record.id}: the annotations say {record.width} x {record.height} pixels (width x height), "
-        f"the file has {width} x {height}{hint}"
+    return ExaminedImage(
+        record,
+        True,
+        findings,
+        measured,
+        pixels=digest.digest(),
+        content=content_digest,
+        thumbnail=_thumbnail(decoded),
+        as_stored=settled.as_stored,
     )
-    findings.add(WRONG_IMAGE_SIZE, text, image=record.file_name, repair=LEFT_OUT)
-    return False
 
 
 def _thumbnail(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def examine_objects(image: ImageRecord, objects: Sequence[ObjectRecord], finding
     for number, item in enumerate(objects):
         where: dict[str, Any] = {"file": file, "image": image.file_name, "annotation": item.id}
         if areas[number] == 0:
-            outside = "; its outline lies off the image" if _reach(item, image) > SLACK else ""
+            outside = "; its outline lies off the image" if reach_beyond(item, image) > SLACK else ""
             text = f"the mask has no pixel{outside}"
             findings.add(EMPTY_MASK, text, **where, box=_corners(item), repair=LEFT_OUT)
             continue
@@ -130,7 +130,7 @@ def _check_outline(
     if item.iscrowd:
         text = "iscrowd is 1 and the mask a polygon; a crowd is a region of many objects, which nothing is learnt from"
         findings.add(CROWD_POLYGON, text, **where, repair=KEPT)
-    reach = _reach(item, image)
+    reach = reach_beyond(item, image)
     if reach > SLACK:
         text = f"the outline reaches {reach:.0f} pixels beyond the {image.width} x {image.height} pixels of the image"
         repair = "cut off at the border, as run lengths of the same pixels"
@@ -149,7 +149,7 @@ def _signed_area(polygon: list[float]) -> float:
     return sum(a * d - b * c for a, b, c, d in zip(x, y, x[1:] + x[:1], y[1:] + y[:1], strict=True)) / 2
 
 
-def _reach(item: ObjectRecord, image: ImageRecord) -> float:
+def reach_beyond(item: ObjectRecord, image: ImageRecord) -> float:
     """How far the outline reaches beyond the image, px; at most 0 where it lies inside."""
     if not isinstance(item.segmentation, list):
         return 0.0

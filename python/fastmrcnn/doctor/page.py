@@ -143,7 +143,7 @@ def _side_panel(split: Split) -> Panel:
 
 def _samples(split: Split) -> Iterator[tuple[Image.Image, str]]:
     """Sound images with their sound objects, spread over the split, as training reads them."""
-    kept = kept_images(split)
+    kept = [image for image in kept_images(split) if not image.as_stored]  # those cannot be read as they lie there
     chosen = [kept[int(place)] for place in np.linspace(0, len(kept) - 1, min(_SAMPLES, len(kept)))]
     if not chosen:
         return

@@ -9,12 +9,16 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from fastmrcnn.data.annotations import ObjectRecord
 from fastmrcnn.doctor.examination import Split, problems_of
 from fastmrcnn.doctor.images import ExaminedImage
 from fastmrcnn.doctor.labels import is_background
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import atomic_directory, write_json
+from fastmrcnn.structures.image_files import open_image
 
 REPAIRS = "repairs.json"
 
@@ -54,13 +58,18 @@ def _place_images(split: Split, folder: Path, link: bool) -> dict[int, str]:
     taken: set[str] = set()
     for image in kept_images(split):
         name = _name_within(image.record.file_name)
+        if image.as_stored:
+            name = PurePath(name).with_suffix(".png").as_posix()
         if name.lower() in taken:
             name = f"{image.record.id}_{PurePath(name).name}"
         taken.add(name.lower())
         names[image.record.id] = name
         source, target = split.content.folder / image.record.file_name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        _place(source.resolve(), target, link)
+        if image.as_stored:
+            _write_as_stored(source, target)
+        else:
+            _place(source.resolve(), target, link)
     return names
 
 
@@ -72,6 +81,12 @@ def _place(source: Path, target: Path, link: bool) -> None:
         except OSError:  # another file system, or one without links
             pass
     shutil.copyfile(source, target)
+
+
+def _write_as_stored(source: Path, target: Path) -> None:
+    """The pixels without what says how to turn them: an array has no metadata."""
+    with open_image(source) as image:
+        Image.fromarray(np.asarray(image)).save(target)
 
 
 def _name_within(name: str) -> str:

@@ -11,8 +11,8 @@ from fastmrcnn.doctor.problem import SEVERITIES, Kind, Problem, Severity
 from fastmrcnn.doctor.statistics import Statistics
 
 MEANINGS: dict[Severity, str] = {
-    "error": "training or evaluation refuses",
-    "warning": "training goes on and suffers",
+    "error": "what training or evaluation refuses",
+    "warning": "what training accepts and suffers from",
     "note": "worth knowing",
 }
 
@@ -33,7 +33,7 @@ def describe_problems(problems: Sequence[Problem], shown: int, *, repairs: bool)
     for kind, group in by_kind(problems).items():
         if kind.severity != severity:
             severity = kind.severity
-            lines.append(f"{severity}s: what {MEANINGS[severity]}" if severity != "note" else "notes: worth knowing")
+            lines.append(f"{severity}s: {MEANINGS[severity]}")
         lines.append(f"  {kind.name} ({len(group)}): {kind.title}")
         for problem in group[:shown]:
             lines.append(f"    {problem}" + (f" -> {problem.repair}" if repairs else ""))
@@ -52,7 +52,7 @@ def _statistics_lines(name: str, numbers: Statistics) -> Iterator[str]:
     more = f" and {len(numbers.image_sizes) - 3} other sizes" if len(numbers.image_sizes) > 3 else ""
     yield f"{name}: {numbers.images} images ({numbers.images_without_objects} without objects): {common}{more}"
     rle = numbers.objects - numbers.polygons
-    yield f"  {numbers.objects} objects ({numbers.polygons} polygons, {rle} run lengths), {numbers.crowds} crowds"
+    yield f"  {numbers.objects} objects ({numbers.polygons} polygons, {rle} run lengths), crowds: {numbers.crowds}"
     if numbers.objects:
         tiny = f", {numbers.one_pixel_masks} of one pixel" if numbers.one_pixel_masks else ""
         yield f"  small {numbers.small}, medium {numbers.medium}, large {numbers.large}{tiny}"
