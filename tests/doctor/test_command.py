@@ -117,6 +117,21 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
+def test_anchors_at_another_image_size(tmp_path: Path) -> None:
+    write_patient(tmp_path)
+    shares = []
+    for options in ([], ["--min-size", "100"], ["--max-size", "800"]):
+        words_of_model = [*words(tmp_path), "--model", "resnet50_fpn", "--json", str(tmp_path / "p.json")]
+        main([*words_of_model, *options])
+        shares.append(json.loads((tmp_path / "p.json").read_text())["anchors"]["smaller"])
+    assert shares == [
+        0.0,
+        0.25,
+        0.0,
+    ]  # sides of 6 to 10 and of 1 pixels, enlarged 27, 3.3 and 20 times; half of 32 is 16
+    assert main([*words(tmp_path), "--weights", "tiny", "--min-size", "800", "--max-size", "400"]) == 2
+
+
 def test_heads_alone(tmp_path: Path) -> None:
     def half(document: Document, images: Path) -> None:
         content = (images / "2.png").read_bytes()

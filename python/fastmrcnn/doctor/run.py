@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fastmrcnn.doctor.anchors import report_anchors
@@ -16,6 +17,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.files import write_json
 from fastmrcnn.models import MaskRCNNConfig
 from fastmrcnn.training.architectures import architecture
+from fastmrcnn.training.start import with_sizes
 from fastmrcnn.weights import load_model
 
 
@@ -60,9 +62,8 @@ def run_doctor(dataset: Path, config: DoctorConfig) -> int:
 
 
 def _model_config(config: DoctorConfig) -> MaskRCNNConfig:
-    if config.weights is not None:
-        return load_model(config.weights).config
-    return architecture(config.model, ("object",))
+    known = architecture(config.model, ("object",)) if config.weights is None else load_model(config.weights).config
+    return replace(known, input=with_sizes(known.input, config.min_size, config.max_size))
 
 
 def _fix(splits: list[Split], folder: Path, *, link: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -115,22 +116,28 @@ def _categories(known: MaskRCNNConfig | InstanceDataset) -> str:
 
 def _input_of(known: InputConfig, config: TrainConfig, data: InstanceDataset) -> InputConfig:
     """``known`` with what ``config`` says of images; other channels than its own are measured on those of ``data``."""
-    changes = {name: getattr(config, name) for name in ("min_size", "max_size", "white_level")}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if config.train_min_sizes:
-        changes["train_min_sizes"] = config.train_min_sizes
-    if "min_size" in changes:  # a longest side below the new shorter one would overrule it
-        changes.setdefault("max_size", max(known.max_size, config.min_size or 0))
-    try:
-        changed = dataclasses.replace(known, **changes)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    more: dict[str, Any] = {"train_min_sizes": config.train_min_sizes} if config.train_min_sizes else {}
+    if config.white_level is not None:
+        more["white_level"] = config.white_level
+    changed = with_sizes(known, config.min_size, config.max_size, **more)
     if config.channels in (None, known.channels):
         return changed
     data.read_pixels_as(PixelFormat(config.channels, changed.white_level))
     measured = measure_channels(data)
     _log.info("measured mean and deviation of %d channels on %d images", len(measured.mean), measured.images)
     return input_for_channels(changed, measured.mean, measured.std)
+
+
+def with_sizes(known: InputConfig, min_size: int | None, max_size: int | None, **more: Any) -> InputConfig:
+    """``known`` with other sides of the resized images, where they are not None, and with ``more`` of its fields."""
+    sizes = {"min_size": min_size, "max_size": max_size}
+    changes: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
+    if min_size is not None:  # a longest side below the new shorter one would overrule it
+        changes.setdefault("max_size", max(known.max_size, min_size))
+    try:
+        return dataclasses.replace(known, **changes, **more)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def next_free_output(parent: Path = Path("runs")) -> Path:
