@@ -94,6 +94,11 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
+def is_learning(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether a gradient of its weights is wanted of the call at hand."""
+    return torch.is_grad_enabled() and layer.weight.requires_grad
+
+
 def is_3x3(conv: nn.Conv2d) -> bool:
     """Whether it is an ordinary 3x3 convolution that keeps the size."""
     layout = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)

@@ -158,7 +158,8 @@ def _weight_gradient(input: Tensor, grad: Tensor) -> Tensor:
         native.winograd_gradient(context(input), grad, first, grads.of(count))
         sums.baddbmm_(grads.of(count).transpose(1, 2), inputs.of(count))
     by_place: Tensor = (_points_of_weights().T @ sums.flatten(1)).unflatten(1, (outputs, channels))  # [9, K, C]
-    return by_place.transpose(0, 1).contiguous().unflatten(1, (3, 3)).permute(0, 3, 1, 2)
+    weight: Tensor = by_place.transpose(0, 1).contiguous().unflatten(1, (3, 3))  # [K, 3, 3, C]
+    return weight.permute(0, 3, 1, 2)
 
 
 class _Tiles:
