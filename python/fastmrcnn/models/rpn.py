@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fastmrcnn.distributed import batch_sum
 from fastmrcnn.models.anchors import make_anchors
-from fastmrcnn.models.blocks import convolve, full_precision, init_conv
+from fastmrcnn.models.blocks import convolve, full_precision, init_conv, is_learning
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import RPNConfig
 from fastmrcnn.models.instances import Size, Targets
@@ -65,11 +65,20 @@ class RPNHead(nn.Module):
         for conv in self.convs:
             assert isinstance(conv, nn.Conv2d)
             x = F.relu_(convolve(conv, x))
-        logits = self.objectness(x)
+        logits, deltas = self._predict(x)
         if self.competing:  # a softmax over two is the sigmoid of their difference
             background, foreground = logits.unflatten(1, (-1, 2)).unbind(2)
             logits = foreground - background
-        return logits, self.deltas(x)
+        return logits, deltas
+
+    def _predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """In training one convolution for both: the gradient of ``x``, the largest tensor here, is written once."""
+        if not is_learning(self.objectness):
+            return self.objectness(x), self.deltas(x)
+        layers = (self.objectness, self.deltas)
+        weight, bias = (torch.cat([getattr(layer, part) for layer in layers]) for part in ("weight", "bias"))
+        logits, deltas = F.conv2d(x, weight, bias).split([layer.out_channels for layer in layers], dim=1)
+        return logits, deltas
 
 
 class RegionProposalNetwork(nn.Module):
