@@ -15,6 +15,7 @@ from fastmrcnn.models.config import MaskHeadConfig
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss, of_class, softmax_mask_loss
 from fastmrcnn.ops import crop_masks
+from fastmrcnn.ops.convolution import deconv2x2
 
 
 class MaskHead(nn.Module):
@@ -64,9 +65,9 @@ class MaskHead(nn.Module):
         """
         x = regions
         for conv in self.convs:
-            x = F.relu(conv(x, filled))
+            x = F.relu_(conv(x, filled))
         if self.config.predictor == "fcn":
-            x = F.relu(self.upsample(x))  # [K, channels, M, M]
+            x = F.relu(deconv2x2(x, self.upsample.weight, self.upsample.bias))  # [K, channels, M, M]
             return full_precision(self.logits(x))
         x = x.flatten(1)
         for layer in self.layers:

@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
         residual = self.conv2(F.relu_(self.conv1(x, filled)), filled)
-        return F.relu_(residual + self.shortcut(x, filled))
+        return F.relu_(residual.add_(self.shortcut(x, filled)))
 
 
 class Bottleneck(nn.Module):
@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
         residual = F.relu_(self.conv2(F.relu_(self.conv1(x, filled)), filled))
-        return F.relu_(self.conv3(residual, filled) + self.shortcut(x, filled))
+        return F.relu_(self.conv3(residual, filled).add_(self.shortcut(x, filled)))
 
 
 class Unchanged(nn.Module):
