@@ -10,6 +10,7 @@ from torch import nn
 from fastmrcnn.models import BoxHeadConfig, MaskHeadConfig, PoolerConfig
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.instances import SampledRoIs, Targets
+from fastmrcnn.models.losses import mask_loss, softmax_mask_loss
 from fastmrcnn.models.mask_head import MaskHead
 from fastmrcnn.ops import PaddedProposals
 
@@ -38,6 +39,20 @@ def test_masks_of_the_own_class(predictor: str) -> None:
     for row, label in enumerate(LABELS):
         expected = 1 / (1 + np.exp(-in_double(logits)[row, label]))
         np.testing.assert_allclose(in_double(found[row]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "drawn"), [("sigmoid", 1), ("softmax", CLASSES + 1)])
+def test_the_losses_need_the_masks_of_no_other_class(activation: str, drawn: int) -> None:
+    head, regions = mask_head(activation=activation), torch.randn(4, CHANNELS, CELLS, CELLS, requires_grad=True)
+    labels, target = torch.tensor([1, 3, 0, -1]), torch.rand(4, 2 * CELLS, 2 * CELLS)
+    leaves = [regions, *head.parameters()]
+    own, every = head(regions, labels=labels), head(regions)
+    assert own.shape == (4, drawn, 2 * CELLS, 2 * CELLS)
+    loss = mask_loss if activation == "sigmoid" else softmax_mask_loss
+    torch.testing.assert_close(loss(own, labels, target), loss(every, labels, target))
+    gradients = (torch.autograd.grad(loss(logits, labels, target), leaves) for logits in (own, every))
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("predictor", ["fcn", "mlp"])

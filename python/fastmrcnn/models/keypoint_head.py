@@ -38,10 +38,10 @@ class KeypointHead(nn.Module):
         for module in (*self.convs, self.upsample):
             init_conv(module, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
 
-    def forward(self, regions: Tensor, _filled: Tensor | None = None) -> Tensor:
+    def forward(self, regions: Tensor, _filled: Tensor | None = None, _labels: Tensor | None = None) -> Tensor:
         """The pooled features of N RoIs, [N, inputs, S / 4, S / 4] -> logits of the heatmaps [N, K, S, S].
 
-        Called as the mask head is, though empty slots change nothing where no layer normalises.
+        Called as the mask head is, though empty slots change nothing where no layer normalises, nor do labels.
         """
         x = regions
         for conv in self.convs:

@@ -91,7 +91,8 @@ class RoIHeads(nn.Module):
             rois = [drop_empty(roi) for roi in rois]
         positive = [first_rois(roi, roi.positives) for roi in rois]
         filled = None if trimmed else torch.cat([roi.labels >= 0 for roi in rois])
-        has_object = None if trimmed else torch.cat([roi.labels > 0 for roi in positive])
+        labels = torch.cat([roi.labels for roi in positive])
+        has_object = None if trimmed else labels > 0
         regions = self.regions(features, [roi.boxes for roi in rois], self.box_head.config.pooler, filled)
         losses = self.box_head.losses(self.box_head(regions, filled), rois)
         on_images = [
@@ -106,7 +107,7 @@ class RoIHeads(nn.Module):
                 own = torch.cat([part[: roi.positives] for part, roi in zip(parts, rois, strict=True)])
             else:
                 own = self.regions(features, [roi.boxes for roi in positive], head.config.pooler, has_object)
-            losses |= head.losses(head(own, has_object), on_images, targets)
+            losses |= head.losses(head(own, has_object, labels), on_images, targets)
         return losses
 
     def detect(
