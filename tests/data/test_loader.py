@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,19 @@ def test_the_end_of_a_worker_names_the_image(
         list(loader)
     assert str(caught.value) == f"{image}: the process that read this image {expected}"
     assert signal.getsignal(signal.SIGCHLD) == handler  # it is raised here and nowhere else
+
+
+def test_a_connection_that_breaks_before_its_worker_has_ended(
+    document: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader, image = failing_loader(lambda: (time.sleep(0.3), kill_this_process()), document, write, workers=1)
+
+    def break_off(batches: Any, timeout: float = 5.0) -> Any:
+        while b"b.png" not in bytes(loader.dataset.paths[0].tolist()):
+            time.sleep(0.01)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_try_get_data", break_off)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    assert str(caught.value).startswith(f"{image}: the process that read this image was killed by SIGKILL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import signal
 import threading
 from collections.abc import Iterator
@@ -53,8 +54,11 @@ class SampleLoader(DataLoader[Any]):
             yield from batches
         except UserError as error:
             raise UserError(str(error).strip().splitlines()[-1].removeprefix(_RAISED)) from None
-        except RuntimeError:
-            killed = self._samples.describe_killed(getattr(batches, "_workers", ()))
+        except (RuntimeError, OSError, EOFError) as error:
+            workers = getattr(batches, "_workers", ())
+            if not isinstance(error, RuntimeError):  # a connection that broke: a moment before its process has ended
+                _await_an_end(workers)
+            killed = self._samples.describe_killed(workers)
             if killed is None:
                 raise
             raise UserError(killed) from None
@@ -106,6 +110,14 @@ class _NamedSamples(Dataset[Sample]):
                 what = "the process that read this image" if text else "a process that reads images"
                 return f"{f'{text}: ' if text else ''}{what} {_describe_end(worker.exitcode)}"
         return None
+
+
+def _await_an_end(workers: Any) -> None:
+    """Wait a second for any of the worker processes to end."""
+    ending = multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=1.0)
+    for worker in workers:
+        if worker.sentinel in ending:  # which tells of the end before the system has its status
+            worker.join()
 
 
 def _describe_end(code: int) -> str:
