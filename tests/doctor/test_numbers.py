@@ -14,6 +14,7 @@ from fastmrcnn.doctor.anchors import best_ious
 from fastmrcnn.doctor.images import ExaminedImage
 from fastmrcnn.doctor.objects import Measured
 from fastmrcnn.doctor.problem import Findings
+from fastmrcnn.doctor.summary import describe_anchors
 from fastmrcnn.models import tiny
 from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.ops import box_iou, generate_anchors
@@ -88,6 +89,8 @@ def test_long_objects_get_other_ratios() -> None:
     assert report.suggested is not None
     assert report.suggested.good > 0.9
     assert report.suggestion.aspect_ratios == pytest.approx((0.05, 0.1, 0.2))
+    assert report.options == "--anchor-scale 1.4 --anchor-ratios 0.05 0.1 0.2"
+    assert f"suggestion: train with {report.options}, for" in describe_anchors(report, "tiny")
 
 
 def test_small_objects_get_small_anchors() -> None:
@@ -96,6 +99,7 @@ def test_small_objects_get_small_anchors() -> None:
     assert report.smaller == 1.0
     assert report.suggestion is not None
     assert min(report.suggestion.sizes)[0] < 10
+    assert report.options == "--anchor-scale 0.5"
 
 
 def test_no_objects_have_no_anchors() -> None:

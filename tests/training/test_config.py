@@ -32,6 +32,8 @@ def test_paths_may_be_strings() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0; got nan"),
         ({"epochs": 0.0}, "epochs must be above 0; got 0.0"),
+        ({"anchor_scale": 0.0}, "anchor_scale must be above 0; got 0.0"),
+        ({"anchor_ratios": (1.0, -1.0)}, "anchor_ratios must be above 0; got (1.0, -1.0)"),
         ({"horizontal_flip": 1.5}, "horizontal_flip must be in 0..1; got 1.5"),
         ({"hue_jitter": 0.6}, "hue_jitter must be in 0..0.5; got 0.6"),
         ({"copy_paste": -0.1}, "copy_paste must be in 0..1; got -0.1"),

@@ -304,11 +304,15 @@ def test_fine_tuning_from_a_file_with_other_classes(make_config: MakeConfig, tmp
         train_images=tmp_path / "other" / "images",
         output=tmp_path / "tuned",
         min_size=200,
+        anchor_scale=0.5,
+        anchor_ratios=(0.4, 1.0, 2.5),
         steps=1,
     )
     tuned = train(config, progress=False)
     assert tuned.model.config.class_names == ("box", "ring", "leaf")
     assert tuned.model.config.input.min_size == 200
+    assert tuned.model.config.rpn.anchors.sizes[0] == (8.0,)
+    assert tuned.model.config.rpn.anchors.aspect_ratios == (0.4, 1.0, 2.5)
 
 
 def test_a_finished_run_resumes_to_the_same_result(make_config: MakeConfig, scenes: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastmrcnn.doctor.statistics import object_boxes
 from fastmrcnn.models import MaskRCNNConfig
 from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.models.transform import InputTransform
+from fastmrcnn.weights.anchors import changed_anchors
 
 GOOD = 0.5  # IoU of an anchor and an object from which learning the object is easy
 _MOST = 20_000  # objects that are measured: the shares are known to a third of a percent then
@@ -49,9 +50,20 @@ class AnchorReport:
     suggestion: AnchorConfig | None
     suggested: Coverage | None
 
+    @property
+    def options(self) -> str:
+        """What makes ``fastmrcnn train`` use the suggestion; nothing where there is none."""
+        if self.suggestion is None:
+            return ""
+        scale = self.suggestion.sizes[0][0] / self.sizes[0][0]
+        words = [] if scale == 1 else [f"--anchor-scale {scale:g}"]
+        if self.suggestion.aspect_ratios != self.aspect_ratios:
+            words.append("--anchor-ratios " + " ".join(f"{ratio:g}" for ratio in self.suggestion.aspect_ratios))
+        return " ".join(words)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return asdict(self) | {"options": self.options}
 
 
 def report_anchors(images: Sequence[ExaminedImage], config: MaskRCNNConfig) -> AnchorReport | None:
@@ -123,8 +135,7 @@ def _suggest(
     """The anchors, of other sizes and perhaps other ratios, that most objects have a good one among."""
     best, best_coverage = anchors, coverage
     for factor, ratios in product(_FACTORS, _ratios(boxes, anchors)):
-        sizes = tuple(tuple(round(size * factor, 1) for size in level) for level in anchors.sizes)
-        tried = replace(anchors, sizes=sizes, aspect_ratios=ratios)
+        tried = changed_anchors(anchors, factor, ratios)
         found = _cover(boxes, tried, strides, foreground)
         if found.good > best_coverage.good + 0.01:  # the earlier one, with fewer changes, wins a draw
             best, best_coverage = tried, found

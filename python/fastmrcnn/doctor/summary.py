@@ -74,11 +74,8 @@ def describe_anchors(report: AnchorReport, model: str) -> str:
         if share >= 0.05:
             side = "below" if what.startswith("half") else "above"
             lines.append(f"  {share:.1%} of the objects are {side} {what} anchor: consider --min-size and --max-size")
-    if report.suggestion is not None and report.suggested is not None:
-        sizes = ", ".join("(" + ", ".join(f"{size:g}" for size in level) + ",)" for level in report.suggestion.sizes)
-        ratios = ", ".join(f"{ratio:g}" for ratio in report.suggestion.aspect_ratios)
-        config = f"AnchorConfig(sizes=({sizes}), aspect_ratios=({ratios}))"
-        lines.append(f"  suggestion: {config} for {report.suggested.good:.1%}")
+    if report.suggested is not None:
+        lines.append(f"  suggestion: train with {report.options}, for {report.suggested.good:.1%}")
     return "\n".join(lines)
 
 

@@ -63,6 +63,10 @@ class TrainConfig:
     max_size: int | None = None
     # In training, the shorter side is drawn from these for each image, in pixels; the default is min_size.
     train_min_sizes: tuple[int, ...] = ()
+    # Factor on the sizes of all anchors of the model: `fastmrcnn doctor` says which covers the objects best.
+    anchor_scale: float = 1.0
+    # Height / width of the anchors, as many as weights have; the default is the model's own.
+    anchor_ratios: tuple[float, ...] = ()
 
     # Passes over the training images.
     epochs: float = 12.0
@@ -150,7 +154,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))
-        for name in ("lr_milestones", "train_min_sizes", "crop_sides", "large_scale_jitter"):
+        for name in ("lr_milestones", "train_min_sizes", "anchor_ratios", "crop_sides", "large_scale_jitter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.weights is not None and self.model is not None:
             raise UserError(
@@ -169,7 +173,7 @@ class TrainConfig:
             raise UserError(f"white_level must be a number of 16 bits, below 65536; got {self.white_level}")
         if self.seed >= 2**63:  # what torch.manual_seed takes
             raise UserError(f"seed must be below 2^63; got {self.seed}")
-        for name in ("epochs", "learning_rate"):
+        for name in ("epochs", "learning_rate", "anchor_scale"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be above 0; got {getattr(self, name)}")
         for name in _SHARES:
@@ -177,6 +181,8 @@ class TrainConfig:
                 raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
+        if not all(0 < ratio < math.inf for ratio in self.anchor_ratios):
+            raise UserError(f"anchor_ratios must be above 0; got {self.anchor_ratios}")
         if not all(0 < fraction < 1 for fraction in self.lr_milestones):
             raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
         _check_augmentation(self)

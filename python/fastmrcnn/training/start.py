@@ -13,10 +13,12 @@ from fastmrcnn.data import InstanceDataset, measure_channels, open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.models import InputConfig, MaskRCNN, MaskRCNNConfig
+from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.structures import PixelFormat
 from fastmrcnn.training.architectures import architecture
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.weights import load_backbone, load_model, with_new_classes
+from fastmrcnn.weights.anchors import changed_anchors, config_with_anchors, with_anchors
 from fastmrcnn.weights.channels import input_for_channels, with_input
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ SETTLED = (
     "min_size",
     "max_size",
     "train_min_sizes",
+    "anchor_scale",
+    "anchor_ratios",
     "optimizer",
     "ema",
 )
@@ -59,14 +63,16 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
     torch.manual_seed(config.seed)
     if config.model is not None:
         named = _architecture_for(data, config.model)
+        named = config_with_anchors(named, _anchors_of(named, config))
         model = MaskRCNN(dataclasses.replace(named, input=_input_of(named.input, config, data)))
         if config.backbone is not None:
             load_backbone(model, config.backbone)
         return model.to(device)
     weights = config.weights or DEFAULT_WEIGHTS
     loaded = load_model(weights)
+    fitted = with_input(loaded, _input_of(loaded.config.input, config, data), source=str(weights))
     started = with_new_classes(
-        with_input(loaded, _input_of(loaded.config.input, config, data), source=str(weights)),
+        with_anchors(fitted, _anchors_of(loaded.config, config), source=str(weights)),
         data.class_names,
         data.category_ids,
         keypoint_names=_new_keypoints(loaded.config, data),
@@ -126,6 +132,10 @@ def _input_of(known: InputConfig, config: TrainConfig, data: InstanceDataset) ->
     measured = measure_channels(data)
     _log.info("measured mean and deviation of %d channels on %d images", len(measured.mean), measured.images)
     return input_for_channels(changed, measured.mean, measured.std)
+
+
+def _anchors_of(known: MaskRCNNConfig, config: TrainConfig) -> AnchorConfig:
+    return changed_anchors(known.rpn.anchors, config.anchor_scale, config.anchor_ratios)
 
 
 def with_sizes(known: InputConfig, min_size: int | None, max_size: int | None, **more: Any) -> InputConfig:
