@@ -121,7 +121,7 @@ def made_up(values: dict[str, list[float]]) -> Study:
         for seed, value in enumerate(series):
             scores = dict.fromkeys(metrics, value)
             evaluation = {"step": 2, "box_ap": value, "mask_ap": value, "mask_ap50": value}
-            losses = [{"step": 2, "loss": 1.0, "loss_mask": 0.5}]
+            losses = [{"step": 2, "loss": 1.0, "loss_classifier": 0.5, "loss_mask": 0.5}]
             runs.append(Run(variant, seed, "abc1234", 60.0, 20.0, scores, scores, [evaluation], losses))
     facts = {"crops": 9, "accuracy": 0.9, "seconds": 1.0}
     return Study(QUICK.to_dict(), facts, {"torch": "2", "instruction set": "avx2"}, runs)
