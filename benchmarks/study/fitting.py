@@ -16,6 +16,7 @@ from benchmarks.study.plain_loop import Fitted, fit_plainly
 from benchmarks.study.setting import Setting
 from benchmarks.study.variants import VARIANTS, Training, baseline, without_masks
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
+from fastmrcnn.models.random_numbers import RandomNumbers
 from fastmrcnn.ops import PaddedProposals
 from fastmrcnn.training import TrainConfig, train
 from fastmrcnn.weights import load_backbone, load_model, save_model
@@ -137,9 +138,10 @@ class SecondStage(MaskRCNN):
         super().__init__(config)
         self.proposer = proposer
 
-    def losses(self, images: Any, targets: Any) -> dict[str, Tensor]:
-        batch = self.transform(images)
-        objects = self.transform.targets(targets, batch)
+    def losses(self, images: Any, targets: Any, seeds: Any = None) -> dict[str, Tensor]:
+        random = None if seeds is None else [RandomNumbers(seed) for seed in seeds]
+        batch = self.transform(images, random)
+        objects = self.transform.targets(targets, batch, random)
         assert self.roi_heads is not None
         proposals = self._proposals(batch.pixels, batch.image_sizes)
         return self.roi_heads.losses(self.features(batch.pixels), proposals, objects)

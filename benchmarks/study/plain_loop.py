@@ -1,6 +1,6 @@
 """A training loop in one page, for what ``fastmrcnn.training.train`` does not train: torchvision's model, and parts.
 
-Its batches, its learning rate, its optimizer and its random numbers are those of ``train``.
+Its batches, its learning rate and its optimizer are those of ``train``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from benchmarks.study.data import open_scenes
 from fastmrcnn.evaluation import EvaluationResult, evaluate
-from fastmrcnn.evaluation.coco import Predictor
 from fastmrcnn.files import finite
 from fastmrcnn.training import TrainConfig
-from fastmrcnn.training.batches import derived_seed, training_loader
+from fastmrcnn.training.batches import training_loader
+from fastmrcnn.training.samplers import derived_seed, image_order
 from fastmrcnn.training.schedule import learning_rate, make_optimizer
 
 Losses = Callable[[list[Tensor], list[Any]], dict[str, Tensor]]
@@ -34,8 +34,11 @@ class Fitted:
     images_per_second: float  # of the steps alone
 
 
-def fit_plainly(network: nn.Module, losses_of: Losses, predictor: Predictor, config: TrainConfig) -> Fitted:
-    """Minimise the sum of the losses over ``network``'s trainable parameters, on the schedule of ``config``."""
+def fit_plainly(network: nn.Module, losses_of: Losses, predictor: Any, config: TrainConfig) -> Fitted:
+    """Minimise the sum of the losses over ``network``'s trainable parameters, on the schedule of ``config``.
+
+    predictor: what is measured, with the ``config`` of a MaskRCNN and its ``predict``.
+    """
     assert config.steps is not None
     train_data, val_data = (
         open_scenes(path.parent) for path in (config.train_annotations, config.eval_annotations) if path
@@ -44,7 +47,8 @@ def fit_plainly(network: nn.Module, losses_of: Losses, predictor: Predictor, con
     rows: list[dict[str, Any]] = []
     evaluation = None
     optimizer = make_optimizer(network, config)
-    batches = iter(training_loader(train_data, config, 0))
+    order = image_order(train_data, config)
+    batches = iter(training_loader(train_data, config, predictor.config.input, order, first_step=0))
     for step in range(config.steps):
         step_start = time.monotonic()
         images, targets, _ = next(batches)
