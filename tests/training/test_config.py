@@ -50,6 +50,12 @@ def test_paths_may_be_strings() -> None:
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
         ({"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4; got 3"),
         ({"ema": 1.5}, "ema must be in 0..1; got 1.5"),
+        ({"frozen_stages": 6}, "frozen_stages must be in 0..5; got 6"),
+        ({"norm": "gn"}, "norm needs a model to build: weights have their own; got norm='gn' and no model"),
+        (
+            {"patience": 3, "eval_annotations": "b.json"},
+            "patience needs evaluations on the way: expected eval_annotations and evaluate_every; got b.json and 0",
+        ),
         ({"weights": "a.safetensors", "model": "tiny"}, "weights and model exclude each other"),
         (
             {"backbone": "resnet18.pth"},

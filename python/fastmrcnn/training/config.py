@@ -57,6 +57,15 @@ class TrainConfig:
     channels: int | None = None
     # The number that is white in images of 16 bits: 4095 where a camera has 12; the default is the model's own, 65535.
     white_level: int | None = None
+    # With model: the normalisation of its backbone. "bn" follows the images of a step, "sync_bn" those of all processes
+    # on GPUs; "gn" needs no large batches, "frozen_bn" keeps the statistics of the backbone's file.
+    norm: Literal["bn", "sync_bn", "gn", "frozen_bn"] | None = None
+    # How much of the backbone, from the front, is not trained: 0 nothing, 1 the stem, 2 its second stage too, up to 5,
+    # all of it. The default is the model's own, 0 for those that start from random weights.
+    frozen_stages: int | None = None
+    # Let the batch norms of the backbone keep the statistics that they start with, which is better for few images per
+    # step; otherwise these follow the images, in frozen stages too.
+    frozen_statistics: bool = False
     # Length of the shorter side that images are resized to, in pixels; the default is the model's own.
     min_size: int | None = None
     # Longest side after resizing, in pixels; the default is the model's own.
@@ -140,6 +149,8 @@ class TrainConfig:
     threads: int = 0
     # Steps between evaluations; 0 evaluates at the end only.
     evaluate_every: int = 0
+    # Stop when that many evaluations, one after the other, brought no better AP; 0 never does.
+    patience: int = 0
     # Steps between checkpoints; 0 writes one at the end and on Ctrl-C only.
     checkpoint_every: int = 500
     # Newest checkpoints that are kept.
@@ -165,6 +176,15 @@ class TrainConfig:
             check_architecture(self.model)
         if self.backbone is not None and self.model is None:
             raise UserError(f"backbone needs a model to put it into; got backbone={self.backbone!r} and no model")
+        if self.norm is not None and self.model is None:
+            raise UserError(f"norm needs a model to build: weights have their own; got norm={self.norm!r} and no model")
+        if self.patience and not (self.evaluate_every and self.eval_annotations):
+            raise UserError(
+                f"patience needs evaluations on the way: expected eval_annotations and evaluate_every; "
+                f"got {self.eval_annotations} and {self.evaluate_every}"
+            )
+        if self.frozen_stages is not None and not 0 <= self.frozen_stages <= 5:
+            raise UserError(f"frozen_stages must be in 0..5; got {self.frozen_stages}")
         for name, smallest in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and not (value >= smallest and math.isfinite(value)):
@@ -256,6 +276,7 @@ _AT_LEAST = {
     "workers": 0,
     "threads": 0,
     "evaluate_every": 0,
+    "patience": 0,
     "checkpoint_every": 0,
     "keep_checkpoints": 1,
     "shown_images": 0,

@@ -12,7 +12,7 @@ import torch
 from fastmrcnn.data import InstanceDataset, measure_channels, open_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
-from fastmrcnn.models import InputConfig, MaskRCNN, MaskRCNNConfig
+from fastmrcnn.models import BackboneConfig, InputConfig, MaskRCNN, MaskRCNNConfig
 from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.structures import PixelFormat
 from fastmrcnn.training.architectures import architecture
@@ -32,6 +32,9 @@ SETTLED = (
     "backbone",
     "channels",
     "white_level",
+    "norm",
+    "frozen_stages",
+    "frozen_statistics",
     "min_size",
     "max_size",
     "train_min_sizes",
@@ -64,7 +67,8 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
     if config.model is not None:
         named = _architecture_for(data, config.model)
         named = config_with_anchors(named, _anchors_of(named, config))
-        model = MaskRCNN(dataclasses.replace(named, input=_input_of(named.input, config, data)))
+        images, backbone = _input_of(named.input, config, data), _backbone_of(named.backbone, config)
+        model = MaskRCNN(dataclasses.replace(named, input=images, backbone=backbone))
         if config.backbone is not None:
             load_backbone(model, config.backbone)
         return model.to(device)
@@ -78,7 +82,9 @@ def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.dev
         keypoint_names=_new_keypoints(loaded.config, data),
         source=str(weights),
     )
-    return started.to(device)
+    model = MaskRCNN(dataclasses.replace(started.config, backbone=_backbone_of(started.config.backbone, config)))
+    model.load_state_dict(started.state_dict())
+    return model.to(device)
 
 
 def _architecture_for(data: InstanceDataset, name: str) -> MaskRCNNConfig:
@@ -148,6 +154,15 @@ def with_sizes(known: InputConfig, min_size: int | None, max_size: int | None, *
         return dataclasses.replace(known, **changes, **more)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _backbone_of(known: BackboneConfig, config: TrainConfig) -> BackboneConfig:
+    """``known`` with the normalisation and the frozen parts that ``config`` names."""
+    changes: dict[str, Any] = {"norm": config.norm, "frozen_stages": config.frozen_stages}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if config.frozen_statistics:
+        changes["frozen_statistics"] = True
+    return dataclasses.replace(known, **changes)
 
 
 def next_free_output(parent: Path = Path("runs")) -> Path:
