@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from fastmrcnn.training import read_metrics
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training import TrainConfig, read_metrics, train
+
+CLASSES = ("ball", "star")  # of the fixture `scenes`
 
 # What a resumed run repeats to the bit; how long it took is another matter.
 TIMES = {"images_per_second", "seconds", "data_seconds", "memory_gib"}
@@ -90,3 +94,21 @@ def assert_same_run(first: Path, second: Path) -> None:
         for run in (first / "metrics.jsonl", second / "metrics.jsonl")
     )
     assert ours == theirs
+
+
+def interrupt_at_step(step: int, config: TrainConfig) -> None:
+    """Train with Ctrl-C pressed during ``step``."""
+    calls = 0
+    losses = MaskRCNN.losses
+
+    def interrupted(self: MaskRCNN, *arguments: Any) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            signal.raise_signal(signal.SIGINT)
+        return losses(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskRCNN, "losses", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, progress=False)

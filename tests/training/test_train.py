@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,10 @@ from fastmrcnn import load_model
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, tiny
-from fastmrcnn.training import TrainConfig, read_metrics, train, validation
+from fastmrcnn.training import TrainConfig, read_metrics, train
 from fastmrcnn.training.start import open_datasets, starting_model
 from fastmrcnn.weights import save_model
-from tests.training.runs import assert_same_run
+from tests.training.runs import interrupt_at_step
 
 CLASSES = ("ball", "star")  # of the fixture `scenes`
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
@@ -173,105 +172,6 @@ def test_the_backbone_may_come_from_elsewhere(make_config: MakeConfig, tmp_path:
     for name, value in elsewhere.state_dict().items():
         expected = value if name.startswith("backbone.") else untouched[name]
         assert torch.equal(started[name], expected), name
-
-
-def interrupt_at_step(step: int, config: TrainConfig) -> None:
-    """Train with Ctrl-C pressed during ``step``."""
-    calls = 0
-    losses = MaskRCNN.losses
-
-    def interrupted(self: MaskRCNN, *arguments: Any) -> dict[str, torch.Tensor]:
-        nonlocal calls
-        calls += 1
-        if calls == step:
-            signal.raise_signal(signal.SIGINT)
-        return losses(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskRCNN, "losses", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, progress=False)
-
-
-def test_ctrl_c_leaves_a_checkpoint_of_the_finished_step(
-    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = make_config(steps=10)
-    handler = signal.getsignal(signal.SIGINT)  # ignored where the tests run in the background
-    interrupt_at_step(2, config)
-    folder = config.output / "checkpoints" / "step-00000002"  # type: ignore[operator]
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "optimizer.safetensors",
-        "state.json",
-        "weights.safetensors",
-    ]
-    assert load_model(folder / "weights.safetensors").config.class_names == CLASSES
-    printed = capsys.readouterr()
-    assert f"fastmrcnn train --resume {config.output}" in printed.out + printed.err
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_no_number_of_sigterms_cuts_a_step(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = MaskRCNN.losses
-
-    def terminated(self: MaskRCNN, *arguments: Any) -> dict[str, torch.Tensor]:
-        for _ in range(3):  # a scheduler tells the group and the process, and asks again
-            signal.raise_signal(signal.SIGTERM)
-        return losses(self, *arguments)
-
-    monkeypatch.setattr(MaskRCNN, "losses", terminated)
-    config = make_config()
-    with pytest.raises(KeyboardInterrupt):
-        train(config, progress=False)
-    assert [path.name for path in (config.output / "checkpoints").iterdir()] == ["step-00000001"]  # type: ignore[operator]
-
-
-def test_a_signal_cuts_an_evaluation_short_and_it_is_made_up_for(
-    make_config: MakeConfig, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_config(eval_annotations=scenes / "annotations.json", evaluate_every=2, keep_checkpoints=1)
-    whole = train(config, progress=False)
-    cut = replace(config, output=tmp_path / "cut")
-    with monkeypatch.context() as patch:
-        patch.setattr(validation, "evaluate", lambda *arguments, **options: signal.raise_signal(signal.SIGTERM))
-        with pytest.raises(KeyboardInterrupt):
-            train(cut, progress=False)
-    assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-00000002"]
-    train(cut, resume=True, progress=False)
-    assert_same_run(whole.output, tmp_path / "cut")
-
-
-def test_an_image_that_breaks_meanwhile_costs_no_finished_step(make_config: MakeConfig, tmp_path: Path) -> None:
-    annotations = write_dataset(tmp_path / "two", images=2, seed=3, size=(64, 96), classes=CLASSES)
-    config = make_config(train_annotations=annotations, train_images=annotations.parent / "images", batch_size=1)
-    losses = MaskRCNN.losses
-
-    def broken(self: MaskRCNN, *arguments: Any) -> dict[str, torch.Tensor]:
-        for image in (annotations.parent / "images").iterdir():
-            image.write_bytes(b"")
-        return losses(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskRCNN, "losses", broken)
-        with pytest.raises(UserError, match=r"train_00000\d"):
-            train(config, progress=False)
-    write_dataset(tmp_path / "two", images=2, seed=3, size=(64, 96), classes=CLASSES)
-    resumed = train(config, resume=True, progress=False)
-    assert [row["step"] for row in resumed.metrics] == [1, 2, 3]
-
-
-def test_divergence_names_step_and_images_and_keeps_the_last_checkpoint(make_config: MakeConfig) -> None:
-    config = make_config(steps=20, learning_rate=1e18, warmup_steps=0, gradient_clip=0.0, checkpoint_every=1)
-    with pytest.raises(UserError) as caught:
-        train(config, progress=False)
-    message = str(caught.value)
-    assert "training diverged: " in message
-    assert "train_00000" in message
-    assert message.startswith("step ")
-    assert "\n" not in message
-    last = sorted((config.output / "checkpoints").iterdir())[-1]  # type: ignore[operator]
-    assert f"the last good checkpoint is {last}" in message
-    assert all(torch.isfinite(tensor).all() for tensor in weights_of(last / "weights.safetensors").values())
 
 
 def test_bf16_trains(make_config: MakeConfig) -> None:

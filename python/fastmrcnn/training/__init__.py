@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmrcnn.training.config import TrainConfig
-    from fastmrcnn.training.loop import TrainResult, train
+    from fastmrcnn.training.loop import train
     from fastmrcnn.training.metrics import read_metrics
+    from fastmrcnn.training.result import TrainResult
 
 __all__ = ["TrainConfig", "TrainResult", "read_metrics", "train"]
 
-_HOME = {"TrainConfig": "config", "TrainResult": "loop", "read_metrics": "metrics", "train": "loop"}
+_HOME = {"TrainConfig": "config", "TrainResult": "result", "read_metrics": "metrics", "train": "loop"}
 
 
 def __getattr__(name: str) -> Any:

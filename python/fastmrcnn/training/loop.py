@@ -10,23 +10,23 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
-from fastmrcnn.evaluation import EvaluationResult
 from fastmrcnn.files import remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.models import MaskRCNN
 from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import check_shares, training_loader
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_newest, save_checkpoint
 from fastmrcnn.training.config import TrainConfig
+from fastmrcnn.training.divergence import report_divergence
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import read_metrics
+from fastmrcnn.training.result import TrainResult
 from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.schedule import learning_rate
 from fastmrcnn.training.start import (
@@ -44,27 +44,6 @@ from fastmrcnn.training.watch.memory import memory_row
 from fastmrcnn.weights import save_model
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What a finished run left behind."""
-
-    # Folder with report.html and curves.png to look at, config.json, metrics.jsonl, metrics.csv, last.safetensors,
-    # best.safetensors, checkpoints/ and evaluations/.
-    output: Path
-    # The trained model, in evaluation mode.
-    model: MaskRCNN
-    # Optimizer steps of the whole run.
-    steps: int
-    # Wall-clock seconds of this call, evaluations included.
-    seconds: float
-    # Training images per second of this call, evaluations excluded.
-    images_per_second: float
-    # The last evaluation; None without evaluation data.
-    evaluation: EvaluationResult | None
-    # Rows of metrics.jsonl, see training/metrics.py.
-    metrics: list[dict[str, Any]]
 
 
 def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -190,13 +169,15 @@ class Trainer:
         if self.validation is not None and not self.validation.is_done(self.state.step):
             self._evaluate_if_due(interrupt)  # a resumed run that was stopped before
         self.last_step_end = time.monotonic()
-        while self.state.step < self.total_steps:
+        while self.state.step < self.total_steps and not self._is_exhausted():
             self.watchers.write(self._step(self._parts_from(batches)))
             if distributed.any_process(interrupt.requested):  # or else some would wait for the others
                 self._stop()
             if self.state.step == self.total_steps or _due(self.state.step, config.checkpoint_every):
                 self._checkpoint()
             self._evaluate_if_due(interrupt)
+            if self._is_exhausted():
+                self._stop_early()
             self.last_step_end = time.monotonic()
         if self.validation is not None and self.validation.result is None:  # the resumed run was already complete
             self._evaluate_if_due(interrupt)
@@ -227,7 +208,8 @@ class Trainer:
             losses = take_step(self.state, parts, config, rate)
         except NotFiniteError as error:
             shares = distributed.gather(parts)
-            raise UserError(distributed.from_first(partial(self._diverged, error, shares))) from None
+            told = distributed.from_first(partial(report_divergence, error, shares, self.state, config, rate))
+            raise UserError(told) from None
         seconds = time.monotonic() - self.last_step_end
         self.training_seconds += seconds
         return {
@@ -240,15 +222,6 @@ class Trainer:
             "data_seconds": round(waited, 4),
             **memory_row(self.device),
         }
-
-    def _diverged(self, error: NotFiniteError, shares: list[list[Batch]]) -> str:
-        files = ", ".join(str(sample.path) for _, _, samples in _joined(shares) for sample in samples)
-        kept = checkpoint_folders(self.output)
-        advice = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
-        return (
-            f"step {self.state.step + 1}: training diverged: {error}; images: {files}; {advice}; "
-            f"try a lower learning_rate than {self.config.learning_rate} or a longer warm-up"
-        )
 
     def _evaluate_if_due(self, interrupt: InterruptFlag) -> None:
         step, validation = self.state.step, self.validation
@@ -265,6 +238,19 @@ class Trainer:
             # The row is told when the best model is safe: without it, a resumed run evaluates again.
             self.watchers.write(validation.keep(self.state))
             self.watchers.evaluated(step, result, self.state.result)
+
+    def _is_exhausted(self) -> bool:
+        """No better AP for as long as the user has patience."""
+        return self.validation is not None and self.validation.is_exhausted
+
+    def _stop_early(self) -> None:
+        assert self.validation is not None
+        if self.state.step > self.kept_step:
+            self._checkpoint()
+        step, ap = self.validation.best()
+        self.watchers.say(
+            f"stopped early: {self.config.patience} evaluations brought no better AP than {ap:.3f}, of step {step}"
+        )
 
     def _checkpoint(self) -> Path:
         self.watchers.sync()
@@ -286,18 +272,6 @@ def _stop_together(interrupt: InterruptFlag) -> None:
     """``KeyboardInterrupt`` in all processes where one of them has had a signal."""
     if distributed.any_process(interrupt.requested):
         raise KeyboardInterrupt
-
-
-def _joined(shares: list[list[Batch]]) -> list[Batch]:
-    """The parts of a step with the images of all processes, in the order of the step."""
-    return [
-        (
-            [image for images, _, _ in part for image in images],
-            [target for _, targets, _ in part for target in targets],
-            [sample for _, _, samples in part for sample in samples],
-        )
-        for part in zip(*shares, strict=True)
-    ]
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,4 +1,4 @@
-"""Evaluations on the way: how good the model is, and which one was best."""
+"""Evaluations on the way: how good the model is, which one was best, and whether there is hope of a better one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.watch import Row
 from fastmrcnn.weights import save_model
 
-MOST_IMAGES = 4  # of an evaluation go through the network together: a GPU that trains on its share of a step has room
-
 
 class Validation:
     """COCO metrics on the evaluation data; the best model is kept as ``best.safetensors``.
@@ -27,7 +25,7 @@ class Validation:
 
     def __init__(self, data: InstanceDataset, config: TrainConfig, output: Path, history: Sequence[Row]) -> None:
         self.data, self.config = data, config
-        self.best = output / "best.safetensors"
+        self.path = output / "best.safetensors"
         self.result: EvaluationResult | None = None  # of this process
         self._rows = [row for row in history if "box_ap" in row]
 
@@ -35,20 +33,34 @@ class Validation:
         """Whether there is a row of an evaluation after that step."""
         return any(row["step"] == step for row in self._rows)
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether ``config.patience`` evaluations have passed since the best one."""
+        since_best = len(self._rows) - 1 - self._best_index()
+        return self.config.patience > 0 and since_best >= self.config.patience
+
+    def best(self) -> tuple[int, float]:
+        """The step and the AP of the best evaluation."""
+        row = self._rows[self._best_index()]
+        return row["step"], ap_of(row)
+
+    def _best_index(self) -> int:
+        """That of the first of the best; -1 without any."""
+        return max(range(len(self._rows)), key=lambda index: ap_of(self._rows[index]), default=-1)
+
     def measure(self, state: TrainState, before_batch: Callable[[], None] | None = None) -> EvaluationResult:
         """Evaluate; changes nothing of the training. before_batch: see :func:`~fastmrcnn.evaluation.evaluate`."""
-        # Whatever the number of processes: the company of an image in its batch moves its scores a little.
-        batch_size = min(self.config.batch_size // self.config.accumulate, MOST_IMAGES)
-        self.result = evaluate(state.result, self.data, batch_size=batch_size, before_batch=before_batch)
+        # In batches of the size that `fastmrcnn eval` has, as the company of an image moves its scores a little.
+        self.result = evaluate(state.result, self.data, before_batch=before_batch)
         return self.result
 
     def keep(self, state: TrainState) -> Row:
         """Keep the model that was measured, if it is the best; the row of its evaluation."""
         figures = {name: getattr(self.result, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
         row: dict[str, Any] = {"step": state.step} | finite(figures)  # NaN of what cannot be measured
-        if ap_of(row) > max(map(ap_of, self._rows), default=-1.0):
-            distributed.from_first(lambda: save_model(state.result, self.best))
         self._rows.append(row)
+        if self._best_index() == len(self._rows) - 1:
+            distributed.from_first(lambda: save_model(state.result, self.path))
         return row
 
 
