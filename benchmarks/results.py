@@ -119,7 +119,7 @@ def make_results(command: str, limits: Sequence[Limits], rows: list[Row]) -> Res
         command=command,
         commit=commit(),
         versions={**{name: facts[name] for name in kept}, "torchvision": torchvision.__version__},
-        machine=_machine(),
+        machine=machine(),
         limits=[limit.to_json() for limit in limits],
         rows=rows,
     )
@@ -173,7 +173,7 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """What matters for the figures and names nobody's machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []

@@ -34,7 +34,7 @@ class Workload:
     classes: int = 80
     candidates: int = 1000  # anchors a level that the RPN decodes, and proposals an image that it keeps
     objects: tuple[int, ...] = (20, 200)  # ground truth of one image
-    training_image: tuple[int, int] = (512, 512)  # two of these make a step
+    training_images: tuple[tuple[int, int], ...] = ((512, 512), (800, 1333))  # two of one size make a step
     positives: int = 128  # RoIs of one image that get a mask target
     instances: int = 100  # detections of one image: masks that are pasted
     samples: int = 512  # RoIs of one training image
@@ -106,7 +106,7 @@ QUICK = Workload(
     classes=4,
     candidates=40,
     objects=(3, 9),
-    training_image=(64, 64),
+    training_images=((64, 64),),
     positives=6,
     instances=5,
     samples=8,

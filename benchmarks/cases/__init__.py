@@ -18,6 +18,7 @@ from benchmarks.cases import (
     roi_align,
     roi_pool,
     rpn,
+    training,
     whole_model,
 )
 from benchmarks.workloads import Workload
@@ -38,4 +39,4 @@ OPERATORS: dict[str, Family] = {
     "overhead": overhead.cases,
 }
 DATA: dict[str, Family] = {"augmentation": augmentation.cases}  # what the host does before the network
-MODELS: dict[str, Family] = {"whole_model": whole_model.cases}  # minutes instead of seconds
+MODELS: dict[str, Family] = {"whole_model": whole_model.cases, "training": training.cases}  # minutes, not seconds

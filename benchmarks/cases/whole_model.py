@@ -1,4 +1,4 @@
-"""Mask R-CNN R50-FPN as a whole: one photograph through the network, and one training step.
+"""Mask R-CNN R50-FPN as a whole: one photograph through the network.
 
 Both sides have the same random weights, standardised as the parity tests have them so that scores vary: then about 1000
 proposals and 100 detections come out, as from trained weights.
@@ -27,10 +27,9 @@ from fastmrcnn.models import MaskRCNN, box_head, roi_heads
 from fastmrcnn.models.rpn import RegionProposalNetwork
 from fastmrcnn.structures import Detections, detections
 from fastmrcnn.weights import from_torchvision
-from tests.models.peer import make_peer, noise_images, noise_targets
+from tests.models.peer import make_peer, noise_images
 
 CLASSES = 91  # COCO's, and the background
-OBJECTS = 10  # an image, in training
 
 # What stands between the network's layers, on either side.
 THEIR_OPERATORS: list[Place] = [
@@ -60,14 +59,6 @@ def cases(workload: Workload) -> Iterator[Case]:
             in_readme=True,
             least_rounds=2,
         )
-    height, width = workload.training_image
-    yield Case(
-        f"R50-FPN training step, 2 x {height}x{width}",
-        partial(_training, workload, "NHWC"),
-        layout="NHWC",
-        in_readme=True,
-        least_rounds=2,
-    )
 
 
 def _inference(workload: Workload, layout: str) -> Contest:
@@ -109,49 +100,14 @@ def _same_mask(bitmap: Tensor, theirs: dict[str, Tensor], index: int) -> bool:
     return int((bitmap != expected).sum()) <= 1e-3 * max(int(expected.sum()), 1000)
 
 
-def _training(workload: Workload, layout: str) -> Contest:
-    theirs = their_model(workload, workload.training_image).train()
-    model = our_model(theirs, workload, workload.training_image, layout).train()
-    images = noise_images(*[workload.training_image] * 2)
-    targets = noise_targets(images, [OBJECTS] * 2, CLASSES)
-    return Contest(
-        "torchvision",
-        partial(training_step, theirs, images, targets),
-        partial(training_step, model, images, targets),
-        same_losses,
-    )
-
-
-def training_step(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Forward, backward and an update of size 0, so that every step is the same; returns the losses.
-
-    Both sides draw the sample of anchors and RoIs alike from the seed.
-    """
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-    torch.manual_seed(0)
-    losses = model(images, targets)
-    optimizer.zero_grad()
-    torch.stack(list(losses.values())).sum().backward()
-    optimizer.step()
-    return {name: loss.item() for name, loss in losses.items()}
-
-
-def same_losses(ours: dict[str, float], theirs: dict[str, float], most: float = 0.02) -> str:
-    """Proposals of equal score come in any order in torchvision, so the samples differ by a few RoIs."""
-    assert set(ours) == set(theirs)
-    worst = max(abs(ours[name] - loss) / abs(loss) for name, loss in theirs.items())
-    assert worst < most, f"losses {ours} against {theirs}"
-    return f"losses within {worst:.1e}"
-
-
 @cache
-def _standardised() -> Any:
+def standardised() -> Any:
     return make_peer(frozen_norm=True, num_classes=CLASSES)
 
 
 def their_model(workload: Workload, size: tuple[int, int]) -> Any:
     """torchvision's network, for images that already have `size`; the last caller's size counts."""
-    model = _standardised()
+    model = standardised()
     model.transform.min_size, model.transform.max_size = (min(size),), max(size)
     model.rpn._post_nms_top_n["testing"] = workload.candidates
     model.roi_heads.detections_per_img = workload.instances

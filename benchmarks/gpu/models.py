@@ -10,15 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import Case, Contest
-from benchmarks.cases.whole_model import (
-    CLASSES,
-    OBJECTS,
-    our_model,
-    same_detections,
-    same_losses,
-    their_model,
-    training_step,
-)
+from benchmarks.cases.training import OBJECTS, same_losses, training_step
+from benchmarks.cases.whole_model import CLASSES, our_model, same_detections, their_model
 from benchmarks.workloads import DTYPES, Workload
 from fastmrcnn.models import GraphedDetector
 from fastmrcnn.models.instances import PaddedInstances

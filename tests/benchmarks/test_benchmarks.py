@@ -16,6 +16,7 @@ pytest.importorskip("pycocotools", reason="pycocotools is the peer of the run-le
 
 from benchmarks import cases, peers, program, results, table
 from benchmarks.case import Case, Contest, Goal, Work
+from benchmarks.cases import training
 from benchmarks.limits import MIB, WORKING_SETS, Limits, measure_limits
 from benchmarks.pixels import quantised_pixels, sampled_pixels
 from benchmarks.results import Row, read_results
@@ -148,7 +149,9 @@ def test_whole_models_run_and_agree(tmp_path: Path) -> None:
     path = tmp_path / "models.json"
     assert program.main(["--quick", "--models", "--only", "R50", "--threads", "2", "--json", str(path)]) == 0
     rows = read_results([path]).rows
-    assert [row.layout for row in rows] == ["NCHW", "NHWC", "NHWC"]
+    steps = ["float32", "bfloat16"] if training.has_bfloat16() else ["float32"]
+    assert [row.layout for row in rows] == ["NCHW", "NHWC", *["NHWC"] * len(steps)]
+    assert [row.dtype for row in rows if "training" in row.op] == steps
     for row in rows:
         if "inference" in row.op:
             assert 0 < row.ours_operators_share < 1
