@@ -147,6 +147,9 @@ class TrainConfig:
     device: str = "auto"
     # CPU threads of one step; 0 leaves PyTorch's own choice.
     threads: int = 0
+    # Let torch.compile make the trunk faster: for GPUs and 16 bits. The first steps take minutes, and it needs a C++
+    # compiler. On a CPU in fp32 it is slower than the convolutions that it takes the place of.
+    compile: bool = False
     # Steps between evaluations; 0 evaluates at the end only.
     evaluate_every: int = 0
     # Stop when that many evaluations, one after the other, brought no better AP; 0 never does.

@@ -8,6 +8,7 @@ import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.training.compiling import compile_trunk
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.ema import WeightAverage
 from fastmrcnn.training.schedule import make_optimizer
@@ -37,6 +38,8 @@ class TrainState:
         """The state before the first step of ``model``, which is on ``device``."""
         if config.sync_bn:
             distributed.share_statistics(model)
+        if config.compile:
+            compile_trunk(model, device)
         return cls(
             model=model,
             network=distributed.share_gradients(model),

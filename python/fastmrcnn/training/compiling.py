@@ -1,0 +1,46 @@
+"""torch.compile of the trunk: backbone, feature pyramid and the head of the region proposals.
+
+These take most of a step's time and their shapes follow from the image's alone; what comes after depends on how many
+objects and proposals there are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+
+import torch
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import MaskRCNN
+
+# Where torch looks for one, too.
+_COMPILERS = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
+
+
+def compile_trunk(model: MaskRCNN, device: torch.device, *, backend: str = "inductor") -> None:
+    """Let torch compile the trunk of ``model`` in place, when it is first called with images of a new kind.
+
+    Parameters, their names and the checkpoints stay the same. Results differ by rounding.
+
+    Raises:
+        UserError: there is nothing to compile with.
+    """
+    check_compiler(device)
+    for part in (model.backbone, model.fpn, model.rpn.head):
+        if part is not None:
+            part.compile(backend=backend)
+
+
+def check_compiler(device: torch.device) -> None:
+    """``UserError`` where torch could not compile for ``device``; torch would say so within the first step."""
+    named = os.environ.get("CXX")
+    if not any(shutil.which(compiler) for compiler in ([named] if named else _COMPILERS)):
+        wanted = (
+            f"the C++ compiler that CXX names, {named}," if named else f"a C++ compiler ({' or '.join(_COMPILERS)})"
+        )
+        raise UserError(f"compile: expected {wanted} on the PATH; there is none")
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise UserError("compile: expected the package triton, which torch compiles for GPUs with; there is none")
