@@ -62,6 +62,12 @@ def test_the_sizes_of_the_network_are_drawn(dataset: CocoDataset, make_config: M
     assert training_transforms(jitter, drawn, dataset)[1:] == [LargeScaleJitter(80, 0.1, 2.0)]
 
 
+def test_padding_has_the_mean_of_channels_that_are_no_colours(dataset: CocoDataset, make_config: MakeConfig) -> None:
+    jitter = make_config(large_scale_jitter=(0.1, 2.0))
+    bands = replace(NETWORK, pixel_max=255.0, mean=(51.0, 127.5), std=(25.0, 1.0))
+    assert training_transforms(jitter, bands, dataset)[1:] == [LargeScaleJitter(80, 0.1, 2.0, (0.2, 0.5))]
+
+
 def test_a_square_beyond_the_network_is_refused(make_config: MakeConfig) -> None:
     with pytest.raises(UserError, match=r"^jitter_size must be at most max_size, 120 here; got 128$"):
         brings_images_to_size(make_config(large_scale_jitter=(0.1, 2.0), jitter_size=128), NETWORK)

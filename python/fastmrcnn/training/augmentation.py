@@ -50,7 +50,11 @@ def _drawn_size(config: TrainConfig, network: InputConfig) -> list[Transform]:
         size = config.jitter_size or network.min_size
         if size > network.max_size:
             raise UserError(f"jitter_size must be at most max_size, {network.max_size} here; got {size}")
-        return [LargeScaleJitter(size, *config.large_scale_jitter)]
+        smallest, largest = config.large_scale_jitter
+        if network.channels == 3:
+            return [LargeScaleJitter(size, smallest, largest)]
+        mean = tuple(min(max(value / network.pixel_max, 0.0), 1.0) for value in network.mean)  # 0.5 may lie far off
+        return [LargeScaleJitter(size, smallest, largest, mean)]
     if network.train_min_sizes:
         return [MultiScale(network.train_min_sizes, network.max_size)]
     return []

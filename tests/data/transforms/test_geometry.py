@@ -123,6 +123,15 @@ def test_padding_moves_everything(sample: Sample, around: tuple[int, int, int, i
     assert torch.equal(padded.boxes, padded.masks.boxes())
 
 
+def test_padding_of_each_channel() -> None:
+    shallow = replace(make_sample(8, 8, 1), image=torch.randint(0, 256, (2, 8, 8), dtype=torch.uint8))
+    for sample, expected in ((shallow, [51, 255]), (replace(shallow, image=shallow.image / 255), [0.2, 1.0])):
+        padded = pad(sample, 1, 2, 3, 4, fill=(0.2, 1.0)).image
+        assert padded.dtype == sample.image.dtype
+        assert torch.equal(padded[:, 1:9, 2:10], sample.image)
+        torch.testing.assert_close(padded[:, 0], torch.tensor(expected).to(padded.dtype)[:, None].expand(2, 14))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_images_of_any_depth_and_channels(channels: int) -> None:
     shallow = replace(make_sample(8, 8, 1), image=torch.randint(0, 256, (channels, 8, 8), dtype=torch.uint8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from fastmrcnn.data.keypoints import mirrored
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms.base import white
 from fastmrcnn.ops import InstanceMasks, pad_masks, replace_masks
+
+Fill: TypeAlias = "float | tuple[float, ...]"  # of all channels, or of each
 
 
 def mirror(sample: Sample, *, horizontal: bool) -> Sample:
@@ -77,17 +80,27 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
     return cropped.select(areas > 0)
 
 
-def pad(sample: Sample, top: int, left: int, bottom: int, right: int, *, fill: float = 0.5) -> Sample:
-    """The sample with so many rows and columns around it, of the grey ``fill``, 0 black to 1 white."""
+def pad(sample: Sample, top: int, left: int, bottom: int, right: int, *, fill: Fill = 0.5) -> Sample:
+    """The sample with so many rows and columns around it, of ``fill``: a grey, 0 black to 1 white, or a value for each
+    channel."""
     if not (top or left or bottom or right):
         return sample
-    image, keypoints = sample.image, sample.keypoints
+    keypoints = sample.keypoints
     return replace(
         sample,
-        image=F.pad(image, (left, right, top, bottom), value=_value_of(fill, image)),
+        image=_pad_image(sample.image, (left, right, top, bottom), fill),
         boxes=sample.boxes + sample.boxes.new_tensor([left, top, left, top]),
         masks=pad_masks(sample.masks, top, left, bottom, right),
         keypoints=None if keypoints is None else keypoints + keypoints.new_tensor([left, top, 0]),
+    )
+
+
+def _pad_image(image: Tensor, around: tuple[int, int, int, int], fill: Fill) -> Tensor:
+    """``around``: left, right, top, bottom."""
+    if isinstance(fill, int | float):
+        return F.pad(image, around, value=_value_of(fill, image))
+    return torch.stack(
+        [F.pad(channel, around, value=_value_of(value, image)) for channel, value in zip(image, fill, strict=True)]
     )
 
 

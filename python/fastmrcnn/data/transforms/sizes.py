@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from fastmrcnn.data.sample import Sample
 from fastmrcnn.data.transforms.base import uniform, whole
-from fastmrcnn.data.transforms.geometry import crop, pad, resize
+from fastmrcnn.data.transforms.geometry import Fill, crop, pad, resize
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LargeScaleJitter:
     size: int = 1024  # side of the square, px
     smallest: float = 0.1
     largest: float = 2.0
-    fill: float = 0.5  # grey of the padding, 0 black to 1 white
+    fill: Fill = 0.5  # of the padding: a grey, 0 black to 1 white, or a value for each channel
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -53,7 +54,7 @@ class LargeScaleJitter:
             raise ValueError(
                 f"LargeScaleJitter: 0 < smallest <= largest must hold; got {self.smallest}, {self.largest}"
             )
-        if not 0 <= self.fill <= 1:
+        if not all(0 <= value <= 1 for value in np.atleast_1d(self.fill)):
             raise ValueError(f"LargeScaleJitter: fill must be in 0..1; got {self.fill}")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
