@@ -249,5 +249,7 @@ class TestTiff:
         Image.fromarray(random_pixels(4)).save(path)
         monkeypatch.setitem(sys.modules, "tifffile", None)
         assert read_image(path).shape == (3, 6, 5)
-        with pytest.raises(UserError, match=re.escape("(pip install 'fastmrcnn[tiff]'); it is not installed")):
+        with pytest.raises(
+            UserError, match=re.escape("that the package tifffile reads (pip install 'fastmrcnn[tiff]')")
+        ):
             read_image(path, PixelFormat(4))

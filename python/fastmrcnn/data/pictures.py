@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from fastmrcnn.data.sample import Sample
-from fastmrcnn.visualisation import draw_instances
+from fastmrcnn.visualisation import as_picture, draw_instances
 
 
 def draw_sample(sample: Sample, class_names: Sequence[str], *, colour_by: str = "class", zoom: int = 1) -> Image.Image:
@@ -41,12 +40,8 @@ def draw_sample(sample: Sample, class_names: Sequence[str], *, colour_by: str = 
 
 
 def displayable(image: Tensor) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of an image [C, H, W], uint8 or float in 0..1: its first three channels, or the first as grey."""
-    pixels = image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
-    if pixels.is_floating_point():
-        pixels = (pixels * 255).round().to(torch.uint8)
-    shown: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
-    return shown
+    """uint8 [H, W, 3] of an image [C, H, W], as :func:`~fastmrcnn.visualisation.as_picture` shows it."""
+    return as_picture(image.permute(1, 2, 0).numpy())
 
 
 def _mask_crops(sample: Sample) -> list[tuple[NDArray[np.bool_], tuple[int, int]]]:

@@ -78,8 +78,8 @@ def _tifffile(path: str | os.PathLike[str]) -> ModuleType:
     try:
         import tifffile
     except ImportError:
-        expected = "the package tifffile to read this kind of TIFF (pip install 'fastmrcnn[tiff]')"
-        raise UserError(f"{path}: expected {expected}; it is not installed") from None
+        found = "it is damaged, or a TIFF that the package tifffile reads (pip install 'fastmrcnn[tiff]')"
+        raise UserError(f"{path}: expected an image file; {found}") from None
     module: ModuleType = tifffile
     return module
 
