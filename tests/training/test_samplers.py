@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from fastmrcnn.data import CocoDataset
+from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.samplers import (
     Group,
     ImageOrder,
-    derived_seed,
     epoch_order,
     image_order,
     repeat_factors,

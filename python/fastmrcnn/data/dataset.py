@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +15,7 @@ from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.keypoints import KeypointReader, keypoint_reader, listed_keypoints
 from fastmrcnn.data.readers import DataFormat, Source, read_annotations, read_coco
 from fastmrcnn.data.sample import Sample
+from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import KeypointHeadConfig
@@ -78,8 +78,7 @@ class InstanceDataset(Dataset[Sample]):
         record = self._images[index]
         sample = self._read_sample(record)
         if self.transforms:
-            seed = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1, np.uint64)[0]
-            generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+            generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch, index))
             for transform in self.transforms:
                 sample = transform(sample, generator)
         return sample

@@ -13,7 +13,8 @@ from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.demo.scenes import SegmentedScenes, segment_scenes
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.training import TrainConfig
-from fastmrcnn.training.loop import TrainResult, train
+from fastmrcnn.training.loop import train
+from fastmrcnn.training.result import TrainResult
 from fastmrcnn.weights import load_model_for_finetuning
 
 TRAINING_IMAGES, HELD_OUT_IMAGES = 32, 8

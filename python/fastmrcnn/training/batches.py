@@ -17,12 +17,13 @@ from torch.utils.data import Dataset, Sampler
 
 from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset, Sample, SampleLoader, collate
+from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig
 from fastmrcnn.training.augmentation import training_transforms
 from fastmrcnn.training.config import TrainConfig
-from fastmrcnn.training.samplers import ImageOrder, derived_seed
+from fastmrcnn.training.samplers import ImageOrder
 
 Key = tuple[int, int]  # (place in the run, index into the data set)
 

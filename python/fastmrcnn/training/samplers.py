@@ -10,17 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 
-import numpy
 import torch
 from torch import Tensor
 
 from fastmrcnn.data import InstanceDataset
+from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.training.config import TrainConfig
-
-
-def derived_seed(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of ``numbers``; neighbours give unrelated seeds."""
-    return int(numpy.random.SeedSequence(numbers).generate_state(1, numpy.uint64)[0] >> numpy.uint64(1))
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.data.loader import Batch
+from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.distributed import (
     average_statistics,
     gradients_shared,
@@ -20,7 +21,6 @@ from fastmrcnn.distributed import (
 from fastmrcnn.errors import UserError
 from fastmrcnn.models.blocks import full_precision
 from fastmrcnn.training.config import TrainConfig
-from fastmrcnn.training.samplers import derived_seed
 from fastmrcnn.training.state import TrainState
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
