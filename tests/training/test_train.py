@@ -15,8 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from fastmrcnn import load_model
+from fastmrcnn.data import CocoDataset
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation import evaluate
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, read_metrics, train
 from fastmrcnn.training.start import open_datasets, starting_model
@@ -68,7 +70,14 @@ def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -
     assert [row["step"] for row in steps] == [1, 2, 3]
     assert all(row.keys() >= LOSSES | {"learning_rate", "gradient_norm", "images_per_second", "epoch"} for row in steps)
     assert all(row["loss"] == pytest.approx(sum(row[name] for name in LOSSES), rel=1e-5) for row in steps)
-    assert [row["step"] for row in result.metrics if "mask_ap" in row] == [2, 3]
+    evaluations = [row for row in result.metrics if "mask_ap" in row]
+    assert [row["step"] for row in evaluations] == [2, 3]
+    # What `fastmrcnn eval` finds, and the losses from the same forward passes.
+    last = load_model(result.output / "last.safetensors")
+    again = evaluate(last, CocoDataset(scenes / "annotations.json", scenes / "images"), loss_seed=config.seed)
+    assert evaluations[-1]["mask_ap"] == again.mask_ap
+    assert {name[4:]: value for name, value in evaluations[-1].items() if name.startswith("val_")} == again.losses
+    assert again.losses.keys() == LOSSES | {"loss"}
     assert load_model(result.output / "last.safetensors").config.class_names == CLASSES
 
 

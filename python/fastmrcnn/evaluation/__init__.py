@@ -1,6 +1,7 @@
 """COCO average precision and recall of boxes and masks."""
 
 from fastmrcnn.evaluation.coco import CocoEvaluator, evaluate
+from fastmrcnn.evaluation.losses import ValidationLosses
 from fastmrcnn.evaluation.result import EvaluationResult
 
-__all__ = ["CocoEvaluator", "EvaluationResult", "evaluate"]
+__all__ = ["CocoEvaluator", "EvaluationResult", "ValidationLosses", "evaluate"]

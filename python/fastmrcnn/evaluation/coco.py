@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from tqdm import tqdm
@@ -20,7 +21,9 @@ from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
 from fastmrcnn.data.readers import Source, read_coco
 from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation.losses import ValidationLosses
 from fastmrcnn.evaluation.result import METRICS, EvaluationResult
+from fastmrcnn.models import MaskRCNN
 from fastmrcnn.structures import Detections
 
 
@@ -139,6 +142,7 @@ def evaluate(
     batch_size: int = 4,
     progress: bool = False,
     before_batch: Callable[[], None] | None = None,
+    loss_seed: int | None = None,
 ) -> EvaluationResult:
     """Measure a model on a data set.
 
@@ -152,9 +156,12 @@ def evaluate(
         batch_size: images at a time.
         progress: show a progress bar on standard error.
         before_batch: is called before each batch, in every process equally often; what it raises ends the evaluation.
+        loss_seed: with one, the losses are measured too (:class:`~fastmrcnn.evaluation.ValidationLosses`) in the same
+            forward passes; the average precision stays the same to the bit.
 
     Raises:
-        UserError: an image does not decode; the model and the data set have no class in common.
+        UserError: an image does not decode; the model and the data set have no class in common; losses are asked for
+            and the model does not know all classes.
 
     Example:
         >>> result = evaluate(model, open_dataset("annotations.json", "images"))  # doctest: +SKIP
@@ -162,20 +169,33 @@ def evaluate(
         (0.64, 0.81)
     """
     evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
+    losses = None if loss_seed is None else ValidationLosses(_with_losses(model), dataset, loss_seed)
     places = [list(range(first, min(first + batch_size, len(dataset)))) for first in range(0, len(dataset), batch_size)]
     rank, count = distributed.rank(), distributed.processes()
     # Whole batches, as an image is padded to the size of its company, and so sees it.
-    batches = iter(SampleLoader(dataset, batch_sampler=places[rank::count], collate_fn=collate))
+    share = places[rank::count]
+    # A generator of its own: the loader would draw from torch's default one, though nothing here is random.
+    batches = iter(SampleLoader(dataset, batch_sampler=share, collate_fn=collate, generator=torch.Generator()))
     rounds = range(0, len(places), count)  # in the last one some processes may have nothing to do
-    for _ in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
+    for first in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
         if before_batch is not None:
             before_batch()
-        images, _, samples = next(batches, ([], [], []))
-        found = model.predict(images, batch_size=batch_size)
+        images, targets, samples = next(batches, ([], [], []))
+        if losses is None or not images:
+            found = model.predict(images, batch_size=batch_size)
+        else:
+            found = losses.detect(images, targets, places[first + rank])
         for sample, detections in zip(samples, found, strict=True):
             evaluator.update(sample.image_id, detections)
     evaluator.gather()
-    return distributed.from_first(evaluator.summarize)
+    means = {} if losses is None else losses.means()
+    return distributed.from_first(lambda: replace(evaluator.summarize(), losses=means))
+
+
+def _with_losses(model: Predictor) -> MaskRCNN:
+    if not isinstance(model, MaskRCNN):
+        raise TypeError(f"evaluate: losses are those of a MaskRCNN; got {type(model).__name__}")
+    return model
 
 
 def _complete(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:

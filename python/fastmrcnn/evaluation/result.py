@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 METRICS = (
     "AP",
@@ -35,12 +35,14 @@ class EvaluationResult:
         mask: the same of masks; all NaN when the model gives no masks.
         per_class: for each class its ``box_ap``, ``box_ap50``, ``mask_ap`` and ``mask_ap50``.
         table: COCO's standard text, twelve lines for boxes, twelve for masks; -1 where nothing can be measured.
+        losses: ``loss`` and the losses that it is the sum of, means over the images; empty where nobody asked for them.
     """
 
     box: dict[str, float]
     mask: dict[str, float]
     per_class: dict[str, dict[str, float]]
     table: str
+    losses: dict[str, float] = field(default_factory=dict)
 
     @property
     def box_ap(self) -> float:

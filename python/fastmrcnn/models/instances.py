@@ -22,6 +22,11 @@ class ImageBatch:
     original_sizes: list[Size]
     image_sizes: Tensor  # [B, 2] int64: ``sizes`` on the device of the pixels
 
+    @property
+    def padded_size(self) -> Size:
+        """That of every image with its padding."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
 
 @dataclass(frozen=True)
 class Targets:

@@ -12,14 +12,15 @@ from fastmrcnn.models import padding
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
-from fastmrcnn.models.instances import PaddedInstances, Size
+from fastmrcnn.models.instances import PaddedInstances, Size, Targets
 from fastmrcnn.models.predict import detect_sources, is_single_image
 from fastmrcnn.models.random_numbers import RandomNumbers
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
-from fastmrcnn.models.rpn import RegionProposalNetwork
+from fastmrcnn.models.rpn import RegionProposalNetwork, RPNPrediction
 from fastmrcnn.models.targets import check_images, check_targets
 from fastmrcnn.models.transform import InputTransform
+from fastmrcnn.ops import PaddedProposals
 from fastmrcnn.structures import Detections, ImageSource
 
 
@@ -104,16 +105,73 @@ class MaskRCNN(nn.Module):
         batch = self.transform(images, random)
         objects = self.transform.targets(targets, batch, random)
         features = self.features(batch.pixels)
-        padded_size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
-        prediction, proposals = self.rpn(features, padded_size, batch.image_sizes)
+        prediction, proposals = self.rpn(features, batch.padded_size, batch.image_sizes)
+        return self._losses_of(features, prediction, proposals, objects)
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
+        found, originals = self._detect_images(images, packed=padding.reading_is_free(self.transform.mean))
+        return self._as_detections(found, originals, images)
+
+    def losses_and_detections(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]],
+        seeds: Sequence[int] | None = None,
+    ) -> tuple[dict[str, Tensor], list[Detections]]:
+        """The losses of a batch in evaluation mode beside its detections, from the same features and the same outputs
+        of the RPN.
+
+        Detections are those of :meth:`detect`, to the bit. Losses are those of training but for what evaluation mode
+        changes: images have their one size, and batch norms use their running statistics, and keep them.
+
+        Args:
+            images, targets, seeds: as :meth:`forward` takes them.
+
+        Raises:
+            ValueError: the model is in training mode; the errors of :meth:`forward`.
+
+        >>> from fastmrcnn.models import tiny
+        >>> model = MaskRCNN(tiny(["coin"])).eval()
+        >>> coin = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+        >>> with torch.inference_mode():
+        ...     losses, [found] = model.losses_and_detections(
+        ...         [torch.rand(3, 64, 96)], [coin | {"masks": torch.ones(1, 64, 96, dtype=torch.bool)}], seeds=[0]
+        ...     )
+        >>> sorted(losses)[:2], found.image_size
+        (['loss_box_reg', 'loss_classifier'], (64, 96))
+        """
+        if self.training:
+            raise ValueError("MaskRCNN.losses_and_detections: the model must be in evaluation mode: call .eval()")
+        check_images(images, self.config.input.channels)
+        check_targets(targets, images, self.config)
+        random = None if seeds is None else [RandomNumbers(seed) for seed in seeds]
+        batch = self.transform(images)
+        objects = self.transform.targets(targets, batch, random)
+        features = self.features(batch.pixels)
+        prediction, proposals = self.rpn(features, batch.padded_size, batch.image_sizes)
+        packed = padding.reading_is_free(self.transform.mean)
+        found = self.frame.restore(self._detect_among(features, proposals, batch.image_sizes, packed=packed), batch)
+        more = self.rpn.propose(prediction, self.frame.proposal_limits(batch.image_sizes), training=True)
+        losses = self._losses_of(features, prediction, more, objects)
+        return losses, self._as_detections(found, batch.original_sizes, images)
+
+    def _losses_of(
+        self,
+        features: Sequence[Tensor],
+        prediction: RPNPrediction,
+        proposals: PaddedProposals,
+        objects: Sequence[Targets],
+    ) -> dict[str, Tensor]:
         first_stage = self.rpn.losses(prediction, objects)
         if self.roi_heads is None:
             return first_stage
         return self.roi_heads.losses(features, proposals, objects) | first_stage
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
-        found, originals = self._detect_images(images, packed=padding.reading_is_free(self.transform.mean))
+    def _as_detections(
+        self, found: PaddedInstances, originals: Sequence[Size], images: Sequence[Tensor]
+    ) -> list[Detections]:
+        """The filled slots of each image, whose labels then count from 0."""
         head, masks = self.config.mask_head, found.mask_probs
         keypoint_head, keypoints = self.config.keypoint_head, found.keypoints
         return [
@@ -158,6 +216,12 @@ class MaskRCNN(nn.Module):
         """
         features = self.features(pixels)
         _, proposals = self.rpn(features, (pixels.shape[-2], pixels.shape[-1]), image_sizes)
+        return self._detect_among(features, proposals, image_sizes, packed=packed)
+
+    def _detect_among(
+        self, features: Sequence[Tensor], proposals: PaddedProposals, image_sizes: Tensor, *, packed: bool
+    ) -> PaddedInstances:
+        """The second stage, or the proposals themselves where there is none."""
         if self.roi_heads is None:
             labels = padding.is_filled(proposals.counts, proposals.boxes.shape[1]).long()
             boxes = self.frame.leave_slots(proposals.boxes, proposals.counts)

@@ -112,18 +112,19 @@ class RegionProposalNetwork(nn.Module):
         return prediction, self.propose(prediction, self.frame.proposal_limits(image_sizes))
 
     @torch.no_grad()
-    def propose(self, prediction: RPNPrediction, limits: Tensor) -> PaddedProposals:
+    def propose(self, prediction: RPNPrediction, limits: Tensor, *, training: bool | None = None) -> PaddedProposals:
         """The best anchors of each level, decoded, clipped to (height, width) ``limits`` [B, 2] and thinned by NMS
-        within their level."""
+        within their level. training: as many as losses are drawn from, or as are detected in; None: by the mode."""
         config = self.config
+        training = self.training if training is None else training
         levels = as_one_level(prediction) if config.across_levels else prediction
         return generate_proposals(
             levels.logits,
             levels.deltas,
             [self.frame.enter(anchors) for anchors in levels.anchors],
             limits,
-            pre_nms=config.pre_nms_train if self.training else config.pre_nms_test,
-            post_nms=config.post_nms_train if self.training else config.post_nms_test,
+            pre_nms=config.pre_nms_train if training else config.pre_nms_test,
+            post_nms=config.post_nms_train if training else config.post_nms_test,
             nms_iou=config.nms_iou,
             min_size=config.min_box_size,
             score_threshold=config.score_threshold,

@@ -90,6 +90,8 @@ class Trainer:
         keypoint_head = self.state.model.config.keypoint_head
         if keypoint_head is not None:
             self.train_data.read_keypoints(keypoint_head)
+            if self.eval_data is not None and self.eval_data.keypoint_names:
+                self.eval_data.read_keypoints(keypoint_head)
         transform = self.state.model.transform
         transform.keeps_training_sizes = brings_images_to_size(config, transform.config)
         self.validation: Validation | None = None

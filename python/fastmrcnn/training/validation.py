@@ -17,7 +17,7 @@ from fastmrcnn.weights import save_model
 
 
 class Validation:
-    """COCO metrics on the evaluation data; the best model is kept as ``best.safetensors``.
+    """COCO metrics and losses on the evaluation data; the best model is kept as ``best.safetensors``.
 
     The best is that of the highest mask AP, or of the highest box AP where a model has no masks. What came before a
     resumed run is read from ``history``, the rows of its metrics; nothing else is carried along.
@@ -51,13 +51,18 @@ class Validation:
     def measure(self, state: TrainState, before_batch: Callable[[], None] | None = None) -> EvaluationResult:
         """Evaluate; changes nothing of the training. before_batch: see :func:`~fastmrcnn.evaluation.evaluate`."""
         # In batches of the size that `fastmrcnn eval` has, as the company of an image moves its scores a little.
-        self.result = evaluate(state.result, self.data, before_batch=before_batch)
+        # Without keypoints in the data there is no loss of a head for them.
+        has_losses = state.model.config.keypoint_head is None or bool(self.data.keypoint_names)
+        loss_seed = self.config.seed if has_losses else None
+        self.result = evaluate(state.result, self.data, before_batch=before_batch, loss_seed=loss_seed)
         return self.result
 
     def keep(self, state: TrainState) -> Row:
         """Keep the model that was measured, if it is the best; the row of its evaluation."""
+        assert self.result is not None
         figures = {name: getattr(self.result, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
-        row: dict[str, Any] = {"step": state.step} | finite(figures)  # NaN of what cannot be measured
+        losses = {f"val_{name}": value for name, value in self.result.losses.items()}
+        row: dict[str, Any] = {"step": state.step} | finite(figures | losses)  # NaN of what cannot be measured
         self._rows.append(row)
         if self._best_index() == len(self._rows) - 1:
             distributed.from_first(lambda: save_model(state.result, self.path))
