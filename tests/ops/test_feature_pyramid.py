@@ -92,6 +92,19 @@ def test_frozen_batch_norm_is_batch_norm_in_eval_mode() -> None:
     torch.testing.assert_close(x * scale[:, None, None] + shift[:, None, None], trained(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frozen_batch_norm_overwrites_its_input_with_the_same(dtype: torch.dtype) -> None:
+    """bfloat16 as autocast has it, beside statistics in float32: computed in float32 and rounded once."""
+    norm, leaf = random_norm(), torch.randn(2, 6, 5, 4, dtype=dtype, requires_grad=True)
+    written, expected = norm.overwrite(leaf * 2), norm(leaf * 2)
+    assert written.dtype == expected.dtype == dtype
+    assert torch.equal(written, expected)
+    exact = norm((leaf * 2).float()).to(dtype)
+    torch.testing.assert_close(written, exact)
+    found, wanted = (torch.autograd.grad(y.float().square().sum(), leaf)[0] for y in (written, exact))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_frozen_batch_norm_has_nothing_to_learn() -> None:
     norm = random_norm()
     assert not list(norm.parameters())

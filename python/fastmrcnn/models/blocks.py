@@ -68,7 +68,10 @@ class ConvNorm(nn.Module):
 
         filled: [B] bool, the slots whose statistics count, where ``x`` are regions in slots (:mod:`.slot_norm`).
         """
-        return normalise_filled(self.norm, convolve(self.conv, x), filled)
+        x = convolve(self.conv, x)
+        if isinstance(self.norm, FrozenBatchNorm2d):
+            return self.norm.overwrite(x)
+        return normalise_filled(self.norm, x, filled)
 
 
 class LinearNorm(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["FrozenBatchNorm2d"]
@@ -47,9 +48,18 @@ class FrozenBatchNorm2d(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+        """[N, C, H, W] -> [N, C, H, W] in the dtype of x."""
+        if x.dtype != self.weight.dtype:  # of autocast: read, computed and rounded in one pass
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         scale, shift = self.scale_and_shift()
         return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+    def overwrite(self, x: Tensor) -> Tensor:
+        """The same, in the memory of x where that can be; for one that nobody reads again, its gradient neither."""
+        if x.dtype != self.weight.dtype:
+            return self.forward(x)
+        scale, shift = self.scale_and_shift()
+        return x.mul_(scale.reshape(1, -1, 1, 1)).add_(shift.reshape(1, -1, 1, 1))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.weight.shape[0]}, eps={self.eps})"
