@@ -48,6 +48,10 @@ def test_a_run(make_config: Callable[..., TrainConfig], scenes: Path, weights: P
     losses = [row["loss_keypoint"] for row in result.metrics if "loss_keypoint" in row]
     assert losses
     assert all(0 < loss < 10 for loss in losses)
+    [evaluated] = [row for row in result.metrics if "box_ap" in row]
+    assert 0 <= evaluated["keypoint_ap"] == result.evaluation.keypoint_ap <= 1
+    assert result.evaluation.table.count("Average Precision") == 6 + 5  # boxes and keypoints; there are no masks
+    assert (result.output / "best.safetensors").exists()
 
 
 def test_other_keypoints_are_learned_from_the_data(

@@ -68,7 +68,7 @@ class Train(TrainConfig):
         last, best = result.output / "last.safetensors", result.output / "best.safetensors"
         weights = best if result.evaluation is not None and best.exists() else last
         print(f"weights: {last}" if weights == last else f"weights: {best} (the table is of {last})")
-        print(f"curves:  {result.output / 'curves.png'}")
+        print(f"report:  {result.output / 'report.html'}")
         print(f"next:    fastmrcnn predict IMAGES --weights {weights}")
 
 
@@ -94,6 +94,9 @@ class Evaluate:
     output: Path | None = None
     # Images that go through the network together.
     batch_size: int = 4
+    # Of a model with keypoints: how precisely each can be placed, as a share of the object's scale. The default is
+    # COCO's for the joints of a body, 0.07 for others.
+    keypoint_sigmas: tuple[float, ...] = ()
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 

@@ -19,9 +19,11 @@ def evaluate_files(options: Evaluate) -> None:
     dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
     dataset.read_pixels_as(model.config.input.pixel_format)
-    result = evaluate(model, dataset, batch_size=options.batch_size, progress=True)
+    result = evaluate(
+        model, dataset, batch_size=options.batch_size, progress=True, keypoint_sigmas=options.keypoint_sigmas
+    )
     print(result.table)
     if options.output is not None and distributed.is_first():
-        numbers = {"box": result.box, "mask": result.mask, "per_class": result.per_class}
+        numbers = {"box": result.box, "mask": result.mask, "keypoint": result.keypoint, "per_class": result.per_class}
         write_json(options.output, numbers | {"weights": options.weights, "images": len(dataset)}, indent=2)
         print(f"written to {options.output}")

@@ -44,6 +44,18 @@ def keypoint_reader(content: Annotations, category_ids: Sequence[int], head: Key
         UserError: no category lists keypoints, one that does lacks a keypoint of ``head``, or an object's keypoints are
             not three numbers for each that its category lists.
     """
+    return KeypointReader(head, keypoint_columns(content, category_ids, head.keypoint_names))
+
+
+def keypoint_columns(
+    content: Annotations, category_ids: Sequence[int], keypoint_names: Sequence[str]
+) -> dict[int, list[int]]:
+    """Where each of ``keypoint_names`` stands in the annotations of each category that lists keypoints; all these are
+    checked.
+
+    Raises:
+        UserError: see :func:`keypoint_reader`.
+    """
     chosen = {number: content.keypoint_names[number] for number in category_ids if number in content.keypoint_names}
     if not chosen:
         names = ", ".join(content.categories[number] for number in category_ids)
@@ -52,16 +64,16 @@ def keypoint_reader(content: Annotations, category_ids: Sequence[int], head: Key
     for number, listed in chosen.items():
         where = f"{content.path}: category '{content.categories[number]}'"
         _check_names(where, listed)
-        for name in head.keypoint_names:
+        for name in keypoint_names:
             if name not in listed:
                 raise UserError(f"{where}: expected the keypoint '{name}'; its keypoints are {', '.join(listed)}")
-        columns[number] = [listed.index(name) for name in head.keypoint_names]
+        columns[number] = [listed.index(name) for name in keypoint_names]
     for items in content.objects.values():
         for item in items:
             if item.category_id in chosen and item.keypoints is not None:
                 where = f"{content.path}: annotation {item.id}"
                 _check_keypoints(where, item.keypoints, len(chosen[item.category_id]))
-    return KeypointReader(head, columns)
+    return columns
 
 
 def listed_keypoints(content: Annotations, category_ids: Sequence[int]) -> tuple[str, ...]:

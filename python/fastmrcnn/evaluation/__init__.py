@@ -1,4 +1,4 @@
-"""COCO average precision and recall of boxes and masks."""
+"""COCO average precision and recall of boxes, masks and keypoints."""
 
 from fastmrcnn.evaluation.coco import CocoEvaluator, evaluate
 from fastmrcnn.evaluation.losses import ValidationLosses

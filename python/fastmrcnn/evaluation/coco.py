@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from tqdm import tqdm
 
 from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset, SampleLoader, collate
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
+from fastmrcnn.data.keypoints import keypoint_columns
 from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
 from fastmrcnn.data.readers import Source, read_coco
 from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation.keypoints import labelled_keypoints, sigmas_of
 from fastmrcnn.evaluation.losses import ValidationLosses
-from fastmrcnn.evaluation.result import METRICS, EvaluationResult
+from fastmrcnn.evaluation.measurement import Measurement, measure, nothing_measured
+from fastmrcnn.evaluation.result import EvaluationResult
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.structures import Detections
+
+_TITLES = {"box": "Boxes", "mask": "Masks", "keypoint": "Keypoints"}
 
 
 class Predictor(Protocol):
@@ -44,6 +46,8 @@ class CocoEvaluator:
     Args:
         annotations: path of a COCO JSON file, or the checked annotations of any format.
         class_names: the categories to measure; default: all.
+        keypoint_sigmas: for the keypoints of a model that finds them, in its order: see
+            :func:`~fastmrcnn.evaluation.keypoints.sigmas_of`.
 
     Raises:
         UserError: the annotation file is missing or malformed, or has no category of a given name; a name is given
@@ -59,14 +63,21 @@ class CocoEvaluator:
     """
 
     def __init__(
-        self, annotations: str | os.PathLike[str] | Annotations, *, class_names: Sequence[str] | None = None
+        self,
+        annotations: str | os.PathLike[str] | Annotations,
+        *,
+        class_names: Sequence[str] | None = None,
+        keypoint_sigmas: Sequence[float] = (),
     ) -> None:
         self._content = annotations if isinstance(annotations, Annotations) else read_coco(Source(Path(annotations)))
         self._category_ids = self._content.choose(class_names)
         self._seen: set[int] = set()
         self._masks_given = True  # by the model, whether it found anything or not
+        self._keypoint_names: tuple[str, ...] = ()  # those that the model finds
+        self._keypoint_sigmas = keypoint_sigmas
         self.results: list[dict[str, Any]] = []
-        """COCO results: image_id, category_id (the file's), bbox, score and, with masks, segmentation (RLE)."""
+        """COCO results: image_id, category_id (the file's), bbox, score and, where the model gives them, segmentation
+        (RLE) and keypoints."""
 
     def update(self, image_id: int, detections: Detections) -> None:
         """Add the detections of one image.
@@ -84,6 +95,7 @@ class CocoEvaluator:
             raise ValueError(f"CocoEvaluator.update: image {image_id} must be {expected}; got {detections.image_size}")
         self._seen.add(image_id)
         self._masks_given &= detections.mask_probs is not None
+        self._keypoint_names = detections.keypoint_names
         if not self._category_ids.keys() & set(detections.class_names):
             known, found = ", ".join(detections.class_names), ", ".join(self._category_ids)
             raise UserError(f"{self._content.path}: expected a category that the model knows ({known}); got {found}")
@@ -93,30 +105,51 @@ class CocoEvaluator:
 
     def gather(self) -> None:
         """Give the first process what the others have added, in the order of the annotation file."""
-        parts = distributed.gather((self._seen, self._masks_given, self.results))
+        parts = distributed.gather((self._seen, self._masks_given, self._keypoint_names, self.results))
         if not parts:
             return
-        self._seen = set().union(*(seen for seen, _, _ in parts))
-        self._masks_given = all(given for _, given, _ in parts)
+        self._seen = set().union(*(seen for seen, _, _, _ in parts))
+        self._masks_given = all(given for _, given, _, _ in parts)
+        self._keypoint_names = max((names for _, _, names, _ in parts), key=len)  # none of processes without images
         place = {image_id: number for number, image_id in enumerate(self._content.images)}
-        self.results = [result for _, _, results in parts for result in results]
+        self.results = [result for _, _, _, results in parts for result in results]
         self.results.sort(key=lambda result: place[result["image_id"]])  # stable: an image is in one part alone
 
     def summarize(self) -> EvaluationResult:
         """Measure everything that was added so far; may be called again after more updates."""
         truth = self._ground_truth()
-        box = _measure(truth, self.results, "bbox")
-        mask = _measure(truth, self.results, "segm") if self._masks_given else _nothing_measured(truth)
-        per_class = {
-            name: {
-                "box_ap": box.class_ap[name],
-                "box_ap50": box.class_ap50[name],
-                "mask_ap": mask.class_ap[name],
-                "mask_ap50": mask.class_ap50[name],
-            }
-            for name in self._category_ids
+        names = [category["name"] for category in truth["categories"]]
+        measured = {
+            "box": measure(truth, self.results, "bbox"),
+            "mask": measure(truth, self.results, "segm")
+            if self._masks_given
+            else nothing_measured("segm", names, "the model gives no masks"),
         }
-        return EvaluationResult(box.metrics, mask.metrics, per_class, f"Boxes\n{box.table}Masks\n{mask.table}")
+        if self._keypoint_names:
+            measured["keypoint"] = self._measure_keypoints(truth, names)
+        return EvaluationResult(
+            box=measured["box"].metrics,
+            mask=measured["mask"].metrics,
+            keypoint=measured["keypoint"].metrics if "keypoint" in measured else {},
+            per_class={name: _of_class(name, measured) for name in self._category_ids},
+            table="".join(f"{_TITLES[kind]}\n{one.table}" for kind, one in measured.items()),
+        )
+
+    def _measure_keypoints(self, truth: dict[str, Any], names: Sequence[str]) -> Measurement:
+        """Object keypoint similarity, over the classes whose annotations list keypoints."""
+        identifiers = [number for number in self._category_ids.values() if number in self._content.keypoint_names]
+        if not identifiers:
+            return nothing_measured("keypoints", names, "the annotations list no keypoints")
+        columns = keypoint_columns(self._content, identifiers, self._keypoint_names)
+        # In the order of the truth's own annotations.
+        objects = (item for items in self._content.objects.values() for item in items)
+        chosen = (item for item in objects if item.category_id in self._category_ids.values())
+        annotations = [
+            annotation | labelled_keypoints(item, columns.get(item.category_id), len(self._keypoint_names))
+            for annotation, item in zip(truth["annotations"], chosen, strict=True)
+        ]
+        sigmas = sigmas_of(self._keypoint_names, self._keypoint_sigmas)
+        return measure(truth | {"annotations": annotations}, self.results, "keypoints", sigmas)
 
     def _ground_truth(self) -> dict[str, Any]:
         """The COCO document to measure against, with what a file may leave out filled in."""
@@ -143,6 +176,7 @@ def evaluate(
     progress: bool = False,
     before_batch: Callable[[], None] | None = None,
     loss_seed: int | None = None,
+    keypoint_sigmas: Sequence[float] = (),
 ) -> EvaluationResult:
     """Measure a model on a data set.
 
@@ -158,6 +192,7 @@ def evaluate(
         before_batch: is called before each batch, in every process equally often; what it raises ends the evaluation.
         loss_seed: with one, the losses are measured too (:class:`~fastmrcnn.evaluation.ValidationLosses`) in the same
             forward passes; the average precision stays the same to the bit.
+        keypoint_sigmas: see :class:`CocoEvaluator`.
 
     Raises:
         UserError: an image does not decode; the model and the data set have no class in common; losses are asked for
@@ -168,7 +203,7 @@ def evaluate(
         >>> result.mask_ap, result.per_class["coin"]["mask_ap"]  # doctest: +SKIP
         (0.64, 0.81)
     """
-    evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names)
+    evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names, keypoint_sigmas=keypoint_sigmas)
     losses = None if loss_seed is None else ValidationLosses(_with_losses(model), dataset, loss_seed)
     places = [list(range(first, min(first + batch_size, len(dataset)))) for first in range(0, len(dataset), batch_size)]
     rank, count = distributed.rank(), distributed.processes()
@@ -212,65 +247,9 @@ def _complete(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Measurement:
-    """Boxes or masks: the twelve metrics, AP and AP50 by class name, and COCO's table."""
-
-    metrics: dict[str, float]
-    class_ap: dict[str, float]
-    class_ap50: dict[str, float]
-    table: str
-
-
-def _measure(truth: dict[str, Any], results: list[dict[str, Any]], kind: str) -> _Measurement:
-    """Measure ``results`` by boxes (``kind`` "bbox") or by masks ("segm")."""
-    # The library adds keys to the dicts that it is given. Its own loadRes refuses an empty list before version 1.8.
-    document = {key: [dict(entry) for entry in entries] for key, entries in truth.items()}
-    found = document | {"annotations": _as_annotations(results, kind)}
-    evaluation = COCOeval_faster(COCO(document), COCO(found), iouType=kind)
-    lines: list[str] = []
-    evaluation.print_function = lines.append
-    evaluation.evaluate()
-    evaluation.accumulate()
-    lines.clear()  # of progress
-    evaluation.summarize()
-    metrics = {name: _or_nan(value) for name, value in zip(METRICS, evaluation.stats[:12], strict=True)}
-    # [thresholds, recalls, classes by ascending id, areas, detections]: all areas, 100 detections
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-    names = [c["name"] for c in sorted(truth["categories"], key=lambda category: category["id"])]
-    by_class = dict(zip(names, np.moveaxis(precision, 2, 0), strict=True))
-    return _Measurement(
-        metrics,
-        {name: _mean_of_defined(values) for name, values in by_class.items()},
-        {name: _mean_of_defined(values[0]) for name, values in by_class.items()},
-        "".join(f"{line}\n" for line in lines[:12]),
-    )
-
-
-def _as_annotations(results: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Results with what the library asks of annotations; the area decides between small, medium and large."""
-    annotations = []
-    for number, result in enumerate(results, 1):
-        annotation = {key: result[key] for key in ("image_id", "category_id", "score")}
-        if kind == "bbox":
-            shape = {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
-        else:
-            bbox, area = measure_rle(result["segmentation"])
-            shape = {"segmentation": result["segmentation"], "bbox": bbox, "area": area}
-        annotations.append(annotation | shape | {"id": number, "iscrowd": 0})
-    return annotations
-
-
-def _nothing_measured(truth: dict[str, Any]) -> _Measurement:
-    nothing = {category["name"]: math.nan for category in truth["categories"]}
-    return _Measurement(dict.fromkeys(METRICS, math.nan), nothing, nothing, " not measured: the model gives no masks\n")
-
-
-def _mean_of_defined(precision: np.ndarray) -> float:
-    defined = precision[precision > -1]
-    return float(defined.mean()) if defined.size else math.nan
-
-
-def _or_nan(value: float) -> float:
-    """The library's -1 stands for "nothing to measure"."""
-    return float(value) if value > -1 else math.nan
+def _of_class(name: str, measured: Mapping[str, Measurement]) -> dict[str, float]:
+    """``box_ap``, ``box_ap50``, ``mask_ap``, ... of one class."""
+    values = {}
+    for kind, one in measured.items():
+        values[f"{kind}_ap"], values[f"{kind}_ap50"] = one.class_ap[name], one.class_ap50[name]
+    return values

@@ -152,6 +152,9 @@ class TrainConfig:
     compile: bool = False
     # Steps between evaluations; 0 evaluates at the end only.
     evaluate_every: int = 0
+    # Of a model with keypoints, for its AP: how precisely each can be placed, as a share of the object's scale. The
+    # default is COCO's for the joints of a body, 0.07 for others.
+    keypoint_sigmas: tuple[float, ...] = ()
     # Stop when that many evaluations, one after the other, brought no better AP; 0 never does.
     patience: int = 0
     # Steps between checkpoints; 0 writes one at the end and on Ctrl-C only.
@@ -168,7 +171,14 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))
-        for name in ("lr_milestones", "train_min_sizes", "anchor_ratios", "crop_sides", "large_scale_jitter"):
+        for name in (
+            "lr_milestones",
+            "train_min_sizes",
+            "anchor_ratios",
+            "crop_sides",
+            "large_scale_jitter",
+            "keypoint_sigmas",
+        ):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.weights is not None and self.model is not None:
             raise UserError(
@@ -206,6 +216,8 @@ class TrainConfig:
             raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
         if not all(0 < ratio < math.inf for ratio in self.anchor_ratios):
             raise UserError(f"anchor_ratios must be above 0; got {self.anchor_ratios}")
+        if not all(0 < sigma < math.inf for sigma in self.keypoint_sigmas):
+            raise UserError(f"keypoint_sigmas must be above 0; got {self.keypoint_sigmas}")
         if not all(0 < fraction < 1 for fraction in self.lr_milestones):
             raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
         _check_augmentation(self)

@@ -3,8 +3,8 @@
 Rows of training have ``step`` (from 1), ``epoch``, ``learning_rate``, ``loss`` and the losses that it is the sum of,
 ``gradient_norm``, ``images_per_second``, ``seconds`` (of the step, the wait for its images included), ``data_seconds``
 (that wait alone), ``memory_gib`` and, on a GPU, ``gpu_memory_gib``. Rows of an evaluation have ``step``, ``box_ap``,
-``mask_ap`` and ``mask_ap50``, null where there is nothing to measure, and the losses on the evaluation data:
-``val_loss``, and ``val_`` before the name of each that it is the sum of.
+``mask_ap`` and ``mask_ap50`` (and ``keypoint_ap`` of a model with keypoints), null where there is nothing to measure,
+and the losses on the evaluation data: ``val_loss``, and ``val_`` before the name of each that it is the sum of.
 """
 
 from __future__ import annotations

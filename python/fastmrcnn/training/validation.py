@@ -19,8 +19,8 @@ from fastmrcnn.weights import save_model
 class Validation:
     """COCO metrics and losses on the evaluation data; the best model is kept as ``best.safetensors``.
 
-    The best is that of the highest mask AP, or of the highest box AP where a model has no masks. What came before a
-    resumed run is read from ``history``, the rows of its metrics; nothing else is carried along.
+    The best is that of the highest mask AP; of a model without masks that of the highest keypoint AP, or box AP. What
+    came before a resumed run is read from ``history``, the rows of its metrics; nothing else is carried along.
     """
 
     def __init__(self, data: InstanceDataset, config: TrainConfig, output: Path, history: Sequence[Row]) -> None:
@@ -54,15 +54,22 @@ class Validation:
         # Without keypoints in the data there is no loss of a head for them.
         has_losses = state.model.config.keypoint_head is None or bool(self.data.keypoint_names)
         loss_seed = self.config.seed if has_losses else None
-        self.result = evaluate(state.result, self.data, before_batch=before_batch, loss_seed=loss_seed)
+        self.result = evaluate(
+            state.result,
+            self.data,
+            before_batch=before_batch,
+            loss_seed=loss_seed,
+            keypoint_sigmas=self.config.keypoint_sigmas,
+        )
         return self.result
 
     def keep(self, state: TrainState) -> Row:
         """Keep the model that was measured, if it is the best; the row of its evaluation."""
         assert self.result is not None
-        figures = {name: getattr(self.result, name) for name in ("box_ap", "mask_ap", "mask_ap50")}
         losses = {f"val_{name}": value for name, value in self.result.losses.items()}
-        row: dict[str, Any] = {"step": state.step} | finite(figures | losses)  # NaN of what cannot be measured
+        row: dict[str, Any] = {"step": state.step} | finite(
+            self.result.averages | losses
+        )  # NaN of what cannot be measured
         self._rows.append(row)
         if self._best_index() == len(self._rows) - 1:
             distributed.from_first(lambda: save_model(state.result, self.path))
@@ -71,5 +78,5 @@ class Validation:
 
 def ap_of(row: Row) -> float:
     """What tells a better model from a worse one in the row of an evaluation."""
-    ap = row["box_ap"] if row["mask_ap"] is None else row["mask_ap"]
-    return 0.0 if ap is None else float(ap)
+    known = (row.get(name) for name in ("mask_ap", "keypoint_ap", "box_ap"))
+    return float(next((ap for ap in known if ap is not None), 0.0))

@@ -62,7 +62,8 @@ def save_evaluation(folder: Path, evaluated: Evaluated) -> None:
     """``result.json`` with all numbers, and the pictures ``1-annotated.jpg``, ``1-found.jpg``, ..., whole or not at
     all."""
     result = evaluated.result
-    numbers = {"box": result.box, "mask": result.mask, "per_class": result.per_class, "table": result.table}
+    kinds = {"box": result.box, "mask": result.mask, "keypoint": result.keypoint}
+    numbers = kinds | {"per_class": result.per_class, "table": result.table}
     with atomic_directory(folder) as temporary:
         for number, shown in enumerate(evaluated.shown, start=1):
             shown.truth.save(temporary / f"{number}-annotated.jpg", quality=JPEG_QUALITY)
