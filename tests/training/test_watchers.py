@@ -80,7 +80,7 @@ def test_a_full_disk_costs_no_row_and_leaves_no_half_one(
     assert line == f"{path}: cannot be written now, training goes on: {os.strerror(errno.EFBIG)}"
     monkeypatch.setattr(watchers.time, "monotonic", lambda: 1e9)  # half a minute later there is room again
     watching.write(STEP | {"step": 4})
-    watching.close("finished")
+    watching.close()
     rows: list[Any] = read_metrics(path) if kind is JsonLines else read_csv(path)
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
     assert len(caplog.messages) == 1
@@ -90,7 +90,7 @@ def test_what_could_never_be_kept_is_said_at_the_end(tmp_path: Path, caplog: pyt
     watching = Watchers([JsonLines(tmp_path / "metrics.jsonl"), CsvTable(tmp_path / "metrics.csv")])
     with largest_file(0):
         watching.write(STEP)
-        watching.close("finished")
+        watching.close()
     for name in ("metrics.jsonl", "metrics.csv"):
         assert f"{tmp_path / name}: is not complete: {os.strerror(errno.EFBIG)}" in caplog.messages
 
@@ -150,6 +150,16 @@ def test_however_a_run_ends_its_sinks_are_told(
     with pytest.raises(type(error)), watchers.watching(config, history=[], first_step=0, total_steps=3, progress=False):
         raise error
     assert told == [outcome]
+
+
+def test_a_run_may_say_how_it_ended(make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(JsonLines, "close", lambda self, outcome: told.append(outcome))
+    config = make_config()
+    config.output.mkdir()  # type: ignore[union-attr]
+    with watchers.watching(config, history=[], first_step=0, total_steps=3) as watching:
+        watching.outcome = "stopped early: it got no better"
+    assert told == ["stopped early: it got no better"]
 
 
 def test_both_tables_of_a_resumed_run_hold_the_same_rows(make_config: Callable[..., TrainConfig]) -> None:

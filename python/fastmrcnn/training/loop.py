@@ -250,9 +250,10 @@ class Trainer:
         if self.state.step > self.kept_step:
             self._checkpoint()
         step, ap = self.validation.best()
-        self.watchers.say(
+        self.watchers.outcome = (
             f"stopped early: {self.config.patience} evaluations brought no better AP than {ap:.3f}, of step {step}"
         )
+        self.watchers.say(self.watchers.outcome)
 
     def _checkpoint(self) -> Path:
         self.watchers.sync()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from fastmrcnn.files import atomic_directory, read_json, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.training.watch.history import RowHistory
 from fastmrcnn.training.watch.report import write_run_report
-from fastmrcnn.training.watch.sink import Evaluated, Row, Sink
+from fastmrcnn.training.watch.sink import Evaluated, Row, Sink, utc_now
 from fastmrcnn.visualisation.curves import save_curves
 
 REFRESH_SECONDS = 300.0  # at most between two reports of a run that trains and is not evaluated
@@ -36,7 +35,9 @@ class RunPage(Sink):
         self._history = RowHistory(history)
         self._written_at = time.monotonic()
         sessions = [session for session in _sessions(output) if session["first_step"] <= first_step]
-        sessions.append({"first_step": first_step, "started": _now(), "device": _device_name(device)} | environment())
+        sessions.append(
+            {"first_step": first_step, "started": utc_now(), "device": _device_name(device)} | environment()
+        )
         write_json(output / "sessions.json", sessions, indent=2)
 
     def write(self, row: Row) -> None:
@@ -84,7 +85,3 @@ def _sessions(output: Path) -> list[dict[str, Any]]:
 def _device_name(device: str) -> str:
     resolved = resolve_device(device)
     return torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else str(resolved)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")

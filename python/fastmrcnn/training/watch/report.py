@@ -13,12 +13,13 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.watch.history import RowHistory
-from fastmrcnn.training.watch.sink import Row
+from fastmrcnn.training.watch.sink import Row, utc_now
 from fastmrcnn.visualisation.curves import run_panels
 from fastmrcnn.visualisation.report import Cell, Report
 
 MOST_EVALUATIONS = 5  # that pictures are shown of: the first, the last, and some between
 
+_CUT_SHORT = ("interrupted", "stopped:", "failed:")  # outcomes of runs that can go on
 _METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 _FACTS = {"mask AP": "mask_ap", "box AP": "box_ap", "keypoint AP": "keypoint_ap"}
 
@@ -27,13 +28,13 @@ def write_run_report(output: Path, history: RowHistory, *, total_steps: int, out
     """Write ``report.html`` of the run in ``output``; ``outcome`` is "running", or how the run ended."""
     sessions = read_json(output / "sessions.json", expected="the sessions of a run")
     options = read_json(output / "config.json", expected="the configuration of a run")
-    step = history.last.get("step", 0)
+    step, machine = history.last.get("step", 0), sessions[-1]
     report = Report(
         f"Training run {output.name}",
         f"{outcome[:1].upper()}{outcome[1:]}, step {step} of {total_steps}.",
-        footer=f"fastmrcnn {sessions[-1]['fastmrcnn']}, torch {sessions[-1]['torch']}, {sessions[-1]['device']}",
+        footer=f"Written {utc_now()}; fastmrcnn {machine['fastmrcnn']}, torch {machine['torch']}, {machine['device']}",
     )
-    if outcome not in ("running", "finished"):
+    if outcome.startswith(_CUT_SHORT):
         report.text(f"Go on with `fastmrcnn train --resume {output}`.")
     report.facts(_facts(history))
     panels = run_panels(history.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from PIL import Image
@@ -51,3 +52,8 @@ class Sink:
 
     def close(self, outcome: str) -> None:
         """The run ended, however it did; ``outcome`` is "finished" or says in a line what happened."""
+
+
+def utc_now() -> str:
+    """The time, to be read by people anywhere."""
+    return f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

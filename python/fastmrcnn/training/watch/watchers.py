@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset
@@ -42,6 +41,7 @@ class Watchers:
         self._sinks = [_Guarded(sink) for sink in [*sinks, *([bar] if bar else [])]]
         self._bar = bar
         self._showcase = showcase
+        self.outcome = "finished"  # where nothing else is said
 
     def write(self, row: Row) -> None:
         """Tell the row of a training step, of a validation or of an evaluation."""
@@ -70,10 +70,10 @@ class Watchers:
         with self._bar.doing(what):
             yield
 
-    def close(self, outcome: str) -> None:
-        """Tell the end of the run, and say what could not be kept."""
+    def close(self) -> None:
+        """Tell how the run ended, and say what could not be kept."""
         for sink in self._sinks:
-            sink.tell(partial(_close, outcome), last=True)
+            sink.tell(lambda kept: kept.close(self.outcome), last=True)
 
     def _tell(self, event: Callable[[Sink], None]) -> None:
         for sink in self._sinks:
@@ -108,14 +108,13 @@ def watching(
             sinks.append(TensorBoard(config.output / "tensorboard", config, first_step=first_step))
         showcase = Showcase(eval_data, config.shown_images) if eval_data and config.shown_images else None
         watchers = Watchers(sinks, ProgressBar(bar), showcase)
-        outcome = "finished"
         try:
             yield watchers
         except BaseException as error:
-            outcome = outcome_of(error)
+            watchers.outcome = outcome_of(error)
             raise
         finally:
-            watchers.close(outcome)
+            watchers.close()
 
 
 def outcome_of(error: BaseException) -> str:
@@ -157,7 +156,3 @@ class _Guarded:
             _log.warning("%s: is not complete: %s", self._sink.name, reason)
         elif self._retry_at is None:
             _log.warning("%s: cannot be written now, training goes on: %s", self._sink.name, reason)
-
-
-def _close(outcome: str, sink: Sink) -> None:
-    sink.close(outcome)
