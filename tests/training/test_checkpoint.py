@@ -19,7 +19,7 @@ from fastmrcnn.models import MaskRCNN, presets
 from fastmrcnn.training import TrainConfig, checkpoint, read_metrics, train
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, load_newest, save_checkpoint
 from fastmrcnn.training.state import TrainState
-from tests.training.runs import assert_same_run, assert_same_tensors
+from tests.training.runs import assert_same_run, assert_same_tensors, largest_file
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -154,6 +154,17 @@ def test_a_full_disk_costs_no_finished_checkpoint(make_config: MakeConfig, small
     subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
     train(full, resume=True, progress=False)
     assert_same_run(whole.output, run)
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    config = make_config()
+    first = save_checkpoint(tmp_path, state_after(1, config, scenes), keep=1)
+    with largest_file(2**20), pytest.raises(UserError, match=r"step-00000002: cannot be written: .*File too large"):
+        save_checkpoint(tmp_path, state_after(2, config, scenes), keep=1)
+    assert list((tmp_path / "checkpoints").iterdir()) == [first]
+    assert load_checkpoint(first, config, CPU).step == 1
 
 
 def test_what_cannot_be_written_at_the_end_is_one_error(make_config: MakeConfig) -> None:

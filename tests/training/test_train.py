@@ -123,10 +123,10 @@ def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimizer": "sgd", "ema": 0.9},
-        {"optimizer": "adamw", "accumulate": 2, "schedule": "onecycle"},
+        pytest.param({"optimizer": "sgd", "ema": 0.9}, id="sgd, averaged"),
+        pytest.param({"optimizer": "adamw", "accumulate": 2, "schedule": "onecycle"}, id="adamw, in parts"),
+        pytest.param({"precision": "fp16", "learning_rate": 0.01}, id="scaled", marks=pytest.mark.slow),
     ],
-    ids=["sgd, averaged", "adamw, in parts"],
 )
 def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = make_config(steps=4, learning_rate=1e-3, color_jitter=0.2, copy_paste=0.7, checkpoint_every=2, **changes)

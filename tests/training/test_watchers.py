@@ -7,9 +7,7 @@ import errno
 import io
 import json
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from fastmrcnn.training.watch import Row, Sink, Watchers, watchers
 from fastmrcnn.training.watch.bar import ProgressBar
 from fastmrcnn.training.watch.memory import memory_row
 from fastmrcnn.training.watch.tables import CsvTable, JsonLines
+from tests.training.runs import largest_file
 
 STEP: Row = {
     "step": 1,
@@ -38,17 +37,6 @@ EVALUATION: Row = {"step": 1, "box_ap": 0.25, "mask_ap": None}
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full as soon as a file has ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_rows_of_every_kind_share_one_csv_table(tmp_path: Path) -> None:
