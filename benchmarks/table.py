@@ -34,9 +34,11 @@ def full_line(row: Row) -> str:
 
 
 def full_table(results: Results) -> str:
-    """Every row, below what the machine can do at best."""
+    """Every row, below what the machine can do at best where a row is held against that."""
     lines = [FULL_HEADER, *(full_line(row) for row in results.rows)]
-    return "\n\n".join([caption(results), limits_table(results), "\n".join(lines), summary(results.rows)])
+    limits = [limits_table(results)] if any(row.bound for row in results.rows) else []
+    goals = [summary(results.rows)] if any(row.goal for row in results.rows) else []
+    return "\n\n".join([caption(results), *limits, "\n".join(lines), *goals])
 
 
 def readme_table(results: Results) -> str:
