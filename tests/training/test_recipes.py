@@ -129,4 +129,4 @@ def test_the_network_of_the_jittered_baselines_has_its_parts() -> None:
     assert config.mask_head is not None
     assert (config.box_head.convolutions, config.box_head.fully_connected) == (4, 1)
     norms = {config.backbone.norm, config.fpn.norm, config.box_head.norm, config.mask_head.norm}
-    assert norms == {"sync_bn"}
+    assert norms == {"bn"}

@@ -77,10 +77,12 @@ def detectron2_rcnn(
 def detectron2_lsj(
     class_names: Sequence[str], category_ids: Sequence[int] = (), *, depth: Depth = 50
 ) -> MaskRCNNConfig:
-    """The network of detectron2's ``new_baselines`` with large-scale jitter: :func:`detectron2_rcnn` with FPN,
-    synchronised batch normalisation everywhere and two convolutions in the RPN, trained from random weights throughout.
+    """The network of detectron2's ``new_baselines`` with large-scale jitter: :func:`detectron2_rcnn` with FPN, batch
+    normalisation everywhere and two convolutions in the RPN, trained from random weights throughout.
+
+    There the statistics are those of all GPUs, as a training in several processes shares them here.
     """
-    config = detectron2_rcnn(class_names, category_ids, depth=depth, norm="sync_bn")
+    config = detectron2_rcnn(class_names, category_ids, depth=depth, norm="bn")
     return replace(config, backbone=replace(config.backbone, frozen_stages=0), rpn=replace(config.rpn, convolutions=2))
 
 
