@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastmrcnn.ops import paste_masks
+from fastmrcnn.ops import InstanceMasks, paste_masks
 from fastmrcnn.structures import Detections, paste_soft_masks
 
 NAMES = ("disk", "ring", "star")
@@ -223,3 +223,45 @@ def test_plot_draws_boxes_that_no_image_holds() -> None:
     boxes = torch.tensor([[float("nan"), 0, 5, 5], [float("inf"), 0, 5, 5], [1e9, 1e9, 2e9, 2e9], [9, 9, 3, 3]])
     picture = some(4, boxes=boxes).plot(np.zeros((30, 40, 3), np.uint8))
     assert picture.size == (40, 30)
+
+
+def in_run_lengths(found: Detections) -> Detections:
+    """The same detections with masks as what merges views of an image leaves them."""
+    return dataclasses.replace(found, mask_probs=None, mask_runs=InstanceMasks.from_coco(found.rle, *found.image_size))
+
+
+@given(
+    count=st.integers(0, 6),
+    method=st.sampled_from(["exact", "torchvision"]),
+    chosen=st.sampled_from([slice(1, None), [1, 0], [], torch.tensor([True, False, True, False, True, False])]),
+)
+def test_run_lengths_in_place_of_probabilities(count: int, method: str, chosen: object) -> None:
+    """Every reader gives the same; only torchvision's soft masks are zeros and ones."""
+    image = np.zeros((30, 40, 3), np.uint8)
+    of_probabilities = some(count, paste_method=method, source=image)
+    of_runs = in_run_lengths(of_probabilities)
+    if isinstance(chosen, torch.Tensor):
+        chosen = chosen[:count]
+    elif isinstance(chosen, list):
+        chosen = [index for index in chosen if index < count]
+    pairs = [(of_probabilities, of_runs), (of_probabilities[chosen], of_runs[chosen])]  # type: ignore[index]
+    pairs.append((of_probabilities.filter(score=0.5, classes=["disk"]), of_runs.filter(score=0.5, classes=["disk"])))
+    pairs.append((of_probabilities.to("cpu"), pickle.loads(pickle.dumps(copy.deepcopy(of_runs.to("cpu"))))))
+    for one, other in pairs:
+        assert other.has_masks
+        assert torch.equal(one.masks, other.masks)
+        assert one.rle == other.rle == one.run_lengths.to_rle()
+        assert one.to_coco(3) == other.to_coco(3)
+        assert torch.equal(one.run_lengths.areas(), one.masks.flatten(1).sum(dim=1).float())
+        assert np.array_equal(np.array(one.plot()), np.array(other.plot()))
+        assert torch.equal(other.to_torchvision()["masks"][:, 0], one.masks.float())
+    assert [single.rle for single in of_runs] == [single.rle for single in of_probabilities]
+
+
+def test_run_lengths_that_do_not_fit_are_refused() -> None:
+    runs = some(4).run_lengths
+    with pytest.raises(ValueError, match=r"Detections: mask_runs must be \[3, 30, 40\]; got \[4, 30, 40\]"):
+        some(3, mask_probs=None, mask_runs=runs)
+    with pytest.raises(ValueError, match="Detections: expected mask_probs or mask_runs; got both"):
+        some(4, mask_runs=runs)
+    assert not some(4, mask_probs=None).has_masks

@@ -94,7 +94,7 @@ class CocoEvaluator:
             expected = (record.height, record.width)
             raise ValueError(f"CocoEvaluator.update: image {image_id} must be {expected}; got {detections.image_size}")
         self._seen.add(image_id)
-        self._masks_given &= detections.mask_probs is not None
+        self._masks_given &= detections.has_masks
         self._keypoint_names = detections.keypoint_names
         if not self._category_ids.keys() & set(detections.class_names):
             known, found = ", ".join(detections.class_names), ", ".join(self._category_ids)

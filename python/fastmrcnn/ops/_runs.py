@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnRuns", "gather_pixels", "split_columns", "subtract", "unite", "without_pairs"]
+__all__ = ["ColumnRuns", "gather_pixels", "place_pixels", "split_columns", "subtract", "unite", "without_pairs"]
 
 Integers = NDArray[np.int64]
 
@@ -73,10 +73,22 @@ def gather_pixels(
     stride = height * width + 1
     top = target * height + target // max(width, 1)
     positions = without_pairs(np.sort(np.concatenate([top + begin[taken], top + end[taken]])))
-    mask, position = np.divmod(positions, stride)
-    inner = position < height * width
-    counts = np.bincount(mask[inner], minlength=masks)
-    return position[inner], np.concatenate([[0], np.cumsum(counts)])
+    return _apart(positions, masks, stride)
+
+
+def place_pixels(
+    transitions: Integers, offsets: Integers, size: tuple[int, int], corner: tuple[int, int], larger: tuple[int, int]
+) -> tuple[Integers, Integers]:
+    """Masks of a size (height, width) at a corner (top, left) of an image of a larger size, which is 0 elsewhere.
+
+    Takes time in proportion to the runs, however large the image is.
+    """
+    runs = split_columns(transitions, offsets, *size)
+    mask, column = np.divmod(runs.column, max(size[1], 1))
+    stride = larger[0] * larger[1] + 1  # as above, lest the end of one meet the beginning of the next
+    top = mask * stride + (column + corner[1]) * larger[0] + corner[0]
+    positions = without_pairs(np.stack([top + runs.begin, top + runs.end], axis=1).ravel())
+    return _apart(positions, len(offsets) - 1, stride)
 
 
 def without_pairs(positions: Integers) -> Integers:
@@ -107,8 +119,13 @@ def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels
     edges = edges[np.diff(edges, prepend=-1) > 0]
     filled, hole = (np.searchsorted(positions, edges, "right") % 2 == 1 for positions in (kept, holes))
     positions = edges[np.diff(filled & ~hole, prepend=False)]
+    return _apart(positions, masks, stride)
+
+
+def _apart(positions: Integers, masks: int, stride: int) -> tuple[Integers, Integers]:
+    """The inverse of `_in_a_row`: the transitions of each mask without its end, and their offsets."""
     mask, position = np.divmod(positions, stride)
-    inner = position < pixels
+    inner = position < stride - 1
     counts = np.bincount(mask[inner], minlength=masks)
     return position[inner], np.concatenate([[0], np.cumsum(counts)])
 

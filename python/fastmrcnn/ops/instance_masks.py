@@ -218,7 +218,8 @@ class InstanceMasks:
             pixels = self.height * self.width
             native.format_rle(context(strings), runs.transitions, runs.object_transitions, pixels, strings, lengths)
 
-        strings, lengths = _grow_until_it_fits(write, len(self), 64 + 8 * self.width, torch.uint8)
+        longest = int(runs.object_transitions.diff().max()) if len(self) else 0
+        strings, lengths = _grow_until_it_fits(write, len(self), 64 + 4 * longest, torch.uint8)
         return [
             {"size": [self.height, self.width], "counts": bytes(string[:length]).decode("ascii")}
             for string, length in zip(strings.numpy(), lengths.tolist(), strict=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastmrcnn.ops._runs import gather_pixels, subtract, unite
+from fastmrcnn.ops._runs import place_pixels, subtract, unite
 from fastmrcnn.ops.instance_masks import InstanceMasks
 
 __all__ = ["concatenate_masks", "pad_masks", "replace_masks", "subtract_mask", "unite_masks"]
@@ -77,11 +77,10 @@ def pad_masks(masks: InstanceMasks, top: int, left: int, bottom: int, right: int
     leaving = _leaves_the_image(masks)
     if bool(leaving.any()):
         masks = replace_masks(masks, leaving, masks[leaving].to_runs())
-    rows, columns = np.arange(-top, masks.height + bottom), np.arange(-left, masks.width + right)
-    moved, bounds = gather_pixels(*_runs_of(masks), (masks.height, masks.width), rows, columns)
-    padded = replace(masks, height=len(rows), width=len(columns))
-    padded = replace(padded, points=masks.points + masks.points.new_tensor([left, top]))
-    return _with_runs(padded, moved, bounds)
+    height, width = top + masks.height + bottom, left + masks.width + right
+    moved, bounds = place_pixels(*_runs_of(masks), (masks.height, masks.width), (top, left), (height, width))
+    points = masks.points + masks.points.new_tensor([left, top])
+    return _with_runs(replace(masks, height=height, width=width, points=points), moved, bounds)
 
 
 def unite_masks(masks: InstanceMasks) -> InstanceMasks:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import RLE, paste_masks, paste_masks_rle
+from fastmrcnn.ops import RLE, InstanceMasks, paste_masks, paste_masks_rle
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
+from fastmrcnn.structures.mask_crops import MaskCrop, crops_of_probabilities, crops_of_runs
 from fastmrcnn.structures.pixel_format import EVERY_CHANNEL, RGB, PixelFormat
 from fastmrcnn.structures.soft_paste import paste_soft_masks
 from fastmrcnn.visualisation.overlay import draw_instances
@@ -27,9 +28,10 @@ _NAMED_IN_REPR = 5
 class Detections:
     """The instances found in one image, by descending score as the model returns them.
 
-    Masks are kept as the small probability maps that the network gives; ``masks`` and ``rle`` paste them into
-    the image when they are asked for. Index with an integer, a slice, or a tensor of booleans or indices to
-    get the ``Detections`` of those instances; iterate to get them one by one.
+    Masks are kept as the small probability maps that the network gives; ``masks``, ``rle`` and ``run_lengths`` paste
+    them into the image when they are asked for. What is merged from several views of an image, such as tiles, has
+    run lengths in their place, and everything here works alike. Index with an integer, a slice, or a tensor of
+    booleans or indices to get the ``Detections`` of those instances; iterate to get them one by one.
 
     >>> found = Detections(  # what model.predict("street.jpg") returns
     ...     boxes=torch.tensor([[2.0, 1.0, 6.0, 5.0], [0.0, 0.0, 3.0, 3.0]]),
@@ -51,7 +53,7 @@ class Detections:
     boxes: Tensor  # float32 [N, 4]: x1, y1, x2, y2 in pixels of the original image
     scores: Tensor  # float32 [N], 0..1
     labels: Tensor  # int64 [N], indices into class_names
-    mask_probs: Tensor | None  # float32 [N, M, M], probabilities within the boxes; None without masks
+    mask_probs: Tensor | None  # float32 [N, M, M], probabilities within the boxes; None without them
     image_size: tuple[int, int]  # (height, width) of the original image
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the data set's id of each class, in the order of class_names
@@ -62,6 +64,7 @@ class Detections:
     keypoints: Tensor | None = None
     keypoint_names: tuple[str, ...] = ()
     keypoint_offset: float = 0.0  # px: COCO's keypoints are these less the offset, see KeypointHeadConfig
+    mask_runs: InstanceMasks | None = None  # of N masks of the image, in place of mask_probs; on the host
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -73,6 +76,10 @@ class Detections:
                 object.__setattr__(self, "mask_probs", self.mask_probs.squeeze(1))
             side = self.mask_probs.shape[-1]
             _check_shape("mask_probs", self.mask_probs, (count, side, side))
+        if self.mask_runs is not None:
+            _check_shape("mask_runs", self.mask_runs, (count, *self.image_size))
+            if self.mask_probs is not None:
+                raise ValueError("Detections: expected mask_probs or mask_runs; got both")
         if self.keypoints is not None:
             _check_shape("keypoints", self.keypoints, (count, len(self.keypoint_names), 3))
         if len(self.category_ids) != len(self.class_names):
@@ -96,7 +103,10 @@ class Detections:
             if index.numel() == 0 and index.dtype != torch.bool:
                 index = index.long()  # an empty list is read as float
         chosen = index
-        return self._map(lambda tensor: tensor[chosen])
+        runs = self.mask_runs
+        if runs is not None:
+            runs = runs[chosen.to(runs.points.device) if isinstance(chosen, Tensor) else chosen]
+        return self._map(lambda tensor: tensor[chosen], runs)
 
     def __iter__(self) -> Iterator[Detections]:
         return (self[index] for index in range(len(self)))
@@ -116,18 +126,35 @@ class Detections:
         return [self.class_names[label] for label in self.labels.tolist()]
 
     @property
+    def has_masks(self) -> bool:
+        """Whether there are masks, of none of the instances too; False of a model that finds boxes alone."""
+        return self.mask_probs is not None or self.mask_runs is not None
+
+    @property
     def masks(self) -> Tensor:
         """Bitmaps, bool [N, height, width], on the device of the boxes.
 
-        They are pasted anew at each access (a hundred bitmaps of a photograph take 100 MB, too much to keep
-        by default): hold on to the result. ``rle`` is the compact form.
+        They are drawn anew at each access (a hundred bitmaps of a photograph take 100 MB, too much to keep
+        by default): hold on to the result. ``rle`` and ``run_lengths`` are compact.
         """
-        return paste_masks(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
+        if self.mask_runs is not None:
+            return self.mask_runs.to_bitmaps().to(self.boxes.device)
+        return paste_masks(self._require_probabilities(), self.boxes, self.image_size, method=self.paste_method)
 
     @cached_property
     def rle(self) -> list[RLE]:
         """COCO run-length encodings ``{"size": [height, width], "counts": str}``, made without bitmaps."""
-        return paste_masks_rle(self._require_masks(), self.boxes, self.image_size, method=self.paste_method)
+        if self.mask_runs is not None:
+            return self.mask_runs.to_rle()
+        return paste_masks_rle(self._require_probabilities(), self.boxes, self.image_size, method=self.paste_method)
+
+    @cached_property
+    def run_lengths(self) -> InstanceMasks:
+        """The masks to compute with: areas, tight boxes, unions, overlaps, made without bitmaps. On the host.
+
+        ``dataclasses.replace(found, mask_probs=None, mask_runs=found.run_lengths)`` keeps them in this form.
+        """
+        return InstanceMasks.from_coco(self.rle, *self.image_size) if self.mask_runs is None else self.mask_runs
 
     def filter(self, *, score: float | None = None, classes: Collection[str] | None = None) -> Detections:
         """The instances whose score is at least ``score`` and whose class name is among ``classes``.
@@ -147,8 +174,8 @@ class Detections:
         return self[keep]
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections with their tensors on ``device``."""
-        return self._map(lambda tensor: tensor.to(device))
+        """The same detections with their tensors on ``device``; run lengths stay on the host."""
+        return self._map(lambda tensor: tensor.to(device), self.mask_runs)
 
     def plot(
         self,
@@ -180,7 +207,7 @@ class Detections:
         return draw_instances(
             pixels.detach().permute(1, 2, 0).cpu().numpy(),
             here.boxes.detach().numpy(),
-            masks=None if here.mask_probs is None else here._mask_crops(),
+            masks=here._mask_crops() if here.has_masks else None,
             keypoints=here._drawn_keypoints(keypoint_score),
             keypoint_names=self.keypoint_names,
             labels=here.labels.tolist(),
@@ -203,7 +230,7 @@ class Detections:
             {"image_id": image_id, "category_id": self.category_ids[label], "bbox": bbox, "score": score}
             for label, bbox, score in zip(self.labels.tolist(), xywh, self.scores.tolist(), strict=True)
         ]
-        if self.mask_probs is not None:
+        if self.has_masks:
             for result, encoding in zip(results, self.rle, strict=True):
                 result["segmentation"] = encoding
         if self.keypoints is not None:
@@ -218,20 +245,24 @@ class Detections:
 
         ``boxes`` [N, 4], ``labels`` int64 [N] counted from 1 (0 is the background), ``scores`` [N] and
         ``masks`` float [N, 1, height, width]: probabilities pasted by torchvision's rule, whatever
-        ``paste_method`` is. With keypoints ``keypoints`` [N, K, 3], x, y and 1, and ``keypoints_scores`` [N, K].
+        ``paste_method`` is; zeros and ones where there are run lengths alone. With keypoints ``keypoints`` [N, K, 3],
+        x, y and 1, and ``keypoints_scores`` [N, K].
         """
         result = {"boxes": self.boxes, "labels": self.labels + 1, "scores": self.scores}
         if self.mask_probs is not None:
             result["masks"] = paste_soft_masks(self.mask_probs, self.boxes, self.image_size)[:, None]
+        elif self.mask_runs is not None:
+            result["masks"] = self.masks.to(self.scores.dtype)[:, None]
         if self.keypoints is not None:
             places, scores = self.keypoints[..., :2], self.keypoints[..., 2]
             result["keypoints"] = torch.cat([places, torch.ones_like(scores)[..., None]], dim=2)
             result["keypoints_scores"] = scores
         return result
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Detections:
+    def _map(self, change: Callable[[Tensor], Tensor], mask_runs: InstanceMasks | None) -> Detections:
         return replace(
             self,
+            mask_runs=mask_runs,
             boxes=change(self.boxes),
             scores=change(self.scores),
             labels=change(self.labels),
@@ -248,29 +279,17 @@ class Detections:
         drawn: np.ndarray = torch.where(low, torch.nan, points[..., :2]).numpy()
         return drawn
 
-    def _require_masks(self) -> Tensor:
+    def _require_probabilities(self) -> Tensor:
         if self.mask_probs is None:
             raise ValueError("Detections: masks need mask probabilities; this model gave boxes only")
         return self.mask_probs
 
-    def _mask_crops(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
-        """Each bitmap cropped to its box, with the (x, y) of the crop: no need to paste whole images."""
-        probabilities = self._require_masks()
-        height, width = self.image_size
-        reach = 1 / max(probabilities.shape[-1], 1)  # a mask is pasted with a frame one cell wide around the box
-        crops = []
-        for box, probability in zip(self.boxes, probabilities, strict=True):
-            x1, y1, x2, y2 = torch.nan_to_num(box).tolist()
-            margin_x, margin_y = abs(x2 - x1) * reach + 1, abs(y2 - y1) * reach + 1
-            left, right = (int(min(max(x, 0), width)) for x in (x1 - margin_x, x2 + margin_x + 1))
-            top, bottom = (int(min(max(y, 0), height)) for y in (y1 - margin_y, y2 + margin_y + 1))
-            shifted = box - box.new_tensor([left, top, left, top])
-            size = (max(bottom - top, 0), max(right - left, 0))
-            bitmap = paste_masks(probability[None], shifted[None], size, method=self.paste_method)[0]
-            crops.append((bitmap.numpy(), (left, top)))
-        return crops
+    def _mask_crops(self) -> list[MaskCrop]:
+        if self.mask_runs is not None:
+            return crops_of_runs(self.mask_runs)
+        return crops_of_probabilities(self._require_probabilities(), self.boxes, self.image_size, self.paste_method)
 
 
-def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+def _check_shape(name: str, tensor: Tensor | InstanceMasks, expected: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != expected:
         raise ValueError(f"Detections: {name} must be {list(expected)}; got {list(tensor.shape)}")
