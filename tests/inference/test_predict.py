@@ -14,6 +14,7 @@ from PIL import Image
 import fastmrcnn.inference.reading as reading_module
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files, read_ahead
+from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.weights import save_model
 
@@ -202,8 +203,8 @@ def test_reading_ahead_is_bounded_and_in_order(photos: Path, monkeypatch: pytest
     monkeypatch.setattr(
         reading_module, "read_image", lambda path, form: (started.append(path), read_image(path, form))[1]
     )
-    paths = [photos / f"{number}.jpg" for number in range(1, 11)]
-    reading = read_ahead(paths, ahead=3)
-    assert next(reading)[0] == paths[0]
+    pictures = Pictures([str(photos / f"{number}.jpg") for number in range(1, 11)])
+    reading = read_ahead(pictures, ahead=3)
+    assert next(reading)[0] == pictures[0]
     assert len(started) <= 3
-    assert [path for path, _ in reading] == paths[1:]
+    assert [picture for picture, _ in reading] == pictures[1:]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference.sources import find_images, unique_stems
+from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference.sources import find_images
 
 
 @pytest.fixture
@@ -55,5 +56,6 @@ def test_no_source() -> None:
 
 
 def test_stems_are_unique_in_any_case() -> None:
-    paths = [Path(name) for name in ("a/cat.jpg", "b/Cat.png", "c/cat.jpg", "cat-2.jpg", "dog.jpg")]
-    assert unique_stems(paths) == ["cat", "Cat-2", "cat-3", "cat-2-2", "dog"]
+    pictures = Pictures(["a/cat.jpg", "b/Cat.png", "c/cat.jpg", "cat-2.jpg", "dog.jpg"])
+    assert [picture.name for picture in pictures] == ["cat", "Cat-2", "cat-3", "cat-2-2", "dog"]
+    assert [picture.place for picture in pictures[3:]] == [3, 4]

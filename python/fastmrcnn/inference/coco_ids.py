@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,35 +11,33 @@ from typing import Any
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
+from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.models import MaskRCNNConfig
 from fastmrcnn.structures import Detections
 
 
 @dataclass(frozen=True)
 class CocoIds:
-    """The image id of each path and the category id of each class name."""
+    """The image id of each picture, by its place, and the category id of each class name."""
 
-    image_of: dict[Path, int]
+    image_of: Sequence[int]
     category_of: dict[str, int]
 
-    def results(self, path: Path, found: Detections) -> list[dict[str, Any]]:
-        """COCO results of the image at ``path``; those of classes without an id are left out."""
+    def results(self, picture: Picture, found: Detections) -> list[dict[str, Any]]:
+        """COCO results of a picture; those of classes without an id are left out."""
         return [
             result | {"category_id": self.category_of[name]}
-            for name, result in zip(found.names, found.to_coco(self.image_of[path]), strict=True)
+            for name, result in zip(found.names, found.to_coco(self.image_of[picture.place]), strict=True)
             if name in self.category_of
         ]
 
 
-def numbered(paths: Sequence[Path], model: MaskRCNNConfig) -> CocoIds:
-    """Images numbered from 1; the model's own category ids."""
-    return CocoIds(
-        {path: number for number, path in enumerate(paths, 1)},
-        dict(zip(model.class_names, model.category_ids, strict=True)),
-    )
+def numbered(pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
+    """Pictures numbered from 1; the model's own category ids."""
+    return CocoIds(range(1, len(pictures) + 1), dict(zip(model.class_names, model.category_ids, strict=True)))
 
 
-def ids_of_file(annotations: Path, paths: Sequence[Path], model: MaskRCNNConfig) -> CocoIds:
+def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
     """The ids that a COCO file gives: to images by file name, to classes by category name.
 
     A file without ``categories`` leaves the model's own ids.
@@ -54,9 +53,9 @@ def ids_of_file(annotations: Path, paths: Sequence[Path], model: MaskRCNNConfig)
         raise UserError(
             f"{annotations}: expected 'images' with 'id' and 'file_name' and 'categories' with 'id' and 'name'"
         ) from None
-    image_of = _match_images(annotations, known, paths)
+    image_of = _match_images(annotations, known, pictures)
     if not listed:
-        return CocoIds(image_of, numbered(paths, model).category_of)
+        return CocoIds(image_of, numbered(pictures, model).category_of)
     category_of = {name: number for name, number in listed.items() if name in model.class_names}
     if not category_of:
         expected, got = ", ".join(model.class_names), ", ".join(listed)
@@ -64,23 +63,23 @@ def ids_of_file(annotations: Path, paths: Sequence[Path], model: MaskRCNNConfig)
     return CocoIds(image_of, category_of)
 
 
-def _match_images(annotations: Path, known: dict[str, int], paths: Sequence[Path]) -> dict[Path, int]:
+def _match_images(annotations: Path, known: dict[str, int], pictures: Sequence[Picture]) -> Sequence[int]:
     uses = Counter(Path(name).name for name in known)
     by_last_part = {Path(name).name: number for name, number in known.items()}
-    path_of: dict[int, Path] = {}
-    for path in paths:
+    place_of: dict[int, int] = {}
+    for picture in pictures:
+        path = picture.path
         number = next((known[name] for name in _trailing_paths(path) if name in known), None)
         if number is None and uses[path.name] > 1:
             raise UserError(f"{path}: expected one image of that name in {annotations}; it lists {uses[path.name]}")
         number = by_last_part.get(path.name) if number is None else number
         if number is None:
             raise UserError(f"{path}: expected an image that {annotations} lists; there is no such file_name")
-        if number in path_of:
-            raise UserError(
-                f"{path}: is image {number} of {annotations}, and so is {path_of[number]}; expected one file"
-            )
-        path_of[number] = path
-    return {path: number for number, path in path_of.items()}
+        if number in place_of:
+            other = pictures[place_of[number]].path
+            raise UserError(f"{path}: is image {number} of {annotations}, and so is {other}; expected one file")
+        place_of[number] = picture.place
+    return array("q", place_of)
 
 
 def _trailing_paths(path: Path) -> list[str]:

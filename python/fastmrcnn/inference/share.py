@@ -1,36 +1,31 @@
-"""The images that one of several processes segments, and how their results become one file again."""
+"""The pictures that one of several processes segments."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 from fastmrcnn import distributed
-from fastmrcnn.inference.coco_ids import CocoIds
 from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.outputs import Output
+from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.inference.progress import progress_bar
 from fastmrcnn.inference.reading import READERS, read_ahead
-from fastmrcnn.inference.results import ResultsWriter, as_line
-from fastmrcnn.inference.sources import unique_stems
 from fastmrcnn.models import MaskRCNN
 
 
 @dataclass
 class Share:
-    """What one process has done: by the place of each image among all, in their order."""
+    """What one process has done."""
 
-    # One COCO result a line, image after image.
-    results: Path
-    # What images.json says of each image, and how many results it has.
-    images: dict[int, tuple[dict[str, Any], int]] = field(default_factory=dict)
-    # One line per image that did not decode.
-    broken: dict[int, str] = field(default_factory=dict)
-    # Instances in all of its images.
+    # Pictures that were segmented.
+    images: int = 0
+    # Instances in all of them.
     detections: int = 0
+    # One line per picture that did not decode, by its place among all.
+    broken: dict[int, str] = field(default_factory=dict)
 
 
 def places_of_share(images: int, batch_size: int, rank: int, processes: int) -> list[int]:
@@ -44,57 +39,31 @@ def places_of_share(images: int, batch_size: int, rank: int, processes: int) -> 
 
 
 def predict_share(
-    config: PredictConfig, model: MaskRCNN, ids: CocoIds, paths: Sequence[Path], folder: Path, progress: bool
+    config: PredictConfig, model: MaskRCNN, pictures: Sequence[Picture], outputs: Sequence[Output], progress: bool
 ) -> Share:
-    """Segment the share of this process, with overlays and results in ``folder``."""
-    places = places_of_share(len(paths), config.batch_size, distributed.rank(), distributed.processes())
-    place_of, names = {paths[place]: place for place in places}, unique_stems(paths)
-    broken: list[str] = []
+    """Segment the share of this process and add it to its ``outputs``, which are closed then."""
+    places = places_of_share(len(pictures), config.batch_size, distributed.rank(), distributed.processes())
+    share = Share()
     readable = read_ahead(
-        [paths[place] for place in places],
+        (pictures[place] for place in places),
         model.config.input.pixel_format,
         ahead=READERS + config.batch_size,
-        broken=broken if config.skip_broken else None,
+        broken=share.broken if config.skip_broken else None,
     )
-    share = Share(folder / f"results-{distributed.rank()}")
-    with (
-        share.results.open("w", encoding="utf-8") as stream,
-        progress_bar(len(places), "predict", "image", shown=progress and distributed.is_first()) as bar,
-    ):
-        for _, group in groupby(readable, key=lambda item: place_of[item[0]] // config.batch_size):
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.enter_context(output)
+        bar = stack.enter_context(
+            progress_bar(len(places), "predict", "image", shown=progress and distributed.is_first())
+        )
+        for _, group in groupby(readable, key=lambda item: item[0].place // config.batch_size):
             batch = list(group)
             images = [image for _, image in batch]
             found = model.predict(images, score_threshold=config.score_threshold, batch_size=len(batch))
-            for (path, _), detections in zip(batch, found, strict=True):
-                lines = [f"{as_line(result)}\n" for result in ids.results(path, detections)]
-                stream.writelines(lines)
-                if config.overlays:
-                    detections.plot().save(_overlay_path(folder, names[place_of[path]]), quality=92)
-                height, width = detections.image_size
-                about = {"id": ids.image_of[path], "file_name": str(path), "height": height, "width": width}
-                share.images[place_of[path]] = about, len(lines)
+            for (picture, image), detections in zip(batch, found, strict=True):
+                for output in outputs:
+                    output.add(picture, image, detections)
+                share.images += 1
                 share.detections += len(detections)
-                bar.update(len(share.images) + len(broken) - bar.n)
-    unread = [place for place in places if place not in share.images]
-    share.broken = dict(zip(unread, broken, strict=True))
+                bar.update(share.images + len(share.broken) - bar.n)
     return share
-
-
-def merge_results(shares: Sequence[Share], target: Path) -> None:
-    """One JSON array of the results of all shares, in the order of the images."""
-    with target.open("w", encoding="utf-8") as stream, ResultsWriter(stream) as results:
-        for _, lines in heapq.merge(*map(_results_of_images, shares), key=lambda item: item[0]):
-            results.copy(lines)
-    for share in shares:
-        share.results.unlink()
-
-
-def _results_of_images(share: Share) -> Iterator[tuple[int, list[str]]]:
-    with share.results.open(encoding="utf-8") as stream:
-        for place, (_, count) in share.images.items():
-            yield place, [next(stream).rstrip("\n") for _ in range(count)]
-
-
-def _overlay_path(folder: Path, name: str) -> Path:
-    (folder / "overlays").mkdir(exist_ok=True)
-    return folder / "overlays" / f"{name}.jpg"

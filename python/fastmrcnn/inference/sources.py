@@ -1,4 +1,4 @@
-"""Which image files a list of files, folders and globs means, and under which names their results go."""
+"""Which image files a list of files, folders and globs means."""
 
 from __future__ import annotations
 
@@ -35,23 +35,6 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
     if not found:
         raise UserError("images: expected at least one file, folder or glob; got none")
     return list(found)
-
-
-def unique_stems(paths: Iterable[Path]) -> list[str]:
-    """A name without suffix for the results of each path; equal stems are numbered, as ``cat``, ``cat-2``, ``cat-3``.
-
-    Names differ in more than upper and lower case, for file systems that cannot tell these apart.
-    """
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name, number = path.stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 def _expand(source: str) -> list[Path]:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,13 @@ import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import reserve_beside, write_json
-from fastmrcnn.inference.coco_ids import CocoIds, ids_of_file, numbered
+from fastmrcnn.files import reserve_beside
+from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.inference.share import Share, merge_results, predict_share
+from fastmrcnn.inference.outputs import EVERY_KIND, Run, chosen
+from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference.share import predict_share
 from fastmrcnn.inference.sources import find_images
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.structures import Detections
@@ -62,37 +64,28 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     """
     start = time.monotonic()
     distributed.join()
-    paths = find_images(config.images)
+    pictures = Pictures([str(path) for path in find_images(config.images)])
     model = load_model(config.weights, device=resolve_device(config.device))
     ids = (
-        numbered(paths, model.config)
+        numbered(pictures, model.config)
         if config.annotations is None
-        else ids_of_file(config.annotations, paths, model.config)
+        else ids_of_file(config.annotations, pictures, model.config)
     )
     with ExitStack() as stack:
         folder = distributed.from_first(lambda: stack.enter_context(_staged(config.output)))
-        shares = distributed.gather(predict_share(config, model, ids, paths, folder, progress))
-        if distributed.is_first():
-            _merge(shares, folder, ids if config.annotations is None else None)
+        outputs = [kind(Run(config, folder, ids)) for kind in chosen(config)]
+        shares = distributed.gather(predict_share(config, model, pictures, outputs, progress))
+        for output in outputs if distributed.is_first() else ():
+            output.finish()
     shares = distributed.from_first(lambda: shares)  # when all is in its place
     broken = dict(item for share in shares for item in share.broken.items())
     return PredictSummary(
         output=config.output,
-        images=sum(len(share.images) for share in shares),
+        images=sum(share.images for share in shares),
         detections=sum(share.detections for share in shares),
         broken=[broken[place] for place in sorted(broken)],
         seconds=time.monotonic() - start,
     )
-
-
-def _merge(shares: Sequence[Share], folder: Path, numbers: CocoIds | None) -> None:
-    """The files of all shares: ``predictions.json``, and ``images.json`` where ``numbers`` are nobody else's."""
-    merge_results(shares, folder / "predictions.json")
-    if numbers is not None:
-        images = dict(sorted(item for share in shares for item in share.images.items()))
-        categories = [{"id": number, "name": name} for name, number in numbers.category_of.items()]
-        document = {"images": [about for about, _ in images.values()], "annotations": [], "categories": categories}
-        write_json(folder / "images.json", document, indent=1)
 
 
 def predict_images(
@@ -132,5 +125,6 @@ def _remove_earlier_results(output: Path) -> None:
     """Overlays and ids of an earlier run in the same folder would pass for this one's."""
     if not (output / "predictions.json").is_file():
         return
-    for earlier in [*(output / "overlays").glob("*.jpg"), output / "images.json", output / "predictions.json"]:
-        earlier.unlink(missing_ok=True)
+    for pattern in (pattern for kind in EVERY_KIND for pattern in kind.files):
+        for earlier in output.glob(pattern):
+            earlier.unlink(missing_ok=True)

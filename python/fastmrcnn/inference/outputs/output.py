@@ -1,0 +1,64 @@
+"""What all kinds of output have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+from torch import Tensor
+
+from fastmrcnn.inference.coco_ids import CocoIds
+from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.pictures import Picture
+from fastmrcnn.structures import Detections
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every output knows of the run."""
+
+    config: PredictConfig
+    # Where all is written. It becomes ``config.output`` when the run ends well; until then nobody looks into it.
+    folder: Path
+    ids: CocoIds
+
+
+class Output(ABC):
+    """One kind of result, written while pictures are segmented: memory does not grow with their number.
+
+    Each process has one of its own and adds its share of the pictures; when all of them have closed theirs, that of the
+    first process makes one of what they wrote.
+    """
+
+    # Globs of what it leaves in the folder of results; an earlier run's are removed.
+    files: ClassVar[tuple[str, ...]]
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @abstractmethod
+    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+        """Write what was found in a picture.
+
+        Pictures come in any order within the few that are segmented together, else in their own
+        (:class:`~fastmrcnn.inference.outputs.parts.PartFile` puts them in order).
+
+        image: [C, H, W], what the model looked at.
+        """
+
+    def close(self) -> None:  # noqa: B027  # for outputs that hold nothing open
+        """The share of this process is done, or has failed."""
+
+    def finish(self) -> None:  # noqa: B027  # for outputs with files of their own for each picture
+        """In the first process, when every process has closed its output: make one of their parts."""
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
