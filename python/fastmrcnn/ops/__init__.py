@@ -21,6 +21,7 @@ from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, 
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from fastmrcnn.ops.mask_polygons import MaskPolygon, join_rings, mask_polygons
 from fastmrcnn.ops.mask_sets import concatenate_masks, pad_masks, replace_masks, subtract_mask, unite_masks
 from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
 from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
@@ -44,6 +45,7 @@ __all__ = [
     "InstanceMasks",
     "LastLevelMaxPool",
     "LevelRule",
+    "MaskPolygon",
     "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
@@ -67,6 +69,8 @@ __all__ = [
     "generalized_box_iou",
     "generate_anchors",
     "generate_proposals",
+    "join_rings",
+    "mask_polygons",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",
