@@ -69,6 +69,8 @@ def test_the_rate_goes_with_the_batch() -> None:
         (["--batch-size=4", "--learning-rate", "0.5"], {"batch_size": 4, "learning_rate": 0.5}),
         (["--model", "resnet50_fpn"], {"model": "resnet50_fpn", "backbone": None, "min_size": 800}),
         (["--weights", "tiny"], {"model": None, "weights": "tiny"}),
+        (["--min-size", "600"], {"min_size": 600, "max_size": 1333, "train_min_sizes": ()}),
+        (["--min-size", "600", "--train-min-sizes", "500", "600"], {"min_size": 600, "train_min_sizes": (500, 600)}),
         (["--epochs", "3", "--no-aspect-grouping"], {"epochs": 3.0, "aspect_grouping": False}),
     ],
 )

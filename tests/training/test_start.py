@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fastmrcnn.models import MaskRCNN, tiny
+from fastmrcnn.models import InputConfig, MaskRCNN, tiny
 from fastmrcnn.models.blocks import make_norm
 from fastmrcnn.training import TrainConfig, train
-from fastmrcnn.training.start import open_datasets, starting_model
+from fastmrcnn.training.start import open_datasets, starting_model, with_sizes
 from fastmrcnn.weights import save_model
 from tests.training.runs import CLASSES
 
@@ -54,3 +54,21 @@ def test_weights_keep_what_they_freeze_unless_told(make_config: MakeConfig, tmp_
         parts = (model.backbone.stem, *model.backbone.stages)
         trained = [all(parameter.requires_grad for parameter in part.parameters()) for part in parts]
         assert trained == [False] * expected + [True] * (5 - expected)
+
+
+@pytest.mark.parametrize(
+    ("min_size", "max_size", "more", "expected"),
+    [
+        (None, None, {}, (256, 320, (208, 256, 320))),
+        (120, None, {}, (120, 320, ())),  # or training would go on at sizes that nobody asked for
+        (800, None, {}, (800, 800, ())),
+        (120, None, {"train_min_sizes": (100, 120)}, (120, 320, (100, 120))),
+        (None, 240, {}, (240, 240, (208, 240))),
+    ],
+)
+def test_sizes_that_are_asked_for_replace_the_drawn_ones(
+    min_size: int | None, max_size: int | None, more: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    known = InputConfig(min_size=256, max_size=320, train_min_sizes=(208, 256, 320))
+    found = with_sizes(known, min_size, max_size, **more)
+    assert (found.min_size, found.max_size, found.train_min_sizes) == expected

@@ -84,7 +84,8 @@ def with_config_files(words: Sequence[str]) -> list[str]:
 
 def _of_recipe(name: str, options: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """What the recipe sets, knowing what a file and the command line set."""
-    chosen = {field for field in ("weights", "model") if options.get(field) or _value_of(f"--{field}", words)}
+    fields = ("weights", "model", "min_size")
+    chosen = {name for name in fields if options.get(name) or _value_of(f"--{name.replace('_', '-')}", words)}
     typed = _value_of("--batch-size", words)
     try:
         batch_size = options.get("batch_size") if typed is None else int(typed)

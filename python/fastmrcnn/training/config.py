@@ -70,7 +70,8 @@ class TrainConfig:
     min_size: int | None = None
     # Longest side after resizing, in pixels; the default is the model's own.
     max_size: int | None = None
-    # In training, the shorter side is drawn from these for each image, in pixels; the default is min_size.
+    # In training, the shorter side is drawn from these for each image, in pixels; the default is min_size, and
+    # where that is not given either, what the model was trained with.
     train_min_sizes: tuple[int, ...] = ()
     # Factor on the sizes of all anchors of the model: `fastmrcnn doctor` says which covers the objects best.
     anchor_scale: float = 1.0

@@ -120,7 +120,7 @@ def recipe_options(name: str, batch_size: int | None = None, chosen: Collection[
         batch_size: images per step where it is not to be the published one: the learning rate then goes in proportion
             (the linear scaling rule of Goyal et al. 2017), and the warm-up shows as many images.
         chosen: fields that the user has set. Their own values are the user's business; with other ``weights`` or
-            another ``model``, the recipe's model and backbone are left out.
+            another ``model``, the recipe's model and backbone are left out; with another ``min_size``, its drawn sizes.
 
     Raises:
         UserError: no recipe has this name; a batch size below 1.
@@ -142,4 +142,6 @@ def recipe_options(name: str, batch_size: int | None = None, chosen: Collection[
     if {"weights", "model"} & set(chosen):
         for field in ("model", "backbone"):
             options.pop(field, None)
+    if "min_size" in chosen:
+        options.pop("train_min_sizes", None)
     return options
