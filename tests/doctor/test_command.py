@@ -57,6 +57,15 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "anchors of tiny at its image size" in printed
 
 
+def test_images_in_another_folder_are_all_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_patient(tmp_path)
+    assert main(["doctor", str(path), "--images", str(tmp_path / "elsewhere"), "--no-decode"]) == 1
+    printed = capsys.readouterr().out
+    assert "  missing-image (4): " in printed
+    assert "class-without-objects" not in printed
+    assert printed.endswith("train: no image that can be trained on\n")
+
+
 def test_a_sound_data_set_is_said_to_be_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def many(document: Document, images: Path) -> None:
         for annotation in list(document["annotations"][:-1]):

@@ -30,6 +30,20 @@ def test_splits_without_leakage(tmp_path: Path) -> None:
     assert {problem.kind.name for problem in problems} == {"rare-class"}
 
 
+def test_splits_that_share_a_folder_speak_of_all_its_images(tmp_path: Path) -> None:
+    train, val = write_patient(tmp_path), tmp_path / "val.json"
+    document = json.loads(train.read_text())
+    for path, numbers in ((train, (1, 2)), (val, (3,))):
+        part = {
+            "images": [image for image in document["images"] if image["id"] in numbers],
+            "annotations": [item for item in document["annotations"] if item["image_id"] in numbers],
+        }
+        path.write_text(json.dumps(document | part))
+    problems = problems_of(examine(train, DoctorConfig(images=tmp_path / "train images", val=val)))
+    [problem] = of_kind(problems, "unlisted-image")  # of both splits, once
+    assert (problem.split, Path(problem.image).name) == ("train", "4.png")
+
+
 def as_it_is(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 

@@ -121,7 +121,7 @@ def test_images_with_other_channels_than_the_model(make_config: MakeConfig, band
     with pytest.raises(UserError) as caught:
         train(config, progress=False)
     assert ".npy: expected an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; got [" in str(caught.value)
-    assert str(caught.value).endswith(", 5] (fastmrcnn train --channels 5 makes models for such images)")
+    assert str(caught.value).endswith(", 5] (--channels 5 of fastmrcnn train and doctor is for such images)")
 
 
 def test_values_above_white(make_config: MakeConfig, bands: Path) -> None:

@@ -31,8 +31,9 @@ class DoctorConfig:
     val_images: Path | None = None
     # Format of the annotations; the default finds out.
     data_format: DataFormat | None = None
-    # Which part of a path that holds several; of val it is val_split.
+    # Which part of a path that holds several.
     split: str = "train"
+    # Which part of val, where that holds several.
     val_split: str = "val"
     # Write a repaired copy to this new folder: COCO files, and the images.
     fix: Path | None = None
@@ -55,9 +56,9 @@ class DoctorConfig:
     decode: bool = True
     # Threads that decode images; 0 is one a processor, at most 8.
     workers: int = 0
-    # The model whose anchors and image size are compared with the objects: an architecture,
+    # The architecture whose anchors and image size are compared with the objects; an unknown name is answered with all.
     model: str = "tiny"
-    # or a weights file or the name of a published model.
+    # In its place, a weights file or the name of a published model.
     weights: str | None = None
     # Length of the shorter side that it resizes images to, in pixels; the default is the model's own.
     min_size: int | None = None

@@ -12,7 +12,7 @@ from fastmrcnn.data.mistakes import InvalidSegmentation, MissingImage, Undecodab
 from fastmrcnn.data.readers import DataFormat, Skipped, Source, find_format, read_as
 from fastmrcnn.doctor.coco import CocoEntries, read_coco_to_the_end
 from fastmrcnn.doctor.config import DoctorConfig
-from fastmrcnn.doctor.images import ExaminedImage, examine_images, unlisted_images
+from fastmrcnn.doctor.images import ExaminedImage, examine_images, find_unlisted
 from fastmrcnn.doctor.labels import check_classes, check_ids, find_shift
 from fastmrcnn.doctor.problem import (
     INVALID_ANNOTATION,
@@ -67,6 +67,7 @@ def examine(dataset: Path, config: DoctorConfig, *, progress: bool = False) -> l
         train, val = splits
         compare_classes(train.content, val.content, train.images, val.images, val.findings)
         train.leaked = frozenset(find_leakage(train.images, val.images, val.content.folder, train.findings))
+    find_unlisted([(split.content, split.findings) for split in splits])
     return splits
 
 
@@ -100,7 +101,6 @@ def _examine_split(name: str, source: Source, config: DoctorConfig, progress: bo
             check_ids(kind, ids, findings)
     check_classes(content, examined, findings)
     find_duplicates(examined, content.folder, findings)
-    unlisted_images(content, findings)
     return Split(name, content, examined, findings, entries, pixel_format=pixel_format)
 
 

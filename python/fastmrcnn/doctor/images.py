@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -81,14 +81,20 @@ def examine_images(
             yield from pool.map(examine, window)
 
 
-def unlisted_images(content: Annotations, findings: Findings) -> None:
-    """Note image files in the folders of the listed ones that the annotations do not speak of."""
-    listed = {os.path.normpath(content.folder / record.file_name) for record in content.images.values()}
-    folders = sorted({Path(name).parent for name in listed if os.path.isfile(name)})
-    for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if is_image(path) and os.path.normpath(path) not in listed:
-                findings.add(UNLISTED_IMAGE, "no annotation speaks of this image", image=str(path))
+def find_unlisted(splits: Sequence[tuple[Annotations, Findings]]) -> None:
+    """Note image files in the folders of the listed ones that no split speaks of: splits often share a folder."""
+    listed = [
+        {os.path.normpath(content.folder / record.file_name) for record in content.images.values()}
+        for content, _ in splits
+    ]
+    known = set().union(*listed)
+    for (_, findings), names in zip(splits, listed, strict=True):
+        for folder in sorted({Path(name).parent for name in names if os.path.isfile(name)}):
+            for path in sorted(folder.iterdir()):
+                name = os.path.normpath(path)
+                if is_image(path) and name not in known:
+                    known.add(name)  # and so is noted once
+                    findings.add(UNLISTED_IMAGE, "no annotation speaks of this image", image=str(path))
 
 
 class _Places:

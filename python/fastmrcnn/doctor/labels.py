@@ -59,7 +59,12 @@ def check_ids(kind: str, ids: Collection[int], findings: Findings) -> None:
 
 
 def check_classes(content: Annotations, images: Sequence[ExaminedImage], findings: Findings) -> None:
-    """What the classes of a split are short of; ``images`` have their sound objects."""
+    """What the classes of a split are short of; ``images`` have their sound objects.
+
+    Where no image is sound nothing is said: all of it would follow from that.
+    """
+    if not any(image.sound for image in images):
+        return
     objects: Counter[int] = Counter()
     crowds: Counter[int] = Counter()
     for image in images:

@@ -48,6 +48,9 @@ def describe_statistics(name: str, statistics: Statistics) -> str:
 
 
 def _statistics_lines(name: str, numbers: Statistics) -> Iterator[str]:
+    if not numbers.images:
+        yield f"{name}: no image that can be trained on"
+        return
     common = ", ".join(f"{size} ({count})" for size, count in list(numbers.image_sizes.items())[:3])
     more = f" and {len(numbers.image_sizes) - 3} other sizes" if len(numbers.image_sizes) > 3 else ""
     yield f"{name}: {numbers.images} images ({numbers.images_without_objects} without objects): {common}{more}"

@@ -44,7 +44,7 @@ def fit_channels(bands: Bands, wanted: PixelFormat, name: str) -> Tensor:
 
 def training_hint(wanted: PixelFormat, found: int) -> str:
     """How to get a model for images with that number of channels, where those of photographs were expected."""
-    return f" (fastmrcnn train --channels {found} makes models for such images)" if wanted.channels == 3 else ""
+    return f" (--channels {found} of fastmrcnn train and doctor is for such images)" if wanted.channels == 3 else ""
 
 
 def over_white(pixels: Tensor) -> Tensor:
