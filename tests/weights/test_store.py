@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.weights import load_model, save_model
 from tests.models.small import images_of, small_model
 
@@ -177,8 +177,20 @@ def test_names_of_backbones() -> None:
 
 
 def test_folders_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected a weights file; this is a folder"):
+    with pytest.raises(UserError, match=r"expected a weights file; this is a folder$"):
         load_model(tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    with pytest.raises(UserError, match=r"this is a folder \(did you mean .*best\.safetensors\?\)$"):
+        load_model(tmp_path)
+
+
+def test_equal_models_are_equal_files(tmp_path: Path) -> None:
+    model = MaskRCNN(tiny(("Füße", 'a "b"\t\\')))
+    files = [tmp_path / f"{number}.safetensors" for number in range(4)]  # any order of three: 1 in 216 by chance
+    for path in files:
+        save_model(model, path)
+    assert len({path.read_bytes() for path in files}) == 1
+    assert load_model(files[0]).config == model.config
 
 
 def test_the_device_is_chosen(saved: Path) -> None:

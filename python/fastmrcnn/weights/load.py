@@ -87,7 +87,9 @@ def find_file(path_or_name: str | os.PathLike[str]) -> Path:
     if str(path_or_name) in shipped:
         return Path(str(resources.files("fastmrcnn") / "assets" / f"{path_or_name}.safetensors"))
     if path.is_dir():
-        raise UserError(f"{path}: expected a weights file; this is a folder")
+        best = path / "best.safetensors"
+        hint = f" (did you mean {best}?)" if best.is_file() else ""
+        raise UserError(f"{path}: expected a weights file; this is a folder{hint}")
     if published := PUBLISHED.get(str(path_or_name)):
         return published.fetch()
     if str(path_or_name) in BACKBONES:

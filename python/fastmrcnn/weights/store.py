@@ -55,8 +55,22 @@ def write_tensors(
     """Write a safetensors file to ``path``; a full disk is a UserError that names the file ``shown``."""
     try:
         save_file(tensors, path, metadata)
+        if metadata:
+            _sort_metadata(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
+
+
+def _sort_metadata(path: Path) -> None:
+    """Let equal models be equal files: safetensors writes the metadata in another order every time."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+        if len(ordered) == length:  # or else the tensors would have to move
+            stream.seek(8)
+            stream.write(ordered)
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
