@@ -133,6 +133,10 @@ def test_refusals_of_train(scenes: Path, tmp_path: Path, capsys: pytest.CaptureF
     words = ["train", "--train-annotations", str(unknown), "--train-images", str(scenes / "images"), *output]
     assert "99" in error_of(words, capsys)
 
+    document["annotations"] = [annotation | {"iscrowd": 1} for annotation in document["annotations"][1:]]
+    unknown.write_text(json.dumps(document))
+    assert f"{unknown}: expected images with objects; none of its 2 has one that is no crowd" in error_of(words, capsys)
+
     options = tmp_path / "options.json"
     options.write_text('{"learning_rat": 1}')
     assert "options.json: unknown option 'learning_rat'; did you mean 'learning_rate'?" in error_of(
@@ -174,6 +178,8 @@ def test_train_eval_predict_resume(
 
     assert main(["train", "--resume", str(run), "--steps", "3"]) == 0
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "had finished already, at step 3: --epochs or --steps asks for more" in capsys.readouterr().out
 
     last = str(run / "last.safetensors")
     images = str(scenes / "images")
@@ -235,6 +241,18 @@ def test_refusals_of_predict_and_eval(
     data = ["--annotations", str(scenes / "annotations.json"), "--images", str(scenes / "images")]
     assert "nothing.safetensors" in error_of(["eval", *data, "--weights", "nothing.safetensors"], capsys)
     assert "batch_size must be at least 1" in error_of(["eval", *data, "--batch-size", "0"], capsys)
+
+    classes = tmp_path / "classes.json"
+    document = json.loads((scenes / "annotations.json").read_text())
+    data = ["--annotations", str(classes), *data[2:], "--weights", weights, "--device", "cpu"]
+    document["categories"][0]["name"] = "moon"
+    classes.write_text(json.dumps(document))
+    assert main(["eval", *data]) == 0
+    assert f"{weights} does not know moon: objects of such a class count as missed" in capsys.readouterr().err
+    document["categories"][1]["name"] = "sun"
+    classes.write_text(json.dumps(document))
+    assert f"expected a category that {weights} knows (ball, star); got moon, sun" in error_of(["eval", *data], capsys)
+    classes.unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg"]
 
 

@@ -62,7 +62,10 @@ class Train(TrainConfig):
             return
         with log_on_stderr():  # what is kept of the weights that it starts from
             result = train(TrainConfig(**fields), resume=self.resume is not None)
-        print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
+        if result.images_per_second:
+            print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
+        else:
+            print(f"had finished already, at step {result.steps}: --epochs or --steps asks for more")
         if result.evaluation is not None:
             print(result.evaluation.table)
         last, best = result.output / "last.safetensors", result.output / "best.safetensors"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 from fastmrcnn import distributed
 from fastmrcnn.cli.commands import Evaluate
 from fastmrcnn.data import open_dataset
@@ -19,6 +22,7 @@ def evaluate_files(options: Evaluate) -> None:
     dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
     dataset.read_pixels_as(model.config.input.pixel_format)
+    _check_classes(dataset.class_names, model.config.class_names, options)
     result = evaluate(
         model, dataset, batch_size=options.batch_size, progress=True, keypoint_sigmas=options.keypoint_sigmas
     )
@@ -27,3 +31,16 @@ def evaluate_files(options: Evaluate) -> None:
         numbers = {"box": result.box, "mask": result.mask, "keypoint": result.keypoint, "per_class": result.per_class}
         write_json(options.output, numbers | {"weights": options.weights, "images": len(dataset)}, indent=2)
         print(f"written to {options.output}")
+
+
+def _check_classes(asked: Sequence[str], known: Sequence[str], options: Evaluate) -> None:
+    """A model that knows none of the classes is refused before it looks at an image; of some, this is said."""
+    unknown = [name for name in asked if name not in known]
+    if len(unknown) == len(asked):
+        raise UserError(
+            f"{options.annotations}: expected a category that {options.weights} knows ({', '.join(known)}); "
+            f"got {', '.join(unknown)}"
+        )
+    if unknown and distributed.is_first():
+        names = ", ".join(unknown)
+        print(f"{options.weights} does not know {names}: objects of such a class count as missed", file=sys.stderr)

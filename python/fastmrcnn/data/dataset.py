@@ -103,6 +103,10 @@ class InstanceDataset(Dataset[Sample]):
             for record in self._images
         ]
 
+    def has_objects(self) -> bool:
+        """Whether any image has an object; crowds are none."""
+        return any(not item.iscrowd for record in self._images for item in self._objects_of(record))
+
     @property
     def keypoint_names(self) -> tuple[str, ...]:
         """The keypoints of the first class that lists any; none where no class does."""
@@ -141,6 +145,8 @@ class InstanceDataset(Dataset[Sample]):
         missing = [r for r in self._images if not os.path.isfile(self.content.folder / r.file_name)]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            if 1 < len(missing) == len(self._images):
+                more = f" (and {len(missing) - 1} more, that is all: name the folder of the images)"
             raise UserError(
                 f"{self.content.folder / missing[0].file_name}: no such file{more}; "
                 f"{self.content.path} lists it as image {missing[0].id}"

@@ -48,6 +48,7 @@ SETTLED = (
 def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset | None]:
     """Training data, and evaluation data whose categories must (by name) be among those of the training data."""
     train_data = open_dataset(config.train_annotations, config.train_images, format=config.data_format, split="train")
+    _require_objects(train_data, config.train_annotations)
     if config.eval_annotations is None:
         return train_data, None
     images = config.eval_images or config.train_images
@@ -58,7 +59,13 @@ def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset
             f"{config.eval_annotations}: expected categories of {config.train_annotations} "
             f"({', '.join(train_data.class_names)}); got {', '.join(unknown)}"
         )
+    _require_objects(eval_data, config.eval_annotations)
     return train_data, eval_data
+
+
+def _require_objects(data: InstanceDataset, path: Path) -> None:
+    if not data.has_objects():
+        raise UserError(f"{path}: expected images with objects; none of its {len(data)} has one that is no crowd")
 
 
 def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.device) -> MaskRCNN:

@@ -60,7 +60,7 @@ def test_a_named_format_is_not_found_out(format: Any, tmp_path: Path) -> None:
         (
             None,
             "expected a data set in one of the formats coco, via, labelme, yolo, voc, cityscapes, masks; it looks like "
-            "none of them (name the format to be told what is missing)",
+            "none of them (--data-format names one, to be told what is missing)",
         ),
     ],
 )

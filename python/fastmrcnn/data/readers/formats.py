@@ -84,7 +84,7 @@ def _find_format(source: Source) -> DataFormat:
             return name
     raise UserError(
         f"{source.path}: expected a data set in one of the formats {', '.join(get_args(DataFormat))}; "
-        "it looks like none of them (name the format to be told what is missing)"
+        "it looks like none of them (--data-format names one, to be told what is missing)"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _facts(history: RowHistory) -> dict[str, Cell]:
     for shown, name in {"loss": "loss", "images per second": "images_per_second", "GPU GiB": "gpu_memory_gib"}.items():
         if history.last.get(name) is not None:
             facts[shown] = history.last[name]
-    return facts | {"hours in steps": history.seconds / 3600}
+    return facts | {"time in steps": str(timedelta(seconds=round(history.seconds)))}
 
 
 def _evaluations(output: Path, measured: Sequence[Row]) -> list[dict[str, Any]]:
