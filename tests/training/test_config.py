@@ -50,6 +50,10 @@ def test_paths_may_be_strings() -> None:
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
         ({"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4; got 3"),
         ({"ema": 1.5}, "ema must be in 0..1; got 1.5"),
+        (
+            {"optimizer": "adamw", "momentum": 1.0},
+            "momentum must be below 1 with optimizer adamw, whose beta1 it is; got 1.0",
+        ),
         ({"frozen_stages": 6}, "frozen_stages must be in 0..5; got 6"),
         ({"norm": "gn"}, "norm needs a model to build: weights have their own; got norm='gn' and no model"),
         (

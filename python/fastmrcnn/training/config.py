@@ -213,6 +213,8 @@ class TrainConfig:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
+        if self.optimizer == "adamw" and self.momentum == 1:
+            raise UserError(f"momentum must be below 1 with optimizer adamw, whose beta1 it is; got {self.momentum}")
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
         if not all(0 < ratio < math.inf for ratio in self.anchor_ratios):

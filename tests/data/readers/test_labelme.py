@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,15 @@ def test_mistakes(shapes: list[Any], message: str, tmp_path: Path) -> None:
         open_dataset(file)
     assert str(caught.value).startswith(f"{file}{message}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_mask_of_more_pixels_than_memory_is_refused(tmp_path: Path) -> None:
+    small = base64.b64decode(png_in_base64(np.ones((2, 2), dtype=bool)))
+    header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+    huge = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    file = write(tmp_path, shape("mask", [[1, 2], [2, 3]], mask=base64.b64encode(huge).decode()))
+    with pytest.raises(UserError, match=r"shape 0 \('cat'\): mask must be a PNG file in base64; got 'iVBOR"):
+        open_dataset(file)
 
 
 def test_an_image_that_is_missing_or_used_twice(tmp_path: Path) -> None:

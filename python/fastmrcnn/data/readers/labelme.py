@@ -26,7 +26,7 @@ from fastmrcnn.data.readers.source import Source
 from fastmrcnn.data.readers.values import is_number, kind_of, list_of, text_of, value_of
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
-from fastmrcnn.ops import InstanceMasks
+from fastmrcnn.ops import InstanceMasks, unite_masks
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def _united(parts: list[Any], image: ImageRecord) -> Any:
         return parts[0]
     if all(isinstance(part, list) for part in parts):
         return [polygon for part in parts for polygon in part]
-    bitmaps = InstanceMasks.from_coco(parts, image.height, image.width).to_bitmaps()
-    return encode_rle(bitmaps.any(dim=0).numpy())
+    return unite_masks(InstanceMasks.from_coco(parts, image.height, image.width)).to_rle()[0]
 
 
 def _read_shape(where: str, shape: dict[str, Any], image: ImageRecord) -> Any:
@@ -138,7 +137,7 @@ def _read_mask(where: str, shape: dict[str, Any], corners: NDArray[np.float64], 
     try:
         with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))) as picture:
             mask = np.asarray(picture.convert("L")) > 0
-    except (TypeError, binascii.Error, OSError, SyntaxError, ValueError):
+    except (TypeError, binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f"{where}: mask must be a PNG file in base64; got {encoded!r:.60}") from None
     (left, top), (right, bottom) = corners.astype(int).tolist()
     inside = 0 <= left <= right < image.width and 0 <= top <= bottom < image.height
