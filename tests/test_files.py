@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import atomic_directory, atomic_path, read_json, write_json, write_text
+from fastmrcnn.files import atomic_directory, atomic_path, owned_directory, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -72,6 +76,39 @@ def test_atomic_directory_keeps_the_old_folder_when_the_block_fails(tmp_path: Pa
         raise RuntimeError
     assert names(target) == ["old"]
     assert names(tmp_path) == ["checkpoint"]
+
+
+# Enters the folder, and stays there with a worker that outlives it.
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from fastmrcnn.files import owned_directory
+with owned_directory(Path(sys.argv[1])):
+    worker = os.fork()
+    if worker:
+        print(worker, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_owned_by_one_process_until_it_dies(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    worker = int(owner.stdout.readline())
+    try:
+        message = f"{folder}: expected no other process at work in this folder; there is one"
+        with pytest.raises(UserError, match=message), owned_directory(folder):
+            raise AssertionError("both are in")
+        owner.kill()
+        owner.wait()
+        with owned_directory(folder):
+            assert Path(f"/proc/{worker}").exists()
+        assert names(folder) == []
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        owner.kill()
+        owner.communicate()
 
 
 def test_json_round_trip_is_strict(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,31 @@ def remove_partial(folder: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def owned_directory(folder: Path) -> Iterator[None]:
+    """Let this process alone work in ``folder``, which is created where it is missing, until the block ends.
+
+    The lock goes with the process, whatever it dies of; its workers, which may outlive it by seconds, do not hold it.
+    On a file system without locks there is none.
+
+    Raises ``UserError`` where another process is at work there, or the folder cannot be written.
+    """
+    path = folder / ".lock"
+    with ExitStack() as opened:
+        with _errors_name(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stream = opened.enter_context(path.open("a"))
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(f"{folder}: expected no other process at work in this folder; there is one") from None
+        try:
+            yield
+        finally:
             path.unlink(missing_ok=True)
 
 

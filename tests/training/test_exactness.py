@@ -37,6 +37,7 @@ def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig
         eval_annotations=scenes / "annotations.json",
         output=tmp_path_factory.mktemp("whole") / "run",
         model="tiny",
+        min_size=64,
         steps=5,
         batch_size=2,
         accumulate=2,
@@ -95,6 +96,8 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(whole: TrainConfig, 
     chances = random.Random(7)
     run, words = tmp_path / "run", ["train", "--config", written(whole, tmp_path)]
     for _ in range(12):
+        if (run / "last.safetensors").exists():  # each start gets one row further at least
+            break
         before = len(read_metrics(run / "metrics.jsonl"))
         process = start(*words)
         while process.poll() is None and len(read_metrics(run / "metrics.jsonl")) <= before:

@@ -71,3 +71,13 @@ def test_other_keypoints_are_learned_from_the_data(
 def test_data_without_keypoints_are_refused(make_config: Callable[..., TrainConfig], weights: Path) -> None:
     with pytest.raises(UserError, match="expected a category that lists 'keypoints'; got ball, star"):
         train(make_config(weights=weights), progress=False)
+
+
+def test_sigmas_of_other_keypoints_are_refused_before_the_first_step(
+    make_config: Callable[..., TrainConfig], scenes: Path, weights: Path, tmp_path: Path
+) -> None:
+    annotations = write_keypoints(scenes, tmp_path, ["right_end", "left_end"])
+    config = make_config(weights=weights, train_annotations=annotations, keypoint_sigmas=(0.1,))
+    with pytest.raises(UserError, match="keypoint_sigmas must be 2 numbers above 0, for left_end, right_end; got"):
+        train(config, progress=False)
+    assert not config.output.exists()  # type: ignore[union-attr]

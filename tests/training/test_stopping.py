@@ -90,6 +90,20 @@ def test_an_image_that_breaks_meanwhile_costs_no_finished_step(make_config: Make
     assert [row["step"] for row in resumed.metrics] == [1, 2, 3]
 
 
+def test_an_evaluation_that_fails_costs_no_finished_step(make_config: MakeConfig, tmp_path: Path) -> None:
+    annotations = write_dataset(tmp_path / "val", images=1, seed=3, size=(64, 96), classes=CLASSES)
+    [image] = (tmp_path / "val" / "images").iterdir()
+    config = make_config(eval_annotations=annotations, eval_images=image.parent, evaluate_every=2)
+    content = image.read_bytes()
+    image.write_bytes(b"")
+    with pytest.raises(UserError, match=f"{image}: expected an image file; the file is empty"):
+        train(config, progress=False)
+    image.write_bytes(content)
+    resumed = train(config, resume=True, progress=False)
+    assert [row["step"] for row in resumed.metrics if "loss" in row] == [1, 2, 3]
+    assert [row["step"] for row in resumed.metrics if "box_ap" in row] == [2, 3]
+
+
 AP = dict.fromkeys(METRICS, 0.0)
 
 

@@ -21,7 +21,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, read_metrics, train
-from fastmrcnn.training.start import open_datasets, starting_model
+from fastmrcnn.training.start import next_free_output, open_datasets, starting_model
 from fastmrcnn.weights import save_model
 from tests.training.runs import interrupt_at_step
 
@@ -129,7 +129,8 @@ def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -
     ],
 )
 def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = make_config(steps=4, learning_rate=1e-3, color_jitter=0.2, copy_paste=0.7, checkpoint_every=2, **changes)
+    drawn = {"color_jitter": 0.2, "copy_paste": 0.7}
+    config = make_config(steps=4, min_size=64, learning_rate=1e-3, checkpoint_every=2, **drawn, **changes)
     whole = train(config, progress=False)
     cut = replace(config, output=tmp_path / "cut")
     interrupt_at_step(3, cut)
@@ -263,3 +264,24 @@ def test_refusals(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None
 
 def test_metrics_of_a_missing_file(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_hole_in_the_metrics_costs_only_its_own_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\0\0\xff\n7\n{"step": 2}\n{"step": 3')
+    assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+    assert [message.partition(" is left out: ")[0] for message in caplog.messages] == [
+        f"{path}: line 2",
+        f"{path}: line 3",
+    ]
+
+
+def test_every_run_without_a_name_has_a_folder_of_its_own(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"missing\.safetensors"):
+        train(make_config(output=None, weights="missing.safetensors"), progress=False)
+    assert not Path("runs").exists()
+    assert [next_free_output(), next_free_output()] == [Path("runs/train-1"), Path("runs/train-2")]
+    assert train(make_config(output=None, steps=1), progress=False).output == Path("runs/train-3")

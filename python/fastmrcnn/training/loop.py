@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,33 +16,26 @@ import torch
 from fastmrcnn import distributed
 from fastmrcnn.data.loader import Batch
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import remove_partial, write_json
+from fastmrcnn.evaluation.keypoints import sigmas_of
+from fastmrcnn.files import owned_directory, remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import check_shares, training_loader
-from fastmrcnn.training.checkpoint import checkpoint_folders, load_newest, save_checkpoint
+from fastmrcnn.training.checkpoint import save_checkpoint
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.divergence import report_divergence
 from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import read_metrics
 from fastmrcnn.training.result import TrainResult
+from fastmrcnn.training.resume import new_state, resumed_state
 from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.schedule import learning_rate
-from fastmrcnn.training.start import (
-    check_categories,
-    check_resumable,
-    next_free_output,
-    open_datasets,
-    starting_model,
-)
-from fastmrcnn.training.state import TrainState
+from fastmrcnn.training.start import next_free_output, open_datasets
 from fastmrcnn.training.step import NotFiniteError, take_step
 from fastmrcnn.training.validation import Validation
 from fastmrcnn.training.watch import Row, watching
 from fastmrcnn.training.watch.memory import memory_row
 from fastmrcnn.weights import save_model
-
-_log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -68,7 +60,9 @@ def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -
     """
     distributed.join()
     with _process_state_kept():
-        return Trainer(config, resume=resume, progress=progress).run()
+        trainer = Trainer(config, resume=resume, progress=progress)
+        with owned_directory(trainer.output) if distributed.is_first() else contextlib.nullcontext():
+            return trainer.run()
 
 
 class Trainer:
@@ -81,44 +75,31 @@ class Trainer:
         self.train_data, self.eval_data = open_datasets(config)
         self.order = image_order(self.train_data, config)
         self.total_steps = config.total_steps(self.order.epoch_length)
-        self.output = config.output or distributed.from_first(next_free_output)
-        self.config = dataclasses.replace(config, output=self.output)
-        self.state = self._resumed() if resume else self._started()
-        for data in (self.train_data, self.eval_data):
-            if data is not None:
-                data.read_pixels_as(self.state.model.config.input.pixel_format)
-        keypoint_head = self.state.model.config.keypoint_head
-        if keypoint_head is not None:
-            self.train_data.read_keypoints(keypoint_head)
-            if self.eval_data is not None and self.eval_data.keypoint_names:
-                self.eval_data.read_keypoints(keypoint_head)
+        if resume:
+            self.state = resumed_state(config, self.train_data, self.device, total_steps=self.total_steps)
+        else:
+            self.state = new_state(config, self.train_data, self.device)
+        self._read_as_the_model_needs(config)
         transform = self.state.model.transform
         transform.keeps_training_sizes = brings_images_to_size(config, transform.config)
+        # Chosen last: what cannot start takes no folder.
+        self.output = config.output or distributed.from_first(next_free_output)
+        self.config = dataclasses.replace(config, output=self.output)
         self.validation: Validation | None = None
         self.kept_step = self.state.step  # of the newest checkpoint
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
-    def _started(self) -> TrainState:
-        if checkpoint_folders(self.output):
-            raise UserError(f"{self.output}: already holds a run; name another output, or resume this one")
-        model = starting_model(self.config, self.train_data, self.device)
-        return TrainState.of(model, self.config, self.device)
-
-    def _resumed(self) -> TrainState:
-        if not (self.output / "config.json").exists():
-            raise UserError(f"{self.output}: expected a run to resume; there is no config.json in it")
-        check_resumable(self.config, self.output)
-        state = load_newest(self.output, self.config, self.device)
-        if state is None:
-            _log.warning("%s: no checkpoint was written yet; training starts from the beginning", self.output)
-            return self._started()
-        check_categories(self.config, self.output, state.model, self.train_data)
-        if state.step > self.total_steps:
-            raise UserError(
-                f"{self.output}: has {state.step} finished steps already; expected a longer run to resume "
-                f"than one of {self.total_steps} steps"
-            )
-        return state
+    def _read_as_the_model_needs(self, config: TrainConfig) -> None:
+        """Channels and keypoints of the samples; what does not fit is told now, not at the first evaluation."""
+        known = self.state.model.config
+        for data in (self.train_data, self.eval_data):
+            if data is not None:
+                data.read_pixels_as(known.input.pixel_format)
+        if known.keypoint_head is not None:
+            sigmas_of(known.keypoint_head.keypoint_names, config.keypoint_sigmas)
+            self.train_data.read_keypoints(known.keypoint_head)
+            if self.eval_data is not None and self.eval_data.keypoint_names:
+                self.eval_data.read_keypoints(known.keypoint_head)
 
     def run(self) -> TrainResult:
         """All remaining steps, with checkpoints and evaluations on their way."""
@@ -236,6 +217,10 @@ class Trainer:
                 result = validation.measure(self.state, None if alone else partial(_stop_together, interrupt))
         except KeyboardInterrupt:
             self._stop()
+        except (UserError, RuntimeError):  # an image that cannot be read, say: it costs no finished step
+            if alone and self.state.step > self.kept_step:
+                self._checkpoint()
+            raise
         if not validation.is_done(step):
             # The row is told when the best model is safe: without it, a resumed run evaluates again.
             self.watchers.write(validation.keep(self.state))

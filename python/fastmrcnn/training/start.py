@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 
 from fastmrcnn.data import InstanceDataset, measure_channels, open_dataset
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import read_json
 from fastmrcnn.models import BackboneConfig, InputConfig, MaskRCNN, MaskRCNNConfig
 from fastmrcnn.models.config import AnchorConfig
 from fastmrcnn.structures import PixelFormat
@@ -24,25 +24,6 @@ from fastmrcnn.weights.channels import input_for_channels, with_input
 _log = logging.getLogger(__name__)
 
 DEFAULT_WEIGHTS = "tiny"  # shipped with the package
-
-# What a checkpoint has settled: a resumed run cannot have another.
-SETTLED = (
-    "weights",
-    "model",
-    "backbone",
-    "channels",
-    "white_level",
-    "norm",
-    "frozen_stages",
-    "frozen_statistics",
-    "min_size",
-    "max_size",
-    "train_min_sizes",
-    "anchor_scale",
-    "anchor_ratios",
-    "optimizer",
-    "ema",
-)
 
 
 def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset | None]:
@@ -110,29 +91,6 @@ def _new_keypoints(config: MaskRCNNConfig, data: InstanceDataset) -> tuple[str, 
     return data.keypoint_names or None
 
 
-def check_resumable(config: TrainConfig, output: Path) -> None:
-    """``UserError`` where ``config`` contradicts the run in ``output``."""
-    saved = TrainConfig.from_dict(
-        read_json(output / "config.json", expected="the configuration of a run"), source=str(output / "config.json")
-    )
-    for name in SETTLED:
-        before, now = getattr(saved, name), getattr(config, name)
-        if now != before:
-            raise UserError(f"{name} cannot change when a run is resumed: {output} has {before!r}; got {now!r}")
-
-
-def check_categories(config: TrainConfig, output: Path, model: MaskRCNN, data: InstanceDataset) -> None:
-    """``UserError`` where ``data`` has other classes than the ``model`` of the run in ``output``."""
-    before, now = _categories(model.config), _categories(data)
-    if now != before:
-        raise UserError(f"{config.train_annotations}: expected the categories of {output}: {before}; got {now}")
-
-
-def _categories(known: MaskRCNNConfig | InstanceDataset) -> str:
-    """``ball (1), star (2)``: the names in the order of the labels, with their ids."""
-    return ", ".join(f"{name} ({number})" for name, number in zip(known.class_names, known.category_ids, strict=True))
-
-
 def _input_of(known: InputConfig, config: TrainConfig, data: InstanceDataset) -> InputConfig:
     """``known`` with what ``config`` says of images; other channels than its own are measured on those of ``data``."""
     more: dict[str, Any] = {"train_min_sizes": config.train_min_sizes} if config.train_min_sizes else {}
@@ -181,8 +139,15 @@ def _backbone_of(known: BackboneConfig, config: TrainConfig) -> BackboneConfig:
 
 
 def next_free_output(parent: Path = Path("runs")) -> Path:
-    """``runs/train-1``, or the first number after it that is not taken."""
-    number = 1
-    while (parent / f"train-{number}").exists():
-        number += 1
-    return parent / f"train-{number}"
+    """``runs/train-1``, or the first after it that is not taken, as a new folder: of two runs that are started at the
+    same time, each gets its own."""
+    for number in count(1):
+        folder = parent / f"train-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+        return folder
+    raise AssertionError  # there is always another number

@@ -50,7 +50,7 @@ def take_step(state: TrainState, parts: Sequence[Batch], config: TrainConfig, ra
         ``loss``, each of the losses that it is the sum of, and ``gradient_norm``, that before clipping.
 
     Raises:
-        NotFiniteError: before anything has changed.
+        NotFiniteError: before the weights have changed.
     """
     state.model.train()
     state.optimizer.zero_grad(set_to_none=True)
