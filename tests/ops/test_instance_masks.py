@@ -245,3 +245,16 @@ def test_damaged_offsets_are_refused() -> None:
         damaged = InstanceMasks(**{**vars(masks), name: torch.tensor(values)})
         with pytest.raises(ValueError, match=f"mask_transitions: {message}"):
             damaged.to_runs()
+
+
+def test_from_bitmaps() -> None:
+    rng = np.random.default_rng(5)
+    bitmaps = rng.random((6, 9, 13)) < np.array([0, 0.1, 0.5, 0.5, 0.9, 1])[:, None, None]
+    for source in (bitmaps, torch.from_numpy(bitmaps), (bitmap.astype(np.uint8) * 255 for bitmap in bitmaps)):
+        masks = InstanceMasks.from_bitmaps(source, 9, 13)
+        assert torch.equal(masks.to_bitmaps(), torch.from_numpy(bitmaps))
+        assert [rle["counts"] for rle in masks.to_rle()] == [plain_rle(bitmap) for bitmap in bitmaps]
+    assert InstanceMasks.from_bitmaps([], 9, 13).shape == (0, 9, 13)
+    assert InstanceMasks.from_bitmaps([np.zeros((0, 0))], 0, 0).shape == (1, 0, 0)
+    with pytest.raises(ValueError, match=r"^InstanceMasks: expected bitmaps \[9, 12\]; got \[9, 13\]$"):
+        InstanceMasks.from_bitmaps(bitmaps, 9, 12)

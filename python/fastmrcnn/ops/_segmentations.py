@@ -1,4 +1,4 @@
-"""COCO's segmentations as JSON has them: anybody may have written them, so all is checked."""
+"""COCO's segmentations as JSON has them, and bitmaps: anybody may have written them, so all is checked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastmrcnn.ops._library import native
 from fastmrcnn.ops._runs import without_pairs
 
-__all__ = ["read_polygon", "read_runs"]
+__all__ = ["read_bitmap", "read_polygon", "read_runs"]
 
 
 def read_polygon(polygon: Sequence[float]) -> NDArray[np.float64]:
@@ -39,6 +40,14 @@ def read_runs(rle: dict[str, Any], height: int, width: int) -> NDArray[np.int64]
     starts = np.array([0, len(characters)])
     native.parse_rle((1, 0), characters, starts, height * width, transitions, bounds)
     return transitions[: bounds[1]]
+
+
+def read_bitmap(bitmap: Tensor | NDArray[Any], height: int, width: int) -> NDArray[np.int64]:
+    """The transitions of a bitmap."""
+    pixels = bitmap.numpy(force=True) if isinstance(bitmap, Tensor) else np.asarray(bitmap)
+    if pixels.shape != (height, width):
+        raise ValueError(f"InstanceMasks: expected bitmaps [{height}, {width}]; got {list(pixels.shape)}")
+    return np.flatnonzero(np.diff((pixels != 0).ravel(order="F"), prepend=False))
 
 
 def _sum_counts(counts: list[int], pixels: int) -> NDArray[np.int64]:

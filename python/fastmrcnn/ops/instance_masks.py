@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastmrcnn.ops._library import context, native
 from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns
-from fastmrcnn.ops._segmentations import read_polygon, read_runs
+from fastmrcnn.ops._segmentations import read_bitmap, read_polygon, read_runs
 from fastmrcnn.ops.paste import RLE
 
 __all__ = ["InstanceMasks"]
@@ -23,9 +23,10 @@ __all__ = ["InstanceMasks"]
 class InstanceMasks:
     """The masks of the G objects of one image, each the union of polygons or a run-length encoding.
 
-    Make one with `from_coco`. Indexing selects objects; `flip`, `crop` and `resize` change all of them without drawing
-    any; `fastmrcnn.ops.crop_masks` makes the mask head's training targets straight from it. A polygon becomes pixels by
-    COCO's rule, that of pycocotools: vertices rounded to a fifth of a pixel, pixel i covering i to i + 1.
+    Make one with `from_coco` or `from_bitmaps`. Indexing selects objects; `flip`, `crop` and `resize` change all of
+    them without drawing any; `fastmrcnn.ops.crop_masks` makes the mask head's training targets straight from it. A
+    polygon becomes pixels by COCO's rule, that of pycocotools: vertices rounded to a fifth of a pixel, pixel i covering
+    i to i + 1.
 
     This is data of the host: changes and conversions run there, wherever the arrays lie. `crop_masks` brings them to
     the device of its boxes, without waiting.
@@ -87,6 +88,23 @@ class InstanceMasks:
             _offsets(polygon_counts),
             torch.from_numpy(np.concatenate([_NOTHING, *transitions])),
             _offsets(transition_counts),
+        )
+
+    @staticmethod
+    def from_bitmaps(bitmaps: Iterable[Tensor | NDArray[Any]], height: int, width: int) -> InstanceMasks:
+        """From a bitmap `[height, width]` for each object, taken one at a time; what is not 0 is mask.
+
+        Raises:
+            ValueError: a bitmap is of another size.
+
+        Example:
+            >>> InstanceMasks.from_bitmaps(torch.eye(3), 3, 3).to_rle()
+            [{'size': [3, 3], 'counts': '01300'}]
+        """
+        found = [read_bitmap(bitmap, height, width) for bitmap in bitmaps]
+        runs, none = torch.from_numpy(np.concatenate([_NOTHING, *found])), torch.empty((0, 2), dtype=torch.float64)
+        return InstanceMasks(
+            height, width, none, _offsets([]), _offsets([0] * len(found)), runs, _offsets([len(own) for own in found])
         )
 
     def __len__(self) -> int:

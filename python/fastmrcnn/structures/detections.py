@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import RLE, InstanceMasks, paste_masks, paste_masks_rle
-from fastmrcnn.structures.images import ImageSource, as_image_tensor
-from fastmrcnn.structures.mask_crops import MaskCrop, crops_of_probabilities, crops_of_runs
-from fastmrcnn.structures.pixel_format import EVERY_CHANNEL, RGB, PixelFormat
-from fastmrcnn.structures.soft_paste import paste_soft_masks
-from fastmrcnn.visualisation.overlay import draw_instances
+from fastmrcnn.ops import RLE, InstanceMasks, MaskPolygon, mask_polygons, paste_masks, paste_masks_rle
+from fastmrcnn.structures import conversions
+from fastmrcnn.structures.images import ImageSource
+from fastmrcnn.structures.pixel_format import RGB, PixelFormat
+from fastmrcnn.structures.plot import plot
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -194,29 +193,7 @@ class Detections:
 
         Raises ``ValueError`` when there is no image or its size is not that of the detections.
         """
-        # On any picture of the scene that the caller has, but of the own source the bands that the model looked at.
-        wanted = self.pixel_format if image is None or self.pixel_format.channels == 3 else EVERY_CHANNEL
-        if image is None:
-            image = self.source
-        if image is None:
-            raise ValueError("plot: image must be given, as these detections do not know theirs; got None")
-        pixels = as_image_tensor(image, wanted)
-        if tuple(pixels.shape[1:]) != tuple(self.image_size):
-            raise ValueError(f"plot: image must be of size {self.image_size}; got {tuple(pixels.shape[1:])}")
-        here = self.to("cpu")
-        return draw_instances(
-            pixels.detach().permute(1, 2, 0).cpu().numpy(),
-            here.boxes.detach().numpy(),
-            masks=here._mask_crops() if here.has_masks else None,
-            keypoints=here._drawn_keypoints(keypoint_score),
-            keypoint_names=self.keypoint_names,
-            labels=here.labels.tolist(),
-            names=here.names,
-            scores=here.scores.tolist(),
-            colour_by=colour_by,
-            opacity=opacity,
-            zoom=zoom,
-        )
+        return plot(self, image, colour_by=colour_by, opacity=opacity, zoom=zoom, keypoint_score=keypoint_score)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results: dicts of image_id, category_id, bbox [x, y, width, height], score, segmentation (an
@@ -224,21 +201,14 @@ class Detections:
 
         Without masks there is no segmentation, and without keypoints there are none.
         """
-        corners = self.boxes.detach().double()
-        xywh = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
-        results = [
-            {"image_id": image_id, "category_id": self.category_ids[label], "bbox": bbox, "score": score}
-            for label, bbox, score in zip(self.labels.tolist(), xywh, self.scores.tolist(), strict=True)
-        ]
-        if self.has_masks:
-            for result, encoding in zip(results, self.rle, strict=True):
-                result["segmentation"] = encoding
-        if self.keypoints is not None:
-            points = self.keypoints.detach().double()
-            flags = torch.cat([points[..., :2] - self.keypoint_offset, torch.ones_like(points[..., 2:])], dim=2)
-            for result, flat, certain in zip(results, flags.flatten(1).tolist(), points[..., 2].tolist(), strict=True):
-                result.update(keypoints=flat, keypoint_scores=certain)
-        return results
+        return conversions.to_coco(self, image_id)
+
+    def polygons(self, tolerance: float = 0.0) -> list[list[MaskPolygon]]:
+        """The outlines of each mask, a polygon with holes for each connected part, see ``ops.mask_polygons``.
+
+        ``tolerance`` is how many pixels an outline may move for the sake of fewer points; with 0 polygons are exact.
+        """
+        return mask_polygons(self.run_lengths, tolerance)
 
     def to_torchvision(self) -> dict[str, Tensor]:
         """The dict that torchvision's Mask R-CNN and Keypoint R-CNN return in eval mode.
@@ -248,16 +218,70 @@ class Detections:
         ``paste_method`` is; zeros and ones where there are run lengths alone. With keypoints ``keypoints`` [N, K, 3],
         x, y and 1, and ``keypoints_scores`` [N, K].
         """
-        result = {"boxes": self.boxes, "labels": self.labels + 1, "scores": self.scores}
-        if self.mask_probs is not None:
-            result["masks"] = paste_soft_masks(self.mask_probs, self.boxes, self.image_size)[:, None]
-        elif self.mask_runs is not None:
-            result["masks"] = self.masks.to(self.scores.dtype)[:, None]
-        if self.keypoints is not None:
-            places, scores = self.keypoints[..., :2], self.keypoints[..., 2]
-            result["keypoints"] = torch.cat([places, torch.ones_like(scores)[..., None]], dim=2)
-            result["keypoints_scores"] = scores
-        return result
+        return conversions.to_torchvision(self)
+
+    @classmethod
+    def from_torchvision(
+        cls,
+        result: Mapping[str, Tensor],
+        class_names: Sequence[str],
+        *,
+        category_ids: Sequence[int] | None = None,
+        image_size: tuple[int, int] | None = None,
+        keypoint_names: Sequence[str] | None = None,
+    ) -> Detections:
+        """What a model of torchvision found in an image: see :meth:`to_torchvision`. Masks are kept as run lengths.
+
+        Args:
+            result: one of the dicts that torchvision's detectors return; probabilities from 0.5 on are mask.
+            class_names: of the labels from 1 on; torchvision's ``meta["categories"]``, which begin with the background,
+                serve as they are.
+            category_ids: the data set's id of each class; the default is 1, 2, ..., which are torchvision's of COCO.
+            image_size: (height, width) in pixels; the default is that of the masks.
+            keypoint_names: by default numbers.
+
+        Raises ``ValueError`` for a label without a name, a missing entry, and without both masks and ``image_size``.
+
+        >>> result = {
+        ...     "boxes": torch.tensor([[2.0, 1.0, 6.0, 5.0]]),
+        ...     "labels": torch.tensor([2]),
+        ...     "scores": torch.tensor([0.9]),
+        ...     "masks": torch.zeros(1, 1, 8, 10),
+        ... }
+        >>> Detections.from_torchvision(result, ("person", "dog"))
+        <Detections: 1 in 10 x 8 pixels: dog 0.90>
+        """
+        return cls(**conversions.of_torchvision(result, class_names, category_ids, image_size, keypoint_names))
+
+    def to_supervision(self, *, compact: bool = False) -> Any:
+        """``supervision.Detections``: xyxy, confidence, class_id (from 0), mask (bitmaps) and data["class_name"].
+
+        ``compact`` makes the masks supervision's ``CompactMask``, without bitmaps. Keypoints stay behind.
+
+        Raises ``UserError`` where the package (extra ``supervision``) is missing, or too old for compact masks.
+        """
+        return conversions.to_supervision(self, compact)
+
+    @classmethod
+    def from_supervision(
+        cls,
+        detections: Any,
+        class_names: Sequence[str] | None = None,
+        *,
+        category_ids: Sequence[int] | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> Detections:
+        """From ``supervision.Detections``; masks, bitmaps or compact ones, are kept as run lengths.
+
+        Args:
+            detections: without ``confidence`` scores are 1, without ``class_id`` all are of class 0.
+            class_names: of the class ids from 0 on; by default those in ``data["class_name"]``, or else numbers.
+            category_ids: the data set's id of each class; the default is 1, 2, ...
+            image_size: (height, width) in pixels; the default is that of the masks.
+
+        Raises ``ValueError`` for a class id without a name, and without both masks and ``image_size``.
+        """
+        return cls(**conversions.of_supervision(detections, class_names, category_ids, image_size))
 
     def _map(self, change: Callable[[Tensor], Tensor], mask_runs: InstanceMasks | None) -> Detections:
         return replace(
@@ -270,24 +294,10 @@ class Detections:
             keypoints=None if self.keypoints is None else change(self.keypoints),
         )
 
-    def _drawn_keypoints(self, score: float | None) -> np.ndarray | None:
-        """[N, K, 2], NaN for those below ``score``."""
-        if self.keypoints is None:
-            return None
-        points = self.keypoints.detach()
-        low = points[..., 2:] < (-torch.inf if score is None else score)
-        drawn: np.ndarray = torch.where(low, torch.nan, points[..., :2]).numpy()
-        return drawn
-
     def _require_probabilities(self) -> Tensor:
         if self.mask_probs is None:
             raise ValueError("Detections: masks need mask probabilities; this model gave boxes only")
         return self.mask_probs
-
-    def _mask_crops(self) -> list[MaskCrop]:
-        if self.mask_runs is not None:
-            return crops_of_runs(self.mask_runs)
-        return crops_of_probabilities(self._require_probabilities(), self.boxes, self.image_size, self.paste_method)
 
 
 def _check_shape(name: str, tensor: Tensor | InstanceMasks, expected: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -10,8 +10,20 @@ from torch import Tensor
 
 from fastmrcnn.ops import InstanceMasks, paste_masks
 
+if TYPE_CHECKING:
+    from fastmrcnn.structures.detections import Detections
+
 # A bitmap, bool [h, w], and the (x, y) of its first column and row in the image.
 MaskCrop: TypeAlias = "tuple[np.ndarray, tuple[int, int]]"
+
+
+def mask_crops(found: Detections) -> list[MaskCrop] | None:
+    """The mask of each instance, of detections on the host; None of a model that finds boxes alone."""
+    if found.mask_runs is not None:
+        return crops_of_runs(found.mask_runs)
+    if found.mask_probs is not None:
+        return crops_of_probabilities(found.mask_probs, found.boxes, found.image_size, found.paste_method)
+    return None
 
 
 def crops_of_probabilities(
