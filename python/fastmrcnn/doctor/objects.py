@@ -92,16 +92,18 @@ def _check_box(
     given = _corners(item)
     if given is None or item.bbox is None:
         return item
-    if _overlap(given, measured) < _SAME_BOX:
-        hint = "; its numbers fit as x1, y1, x2, y2" if _overlap(item.bbox, measured) >= _SAME_BOX else ""
-        expected = f"that of the mask, {_plain(_sides(measured))}"
-        text = f"bbox {_plain(item.bbox)} (x, y, width, height) is not {expected}{hint}"
-        findings.add(BOX_OFF_MASK, text, **where, box=given, repair=MEASURED_BOX)
-        return replace(item, bbox=None)
-    if max(-given[0], -given[1], given[2] - image.width, given[3] - image.height) > SLACK:
+    off_mask = _overlap(given, measured) < _SAME_BOX
+    as_corners = off_mask and _overlap(item.bbox, measured) >= _SAME_BOX
+    if max(-given[0], -given[1], given[2] - image.width, given[3] - image.height) > SLACK and not as_corners:
         size = f"{image.width} x {image.height} pixels"
         text = f"bbox {_plain(item.bbox)} (x, y, width, height) reaches beyond the {size} of the image"
         findings.add(BOX_OUT_OF_IMAGE, text, **where, box=given, repair=MEASURED_BOX)
+        return replace(item, bbox=None)
+    if off_mask:
+        hint = "; its numbers fit as x1, y1, x2, y2" if as_corners else ""
+        expected = f"that of the mask, {_plain(_sides(measured))}"
+        text = f"bbox {_plain(item.bbox)} (x, y, width, height) is not {expected}{hint}"
+        findings.add(BOX_OFF_MASK, text, **where, box=given, repair=MEASURED_BOX)
         return replace(item, bbox=None)
     return item
 
