@@ -61,6 +61,7 @@ def of_two(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained to step 4") == 1
     assert done.stdout.count("Average Precision") == 12
+    assert "Warning" not in done.stderr, done.stderr
     return folder / "run"
 
 
