@@ -43,7 +43,7 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
         yield temporary
         if target.is_dir():
             raise UserError(f"{target}: cannot write a file here: this is a folder")
-        _apply_default_mode(temporary, 0o666)
+        apply_default_mode(temporary, 0o666)
         if durable:
             _sync(temporary, shown=target)
         os.replace(temporary, target)
@@ -64,7 +64,7 @@ def atomic_directory(path: PathLike, *, durable: bool = False) -> Iterator[Path]
     temporary = reserve_beside(target, directory=True)
     try:
         yield temporary
-        _apply_default_mode(temporary, 0o777)
+        apply_default_mode(temporary, 0o777)
         if durable:
             for written in (*temporary.iterdir(), temporary):
                 _sync(written, shown=target)
@@ -228,7 +228,7 @@ def reserve_beside(target: Path, *, directory: bool) -> Path:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from None
 
 
-def _apply_default_mode(path: Path, mode: int) -> None:
+def apply_default_mode(path: Path, mode: int) -> None:
     """``tempfile`` makes private files; give what is published the mode that ``open`` would have given it."""
     umask = os.umask(0)
     os.umask(umask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +31,15 @@ def state_after(step: int, config: TrainConfig, scenes: Path) -> TrainState:
     state = TrainState.of(MaskRCNN(presets.tiny(dataset.class_names, dataset.category_ids)), config, CPU)
     state.step = step
     return state
+
+
+def test_who_may_read_the_folder_may_read_its_files(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, state_after(1, make_config(ema=0.5), scenes), keep=1)
+    (tmp_path / "other").touch()
+    expected = stat.filemode((tmp_path / "other").stat().st_mode)
+    assert {path.name: stat.filemode(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(
+        ("average.safetensors", "optimizer.safetensors", "state.json", "weights.safetensors"), expected
+    )
 
 
 def cut(path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fastmrcnn.errors import UserError, first_line
-from fastmrcnn.files import atomic_path
+from fastmrcnn.files import apply_default_mode, atomic_path
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
 
 FORMAT = "fastmrcnn"
@@ -57,6 +57,7 @@ def write_tensors(
         save_file(tensors, path, metadata)
         if metadata:
             _sort_metadata(path)
+        apply_default_mode(path, 0o666)  # newer versions of safetensors make files that their owner alone can read
     except (OSError, SafetensorError) as error:
         raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
 
