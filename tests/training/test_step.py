@@ -23,7 +23,7 @@ from fastmrcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from fastmrcnn.training.ema import WeightAverage
 from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.state import TrainState
-from fastmrcnn.training.step import NotFiniteError, backward, image_seeds, take_step
+from fastmrcnn.training.step import NotFiniteError, backward, image_seeds, take_step, warn_of_slow_float16
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -71,6 +71,15 @@ def test_sixteen_bits_follow_float32(make_config: MakeConfig, scenes: Path, prec
     wide, narrow = rows
     assert narrow["loss"] == pytest.approx(wide["loss"], rel=tolerance)
     assert narrow["loss"] != wide["loss"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_float16_without_instructions_for_it_is_warned_of(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, precision: str
+) -> None:
+    warn_of_slow_float16(make_config(precision=precision), CPU)
+    slow = precision == "fp16" and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    assert [record.message[:14] for record in caplog.records] == ["precision fp16"] * slow
 
 
 def test_a_checkpoint_holds_the_scale_of_float16(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def test_the_loss_falls_on_two_images(make_config: MakeConfig, tmp_path: Path) -
     [
         pytest.param({"optimizer": "sgd", "ema": 0.9}, id="sgd, averaged"),
         pytest.param({"optimizer": "adamw", "accumulate": 2, "schedule": "onecycle"}, id="adamw, in parts"),
-        pytest.param({"precision": "fp16", "ema": 0.9}, id="scaled", marks=pytest.mark.slow),
+        # The backward pass of 16-bit convolutions takes seconds on a CPU: the heads alone are trained.
+        pytest.param({"precision": "fp16", "ema": 0.9, "frozen_stages": 5}, id="scaled", marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from fastmrcnn.training.resume import new_state, resumed_state
 from fastmrcnn.training.samplers import image_order
 from fastmrcnn.training.schedule import learning_rate
 from fastmrcnn.training.start import next_free_output, open_datasets
-from fastmrcnn.training.step import NotFiniteError, take_step
+from fastmrcnn.training.step import NotFiniteError, take_step, warn_of_slow_float16
 from fastmrcnn.training.validation import Validation
 from fastmrcnn.training.watch import Row, watching
 from fastmrcnn.training.watch.memory import memory_row
@@ -72,6 +72,8 @@ class Trainer:
         check_shares(config)
         self.progress = progress
         self.device = resolve_device(config.device)
+        if distributed.is_first():
+            warn_of_slow_float16(config, self.device)
         self.train_data, self.eval_data = open_datasets(config)
         self.order = image_order(self.train_data, config)
         self.total_steps = config.total_steps(self.order.epoch_length)

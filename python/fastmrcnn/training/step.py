@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ from fastmrcnn.training.state import TrainState
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLEST_SCALE = 2.0**-14  # of float16 losses; below it their gradients are lost, and something else is wrong
 _OF_THE_LOSSES = 1  # tells these seeds from those of the augmentation, which are functions of three numbers, too
+
+
+_log = logging.getLogger(__name__)
 
 
 class NotFiniteError(Exception):
@@ -102,6 +106,12 @@ def _as_numbers(losses: Sequence[dict[str, Tensor]], norm: Tensor) -> dict[str, 
     sums = sum_of_processes(torch.stack(own))
     values = torch.cat((sums.sum()[None], sums, norm[None])).tolist()
     return dict(zip(["loss", *losses[0], "gradient_norm"], values, strict=True))
+
+
+def warn_of_slow_float16(config: TrainConfig, device: torch.device) -> None:
+    """Say it before the first step: of a ResNet-50, one may take minutes."""
+    if config.precision == "fp16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        _log.warning("precision fp16: this processor has no instructions for it; fp32 takes a small part of the time")
 
 
 def _require_finite(row: dict[str, float], scaler: torch.amp.GradScaler) -> None:
