@@ -53,6 +53,13 @@ checkpoint.write_tensors = killed
 """
 
 
+# Drawing takes longer than these runs: see the fixture `pages`.
+WITHOUT_PAGES = """
+from fastmrcnn.training.watch import page
+page.write_run_report = page.save_curves = lambda *_, **__: None
+"""
+
+
 def sigterm_to_the_group(call: int) -> str:
     return _SIGNAL_IN_STEP.format(call=call, send="os.killpg(0, signal.SIGTERM)")
 

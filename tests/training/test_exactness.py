@@ -17,6 +17,7 @@ import pytest
 from fastmrcnn.cli.main import main
 from fastmrcnn.training import TrainConfig, read_metrics, train
 from tests.training.runs import (
+    WITHOUT_PAGES,
     assert_same_run,
     died_of,
     sigkill,
@@ -79,7 +80,7 @@ def test_a_run_that_died_resumes_to_the_same_bits(
     whole: TrainConfig, tmp_path: Path, hook: str, end: int | signal.Signals, steps_kept: int
 ) -> None:
     run = tmp_path / "run"
-    process = start("train", "--config", written(whole, tmp_path), hook=hook)
+    process = start("train", "--config", written(whole, tmp_path), hook=WITHOUT_PAGES + hook)
     died, printed = died_of(process)
     assert died == end, printed
     finished = sorted(folder.name for folder in (run / "checkpoints").glob("step-*"))
