@@ -112,6 +112,8 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     for options, expected in [
         (["--fix", str(tmp_path / "train images")], "expected a new folder for the repaired copy; it exists already"),
+        (["--json", str(path)], "json: expected a file to write, which may not be the data set itself; got"),
+        (["--report", str(path)], "report: expected a file to write, which may not be the data set itself; got"),
         (["--val-images", "x"], "val_images needs a val"),
         (["--shown", "-1"], "shown must be at least 0; got -1"),
         (["--weights", "none.safetensors"], "none.safetensors"),
@@ -173,6 +175,19 @@ def test_names_that_lead_out_of_the_folder_stay_inside_of_the_copy(tmp_path: Pat
     assert main([*words(tmp_path), "--fix", str(tmp_path / "repaired")]) == 0
     names = sorted(path.name for path in (tmp_path / "repaired" / "train").iterdir())
     assert names == ["1.png", "2.png", "3.png", "4.png"]
+
+
+def test_no_image_of_the_copy_takes_the_place_of_another(tmp_path: Path) -> None:
+    def clashing(document: Document, images: Path) -> None:
+        (images / "3.png").rename(images / "2_1.png")
+        (images / "2.png").rename(images.parent / "1.png")
+        first, second, third, fourth = document["images"]
+        document["images"] = [third | {"file_name": "2_1.png"}, first, second | {"file_name": "../1.png"}, fourth]
+
+    write_patient(tmp_path, clashing)
+    assert main([*words(tmp_path), "--fix", str(tmp_path / "repaired")]) == 0
+    names = sorted(path.name for path in (tmp_path / "repaired" / "train").iterdir())
+    assert names == ["1.png", "2_1.png", "2_2_1.png", "4.png"]
 
 
 def test_the_page_of_kinds_is_complete() -> None:

@@ -60,7 +60,7 @@ def _place_images(split: Split, folder: Path, link: bool) -> dict[int, str]:
         name = _name_within(image.record.file_name)
         if image.as_stored:
             name = PurePath(name).with_suffix(".png").as_posix()
-        if name.lower() in taken:
+        while name.lower() in taken:
             name = f"{image.record.id}_{PurePath(name).name}"
         taken.add(name.lower())
         names[image.record.id] = name

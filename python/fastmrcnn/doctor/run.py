@@ -32,6 +32,7 @@ def run_doctor(dataset: Path, config: DoctorConfig) -> int:
     """
     if config.fix is not None and config.fix.exists():  # told before the images are decoded, not after
         raise UserError(f"{config.fix}: expected a new folder for the repaired copy; it exists already")
+    _check_outputs(dataset, config)
     model = _model_config(config)
     splits = examine(dataset, config, progress=True)
     problems = problems_of(splits)
@@ -59,6 +60,14 @@ def run_doctor(dataset: Path, config: DoctorConfig) -> int:
     if config.fix is not None:
         _fix(splits, config.fix, link=config.fix_images == "link")
     return exit_code(problems, config.fail_on)
+
+
+def _check_outputs(dataset: Path, config: DoctorConfig) -> None:
+    """``UserError`` where the numbers or the page would replace the annotations: no data set is written to."""
+    examined = {path.resolve() for path in (dataset, config.val) if path is not None}
+    for name, path in (("json", config.json), ("report", config.report)):
+        if path is not None and path.resolve() in examined:
+            raise UserError(f"{name}: expected a file to write, which may not be the data set itself; got {path}")
 
 
 def _model_config(config: DoctorConfig) -> MaskRCNNConfig:
