@@ -14,6 +14,7 @@ import torch
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fastmrcnn.data import CocoDataset, Sample, make_loader
+from fastmrcnn.data.mistakes import InvalidSegmentation
 from fastmrcnn.errors import UserError
 
 Write = Callable[[Any], tuple[Path, Path]]
@@ -33,6 +34,10 @@ class Fail:
 
 def raise_memory_error() -> None:
     raise MemoryError
+
+
+def raise_kind_of_user_error() -> None:
+    raise InvalidSegmentation("annotations.json: annotation 7: no polygon")
 
 
 def failing_loader(fail: Callable[[], object], document: Any, write: Write, workers: int) -> tuple[Any, Path]:
@@ -59,6 +64,14 @@ def test_too_little_memory_names_the_image(document: Any, write: Write, workers:
         list(loader)
     expected = "expected enough memory to make a sample of this image; there is none left"
     assert str(caught.value) == f"{image}: {expected}"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_kinds_of_user_errors_stay_one_line(document: Any, write: Write, workers: int) -> None:
+    loader, _ = failing_loader(raise_kind_of_user_error, document, write, workers)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    assert str(caught.value) == "annotations.json: annotation 7: no polygon"
 
 
 def kill_this_process() -> None:

@@ -126,6 +126,26 @@ builtins.kept = batches  # past the end of this module
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
+def test_processes_of_others_end_as_they_did(tmp_path: Path) -> None:
+    code = f"""
+import multiprocessing, pathlib, signal, sys, time
+import fastmrcnn.training.batches
+def child(started):
+    def clean_up(*_):
+        pathlib.Path(r"{tmp_path}/cleaned").touch()
+        sys.exit()
+    signal.signal(signal.SIGTERM, clean_up)
+    started.set()
+    time.sleep(60)
+context = multiprocessing.get_context("fork")
+started = context.Event()
+context.Process(target=child, args=(started,), daemon=True).start()
+started.wait()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert (tmp_path / "cleaned").exists()
+
+
 def test_the_shares_of_a_batch_make_it_up() -> None:
     whole = list(StepBatches(plain_order(7), batch_size=6, first=3, total=9, parts=2))
     shares = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing.connection
+import re
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -19,6 +22,9 @@ from fastmrcnn.data.sample import Sample, Target, collate
 from fastmrcnn.errors import UserError
 
 Batch = tuple[list[Tensor], list[Target], list[Sample]]
+
+WORKERS: WeakSet[BaseProcess] = WeakSet()
+"""The worker processes of all loaders, as long as anything knows them."""
 
 
 class SampleSource(Protocol):
@@ -50,10 +56,11 @@ class SampleLoader(DataLoader[Any]):
         """
         with _child_signal_kept():
             batches = super().__iter__()
+        WORKERS.update(getattr(batches, "_workers", ()))
         try:
             yield from batches
         except UserError as error:
-            raise UserError(str(error).strip().splitlines()[-1].removeprefix(_RAISED)) from None
+            raise UserError(_RAISED.sub("", str(error).strip().splitlines()[-1])) from None
         except (RuntimeError, OSError, EOFError) as error:
             workers = getattr(batches, "_workers", ())
             if not isinstance(error, RuntimeError):  # a connection that broke: a moment before its process has ended
@@ -64,7 +71,7 @@ class SampleLoader(DataLoader[Any]):
             raise UserError(killed) from None
 
 
-_RAISED = f"{UserError.__module__}.{UserError.__qualname__}: "
+_RAISED = re.compile(r"^fastmrcnn(\.\w+)+: ")  # the class, before the message, in the traceback of a worker
 _LONGEST_PATH = 1024  # bytes of it that are kept
 
 

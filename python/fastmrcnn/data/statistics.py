@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from fastmrcnn.data.dataset import InstanceDataset
+from fastmrcnn.data.transforms.base import white
 
 _ROWS_AND_COLUMNS = 512  # at most of each image: neighbours say the same
 _CONSTANT = 1e-6  # a deviation below says that a channel shows nothing
@@ -39,8 +40,7 @@ def measure_channels(dataset: InstanceDataset, images: int = 200) -> ChannelStat
     for number in range(count):
         pixels = dataset.read_image(number * len(dataset) // count)
         rows, columns = (-(-side // _ROWS_AND_COLUMNS) for side in pixels.shape[1:])
-        white = 1.0 if pixels.is_floating_point() else 255.0
-        values = pixels[:, ::rows, ::columns].double().flatten(1) / white  # [C, pixels]
+        values = pixels[:, ::rows, ::columns].double().flatten(1) / white(pixels)  # [C, pixels]
         means.append(values.mean(dim=1))
         squares.append((values * values).mean(dim=1))
     mean = torch.stack(means).mean(dim=0)

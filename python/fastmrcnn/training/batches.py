@@ -7,7 +7,7 @@ any number of worker processes.
 from __future__ import annotations
 
 import atexit
-import multiprocessing.util
+import multiprocessing.util  # noqa: F401  # whose own function for the exit is to be registered before ours
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset, Sample, SampleLoader, collate
+from fastmrcnn.data.loader import WORKERS
 from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.data.transforms import Transform
 from fastmrcnn.errors import UserError
@@ -121,9 +122,9 @@ def _leave_signals_to_the_run(worker: int) -> None:
 
 def _end_workers() -> None:
     """Python ends those that are left with SIGTERM when it exits, and would wait for ever: they do not listen."""
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+    for worker in WORKERS:
+        if worker.is_alive():
+            worker.kill()
 
 
 atexit.register(_end_workers)  # after Python's own, and so called before it

@@ -15,7 +15,7 @@ from fastmrcnn.data.transforms.geometry import crop, pad
 from fastmrcnn.ops import concatenate_masks, replace_masks, subtract_mask, unite_masks
 
 
-class SampleSource(Protocol):
+class SamplesByPosition(Protocol):
     """Samples by position, as an ``InstanceDataset`` without transforms gives them."""
 
     def __len__(self) -> int: ...
@@ -32,7 +32,7 @@ class CopyPaste:
     one is laid over this one at a random place. Edges are not blended: the paper found that it makes no difference.
     """
 
-    others: SampleSource
+    others: SamplesByPosition
     probability: float = 0.5
     transforms: Sequence[Transform] = ()
 
