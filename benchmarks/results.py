@@ -16,7 +16,7 @@ import torchvision
 from benchmarks.case import Case, Work
 from benchmarks.limits import Limits
 from benchmarks.timing import Timing
-from fastmrcnn.__main__ import environment
+from fastmrcnn.environment import environment
 
 SCHEMA = 1  # of the file; raise it when a field changes its meaning
 ISA_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_fp16", "amx_bf16")

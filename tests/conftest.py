@@ -22,6 +22,6 @@ def _seed() -> None:
 
 
 def pytest_report_header() -> str:
-    from fastmrcnn.__main__ import environment
+    from fastmrcnn.environment import environment
 
     return "\n".join(f"{name}: {value}" for name, value in environment().items())

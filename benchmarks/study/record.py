@@ -13,7 +13,7 @@ from filelock import FileLock
 from benchmarks.results import commit
 from benchmarks.study.plain_loop import Fitted
 from benchmarks.study.setting import Setting
-from fastmrcnn.__main__ import environment
+from fastmrcnn.environment import environment
 from fastmrcnn.files import finite, read_json, write_json
 
 SCHEMA = 1  # of the file; raise it when a field changes its meaning

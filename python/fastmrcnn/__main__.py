@@ -5,36 +5,7 @@
 
 from __future__ import annotations
 
-import platform
 import sys
-
-
-def environment() -> dict[str, str]:
-    """What a bug report should say, one line each."""
-    import numpy
-    import torch
-
-    import fastmrcnn
-    from fastmrcnn import _C
-
-    cuda = _C.cuda_info()
-    if cuda["built"]:
-        toolkit = f"{cuda['toolkit_version'] // 1000}.{cuda['toolkit_version'] % 1000 // 10}"
-        state = f"built with CUDA {toolkit} for {cuda['architectures']}; {cuda['device_count']} usable devices"
-        state += f" ({cuda['problem']})" if cuda["problem"] else ""
-    else:
-        state = cuda["problem"]
-    return {
-        "fastmrcnn": fastmrcnn.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "instruction set": _C.isa(),
-        "threads": f"{torch.get_num_threads()} ({_C.thread_backend()} pool)",
-        "native CUDA": state,
-        "torch CUDA": torch.version.cuda or "not built with CUDA",
-    }
 
 
 def main() -> int:
@@ -42,6 +13,8 @@ def main() -> int:
         from fastmrcnn.cli import main as command_line
 
         return command_line()
+    from fastmrcnn.environment import environment
+
     facts = environment()
     width = max(map(len, facts))
     for name, value in facts.items():

@@ -19,6 +19,7 @@ LAYERS = [
     "files",
     "distributed",
     "ops",
+    "environment",
     "visualisation",
     "structures",
     "models",
@@ -64,9 +65,14 @@ def test_imports_point_downward(path: Path) -> None:
         assert LAYERS.index(layer) <= rank, f"{own} must not import {layer}"
 
 
+def test_nothing_imports_the_entry_point() -> None:
+    for path in package_modules():
+        assert "__main__" not in imported_layers(path), path
+
+
 def test_only_ops_imports_the_extension() -> None:
     for path in package_modules():
-        if path.relative_to(PACKAGE).parts[0] != "ops":
+        if path.relative_to(PACKAGE).parts[0] not in ("ops", "environment.py"):  # which tells what it was built with
             assert "_C" not in imported_layers(path), path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fastmrcnn.__main__ import environment
+from fastmrcnn.environment import environment
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import atomic_directory, read_json, write_json
 from fastmrcnn.inference.device import resolve_device
