@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastmrcnn.inference.reading import read_ahead
     from fastmrcnn.inference.sources import find_images
     from fastmrcnn.inference.stream import PredictSummary, predict_files, predict_images
+    from fastmrcnn.inference.tiles import predict_tiled
 
 __all__ = [
     "PredictConfig",
@@ -18,6 +19,7 @@ __all__ = [
     "find_images",
     "predict_files",
     "predict_images",
+    "predict_tiled",
     "read_ahead",
     "resolve_device",
 ]
@@ -28,6 +30,7 @@ _HOME = {
     "find_images": "sources",
     "predict_files": "stream",
     "predict_images": "stream",
+    "predict_tiled": "tiles",
     "read_ahead": "reading",
     "resolve_device": "device",
 }

@@ -21,6 +21,7 @@ from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, 
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
+from fastmrcnn.ops.mask_overlaps import areas_within, mask_intersections, overlapping_pairs
 from fastmrcnn.ops.mask_polygons import MaskPolygon, join_rings, mask_polygons
 from fastmrcnn.ops.mask_sets import concatenate_masks, pad_masks, replace_masks, subtract_mask, unite_masks
 from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
@@ -53,6 +54,7 @@ __all__ = [
     "PaddedProposals",
     "RoIAlign",
     "RoIPool",
+    "areas_within",
     "assign_levels",
     "batched_nms",
     "box_area",
@@ -70,11 +72,13 @@ __all__ = [
     "generate_anchors",
     "generate_proposals",
     "join_rings",
+    "mask_intersections",
     "mask_polygons",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",
     "nms",
+    "overlapping_pairs",
     "pad_masks",
     "paste_masks",
     "paste_masks_rle",

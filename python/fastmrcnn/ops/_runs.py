@@ -11,7 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnRuns", "gather_pixels", "place_pixels", "split_columns", "subtract", "unite", "without_pairs"]
+__all__ = [
+    "ColumnRuns",
+    "gather_pixels",
+    "intersections",
+    "place_pixels",
+    "ranges",
+    "split_columns",
+    "subtract",
+    "unite",
+    "without_pairs",
+]
 
 Integers = NDArray[np.int64]
 
@@ -38,7 +48,7 @@ def split_columns(transitions: Integers, offsets: Integers, height: int, width: 
     if begins.size == 0:
         return ColumnRuns(begins, begins, ends)
     first = begins // height
-    column = _ranges(first, (ends - 1) // height + 1 - first)
+    column = ranges(first, (ends - 1) // height + 1 - first)
     run = np.repeat(np.arange(begins.size), (ends - 1) // height + 1 - first)
     top = column * height
     return ColumnRuns(column, np.maximum(begins[run], top) - top, np.minimum(ends[run], top + height) - top)
@@ -67,7 +77,7 @@ def gather_pixels(
     inside = (columns >= 0) & (columns < size[1])
     source = np.where(inside, np.arange(masks)[:, None] * size[1] + columns, -1).ravel()  # [masks * width]
     first, last = (np.searchsorted(runs.column, source, side) for side in ("left", "right"))
-    taken = _ranges(first, last - first)
+    taken = ranges(first, last - first)
     target = np.repeat(np.arange(masks * width), last - first)
     # One position more for each mask, lest the end of one meet the beginning of the next.
     stride = height * width + 1
@@ -98,16 +108,17 @@ def without_pairs(positions: Integers) -> Integers:
     return kept
 
 
-def unite(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
-    """The transitions of the union of masks of that many pixels each."""
-    counts = np.diff(offsets)
-    begins = (np.arange(transitions.size) - np.repeat(offsets[:-1], counts)) % 2 == 0
-    unfinished = np.full(np.count_nonzero(counts % 2), pixels)
-    edges, place = np.unique(np.concatenate([transitions, unfinished]), return_inverse=True)
-    steps = np.concatenate([np.where(begins, 1, -1), np.full(unfinished.size, -1)])
+def unite(
+    transitions: Integers, offsets: Integers, groups: Integers, count: int, pixels: int
+) -> tuple[Integers, Integers]:
+    """The unions of masks of that many pixels each; mask g goes into union ``groups[g]``, of ``count``."""
+    stride = pixels + 1  # as above, lest the end of one meet the beginning of the next
+    mask, position = np.divmod(_in_a_row(transitions, offsets, pixels), stride)
+    positions = groups[mask] * stride + position
+    edges, place = np.unique(positions, return_inverse=True)
+    steps = np.where(np.arange(positions.size) % 2 == 0, 1, -1)
     covering = np.cumsum(np.bincount(place, weights=steps, minlength=edges.size))  # masks, from each edge on
-    changes = np.diff(covering > 0, prepend=False)
-    return edges[changes & (edges < pixels)]
+    return _apart(edges[np.diff(covering > 0, prepend=False)], count, stride)
 
 
 def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels: int) -> tuple[Integers, Integers]:
@@ -130,6 +141,36 @@ def _apart(positions: Integers, masks: int, stride: int) -> tuple[Integers, Inte
     return position[inner], np.concatenate([[0], np.cumsum(counts)])
 
 
+def intersections(transitions: Integers, offsets: Integers, first: Integers, second: Integers, pixels: int) -> Integers:
+    """Pixels that mask first[p] and mask second[p] share, for each pair p; masks of that many pixels each.
+
+    Takes time in proportion to the runs of the simpler mask of each pair.
+    """
+    stride = pixels + 1
+    row = _in_a_row(transitions, offsets, pixels)
+    begins, ends = row[0::2], row[1::2]
+    bounds = np.searchsorted(begins, np.arange(len(offsets)) * stride)  # the runs of each mask
+    ones = np.concatenate([[0], np.cumsum(ends - begins)])
+
+    def ones_before(positions: Integers) -> Integers:
+        run = np.searchsorted(begins, positions, "right")
+        last = np.maximum(run - 1, 0)
+        inside = np.minimum(positions, ends[last]) - begins[last] if begins.size else positions
+        before: Integers = np.where(run > 0, ones[last] + inside, 0)
+        return before
+
+    runs = np.diff(bounds)
+    swapped = runs[first] > runs[second]
+    simple, other = np.where(swapped, second, first), np.where(swapped, first, second)
+    taken, lengths = ranges(bounds[simple], runs[simple]), runs[simple]
+    shift = np.repeat((other - simple) * stride, lengths)
+    shared = ones_before(ends[taken] + shift) - ones_before(begins[taken] + shift)
+    total = np.concatenate([[0], np.cumsum(shared)])
+    end = np.cumsum(lengths)
+    result: Integers = total[end] - total[end - lengths]
+    return result
+
+
 def _holes_near(kept: Integers, removed: Integers, masks: int, stride: int) -> Integers:
     """For each mask in a row those whole runs of ``removed`` that lie between its first pixel and its last one."""
     bounds = np.searchsorted(kept, np.arange(masks + 1) * stride)
@@ -137,7 +178,7 @@ def _holes_near(kept: Integers, removed: Integers, masks: int, stride: int) -> I
     first, last = (kept[place] - filled * stride for place in (bounds[filled], bounds[filled + 1] - 1))
     begin = np.searchsorted(removed, first, "right") // 2 * 2
     end = (np.searchsorted(removed, last) + 1) // 2 * 2
-    return removed[_ranges(begin, end - begin)] + np.repeat(filled * stride, end - begin)
+    return removed[ranges(begin, end - begin)] + np.repeat(filled * stride, end - begin)
 
 
 def _in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
@@ -148,7 +189,7 @@ def _in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers
     return np.insert(positions, offsets[1:][unfinished], unfinished * stride + pixels)
 
 
-def _ranges(starts: Integers, lengths: Integers) -> Integers:
+def ranges(starts: Integers, lengths: Integers) -> Integers:
     """starts[0], starts[0] + 1, ..., `lengths[0]` of them, then the same from starts[1]."""
     shifts = starts - (np.cumsum(lengths) - lengths)
     return np.repeat(shifts, lengths) + np.arange(lengths.sum())

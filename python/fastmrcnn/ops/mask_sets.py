@@ -83,18 +83,32 @@ def pad_masks(masks: InstanceMasks, top: int, left: int, bottom: int, right: int
     return _with_runs(replace(masks, height=height, width=width, points=points), moved, bounds)
 
 
-def unite_masks(masks: InstanceMasks) -> InstanceMasks:
-    """One mask that covers what any of the masks covers, as run lengths; an empty one of no masks.
+def unite_masks(masks: InstanceMasks, groups: Tensor | None = None, count: int = 1) -> InstanceMasks:
+    """Masks that cover what any of some masks covers, as run lengths.
+
+    Args:
+        masks: of G objects.
+        groups: `[G]` int64, in which of the unions each takes part; None: all in one.
+        count: of the unions; one without masks is empty.
+
+    Raises:
+        ValueError: `groups` is not as stated.
 
     Example:
         >>> halves = [[[0, 0, 2, 0, 2, 4, 0, 4]], [[1, 0, 4, 0, 4, 4, 1, 4]]]
         >>> unite_masks(InstanceMasks.from_coco(halves, 4, 4)).areas()
         tensor([16.])
     """
+    groups = torch.zeros(len(masks), dtype=torch.int64) if groups is None else groups.cpu()
+    if groups.shape != (len(masks),) or not bool(((groups >= 0) & (groups < count)).all()):
+        raise ValueError(
+            f"unite_masks: groups must be [{len(masks)}], each in 0..{count - 1}; "
+            f"got {list(groups.shape)} up to {int(groups.max()) if groups.numel() else 0}"
+        )
     runs = masks.to_runs()
-    united = unite(*_runs_of(runs), masks.height * masks.width)
-    none = torch.zeros(2, dtype=torch.int64, device=runs.points.device)
-    return _with_runs(replace(runs, object_polygons=none), united, np.array([0, united.size]))
+    united = unite(*_runs_of(runs), groups.numpy(), count, masks.height * masks.width)
+    none = torch.zeros(count + 1, dtype=torch.int64, device=runs.points.device)
+    return _with_runs(replace(runs, object_polygons=none), *united)
 
 
 def subtract_mask(masks: InstanceMasks, removed: InstanceMasks) -> InstanceMasks:

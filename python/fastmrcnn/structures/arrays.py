@@ -35,9 +35,8 @@ def array_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def bands_of_array(array: np.ndarray, name: str, wanted: PixelFormat) -> Bands:
-    """Of an array [H, W] or [H, W, K], uint8, uint16 or float in 0..1; the last one of four is alpha unless four
-    channels are wanted."""
+def checked_array(array: np.ndarray, name: str, wanted: PixelFormat) -> np.ndarray:
+    """An array as [H, W, K], of which nothing is read; UserError where shape or type are not those of an image."""
     pixels = array[:, :, None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not _fits(pixels.shape[2], wanted):
         hint = " (channels first: pass torch.from_numpy(array))" if _channels_first(array, wanted) else ""
@@ -46,6 +45,13 @@ def bands_of_array(array: np.ndarray, name: str, wanted: PixelFormat) -> Bands:
         raise UserError(f"{name}: expected {_expected_array(wanted)}; got {list(array.shape)}{hint}")
     if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
         raise UserError(f"{name}: expected a uint8 or uint16 array, or float in 0..1; got {pixels.dtype}")
+    return pixels
+
+
+def bands_of_array(array: np.ndarray, name: str, wanted: PixelFormat) -> Bands:
+    """Of an array [H, W] or [H, W, K], uint8, uint16 or float in 0..1; the last one of four is alpha unless four
+    channels are wanted."""
+    pixels = checked_array(array, name, wanted)
     if pixels.dtype == np.uint16 and pixels.size:
         pixels = as_fractions(pixels, wanted.white_level, name, "an array of 16 bits")
     if pixels.dtype.kind == "f":

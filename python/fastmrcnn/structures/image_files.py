@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,21 @@ from fastmrcnn.errors import UserError
 @contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """The Pillow image of a file, to be decoded within the block; whatever fails there is a ``UserError``."""
-    with readable(path), Image.open(path) as image:
+    with readable(path), _open(path) as image:
         yield image
+
+
+_limit = threading.Lock()  # on Image.MAX_IMAGE_PIXELS
+
+
+def _open(path: str | os.PathLike[str]) -> Image.Image:
+    """A file of any size: large images are the user's right, and beyond 179 million pixels Pillow refuses them."""
+    with _limit:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
 @contextmanager
@@ -25,7 +39,7 @@ def readable(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever fails in the block that reads the image file ``path`` is a ``UserError`` that names it."""
     name = str(path)
     with warnings.catch_warnings():
-        # Large images are the user's right, and a damaged EXIF block leaves the picture intact.
+        # A damaged EXIF block leaves the picture intact.
         warnings.simplefilter("ignore")
         try:
             yield

@@ -46,6 +46,23 @@ def bands_of_file(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
         return Bands(torch.from_numpy(upright), alpha=deep.shape[2] in (2, 4))
 
 
+def load_cuttable(path: str | os.PathLike[str]) -> Image.Image | None:
+    """The decoded image of a file of which :func:`bands_of_pillow` may be given parts; None where it may not.
+
+    It then has to be turned, or is of 16 bits, which only the whole file gives.
+    """
+    with open_image(path) as image:
+        if _deep_colour(image) is not None or not is_cuttable(image):
+            return None
+        image.load()
+        return image
+
+
+def is_cuttable(image: Image.Image) -> bool:
+    """Whether each part of a Pillow image becomes the part of what the whole one becomes."""
+    return orientation_of(image) not in _UPRIGHT and image.mode[0] not in "IF" and min(image.size) > 0
+
+
 def file_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of an upright image, from the head of the file."""
     with open_image(path) as image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +17,15 @@ from fastmrcnn.structures.image_files import readable
 from fastmrcnn.structures.pillow_images import turn_upright
 from fastmrcnn.structures.pixel_format import PixelFormat
 
-_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".tif", ".tiff")
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the latter two with 64-bit offsets
-_BITS, _SAMPLES, _ORIENTATION = 258, 277, 274  # tags
+_BITS, _SAMPLES, ORIENTATION = 258, 277, 274  # tags
 _ALPHA = (1, 2)  # of the kinds of extra samples
 
 
 def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
     """Whether Pillow would refuse a file or cut off some of what is wanted of it."""
-    if Path(path).suffix.lower() not in _SUFFIXES:
+    if Path(path).suffix.lower() not in SUFFIXES:
         return False
     with readable(path):
         try:
@@ -56,10 +57,15 @@ def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
         pixels = series.asarray().reshape(shape)
         pixels = pixels[..., None] if not places else np.moveaxis(pixels, places[0], -1)  # [H, W, K]
         page = series.keyframe
-        extra = tuple(int(kind) for kind in page.extrasamples)
-        turned = page.tags.get(_ORIENTATION)
-    fractions = _as_bytes_or_fractions(pixels, wanted, str(path))
-    upright = turn_upright(fractions, 1 if turned is None else int(turned.value))
+        turned = page.tags.get(ORIENTATION)
+        return bands_of_page(pixels, page, wanted, str(path), 1 if turned is None else int(turned.value))
+
+
+def bands_of_page(pixels: np.ndarray, page: Any, wanted: PixelFormat, name: str, orientation: int = 1) -> Bands:
+    """The bands of pixels [H, W, K] that are those, or some of those, of tifffile's ``page``."""
+    fractions = _as_bytes_or_fractions(pixels, wanted, name)
+    upright = turn_upright(fractions, orientation)
+    extra = tuple(int(kind) for kind in page.extrasamples)
     has_alpha = len(extra) == 1 and extra[0] in _ALPHA and pixels.shape[2] in (2, 4)
     return Bands(torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C")), has_alpha)
 
@@ -69,7 +75,7 @@ def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     tifffile = _tifffile(path)
     with readable(path), tifffile.TiffFile(path) as file:
         page = file.series[0].keyframe
-        turned = page.tags.get(_ORIENTATION)
+        turned = page.tags.get(ORIENTATION)
         height, width = int(page.imagelength), int(page.imagewidth)
         return (width, height) if turned is not None and int(turned.value) >= 5 else (height, width)
 

@@ -1,0 +1,149 @@
+"""What several overlapping views of an image found, made one: an object that a seam cuts comes out once, and whole.
+
+A tile is sure of the objects that lie well within it; of one that its border cuts it sees a piece. So
+
+* a piece that lies well within another tile is left to that tile, which sees more of the object;
+* of what two tiles both saw whole, the surer one stays;
+* other pieces, those of objects that no tile sees whole, are joined where they agree in what both of their tiles see,
+  over as many tiles as the object reaches into.
+
+All of it takes place on run lengths, and between neighbours alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.ops import InstanceMasks, areas_within, mask_intersections, overlapping_pairs, unite_masks
+from fastmrcnn.structures import Detections
+
+
+def merge_across_seams(
+    found: Detections, tile_of: Tensor, tiles: Tensor, *, margin: float, agreement: float = 0.5
+) -> Detections:
+    """The objects that the tiles of an image found, each once.
+
+    Args:
+        found: the detections of all tiles, N of them, in pixels of the image; of a model without masks, boxes take
+            their place.
+        tile_of: [N] int64, the tile of each.
+        tiles: [T, 4] int64, x1, y1, x2, y2 of each tile in pixels, the last two exclusive.
+        margin: px; an object whose box comes as near to a border that its tile has within the image is taken for cut.
+        agreement: 0..1. The least mask IoU of two views that are one object (half way from there to 1 where they
+            differ in class), and the least intersection of two pieces, of one class, over the smaller one: in what both
+            of their tiles see.
+
+    Returns:
+        The merged objects by descending score, with run lengths. A joined object has the score, the class and the
+        keypoints of its surest piece, and the box around all of them.
+    """
+    order = found.scores.argsort(descending=True, stable=True)
+    found, tile_of = found[order], tile_of[order]
+    cut = _is_cut(found.boxes, tiles[tile_of], found.image_size, margin)
+    own = ~(cut & _is_seen_better(found, tile_of, tiles, margin))
+    found, tile_of, cut = found[own], tile_of[own], cut[own]
+    masks = found.run_lengths if found.has_masks else _rectangles(found.boxes, found.image_size)
+    pairs, shared, iou = _overlaps(masks)
+    # Objects of one tile have been chosen among by the network: only those of different ones may be the same.
+    apart = ~_same(tile_of, pairs)
+    alike = _same(found.labels, pairs)
+    equal = iou >= torch.where(alike, agreement, (1 + agreement) / 2)
+    kept = _first_of_equals(len(found), pairs[apart & equal & ~cut[pairs].any(dim=1)])
+    pieces = apart & alike & cut[pairs].all(dim=1)
+    joined = _agreeing(masks, pairs[pieces], shared[pieces], tiles[tile_of], agreement)
+    return _assemble(found, masks, kept, _groups(len(found), joined), agreement)
+
+
+def _rectangles(boxes: Tensor, size: tuple[int, int]) -> InstanceMasks:
+    corners = boxes.double().nan_to_num().tolist()
+    polygons = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in corners]
+    return InstanceMasks.from_coco(polygons, *size).to_runs()
+
+
+def _is_cut(boxes: Tensor, own: Tensor, size: tuple[int, int], margin: float) -> Tensor:
+    """[N] bool: which boxes come near to a border of their own tile [N, 4] that is not one of the image."""
+    before = (boxes[:, :2] < own[:, :2] + margin) & (own[:, :2] > 0)
+    behind = (boxes[:, 2:] > own[:, 2:] - margin) & (own[:, 2:] < own.new_tensor([size[1], size[0]]))
+    return (before | behind).any(dim=1)
+
+
+def _is_seen_better(found: Detections, tile_of: Tensor, tiles: Tensor, margin: float) -> Tensor:
+    """[N] bool: which of the detections lie well within another tile than their own."""
+    pairs = overlapping_pairs(tiles)
+    pairs = torch.cat([pairs, pairs.flip(1)])
+    neighbours = pairs[pairs[:, 0].argsort(), 1]  # those of one tile after those of the other
+    counts = torch.bincount(pairs[:, 0], minlength=len(tiles))
+    views = counts[tile_of]
+    index = torch.repeat_interleave(torch.arange(len(found)), views)
+    first = (counts.cumsum(0) - counts)[tile_of] - (views.cumsum(0) - views)
+    other = neighbours[torch.arange(len(index)) + first[index]]
+    within = ~_is_cut(found.boxes[index], tiles[other], found.image_size, margin)
+    better = torch.zeros(len(found), dtype=torch.bool)
+    better[index[within]] = True
+    return better
+
+
+def _overlaps(masks: InstanceMasks) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs of masks that share pixels [P, 2], how many they share [P] int64, and their IoU [P]."""
+    pairs = overlapping_pairs(masks.boxes())
+    shared = mask_intersections(masks, pairs)
+    pairs, shared = pairs[shared > 0], shared[shared > 0]
+    return pairs, shared, shared / (masks.areas().long()[pairs].sum(dim=1) - shared)
+
+
+def _same(values: Tensor, pairs: Tensor) -> Tensor:
+    return values[pairs[:, 0]] == values[pairs[:, 1]]
+
+
+def _first_of_equals(count: int, pairs: Tensor) -> Tensor:
+    """[N] bool: non-maximum suppression among those that pairs [P, 2], ordered, say are the same; the first stay."""
+    kept = [True] * count
+    for first, second in pairs.tolist():
+        if kept[first]:
+            kept[second] = False
+    return torch.tensor(kept, dtype=torch.bool)
+
+
+def _agreeing(masks: InstanceMasks, pairs: Tensor, shared: Tensor, own: Tensor, agreement: float) -> Tensor:
+    """Those of the pairs of pieces [P, 2] that are one object. own: [N, 4], the tile of each detection."""
+    first, second = pairs.unbind(dim=1)
+    # What the tile of the one sees of the other: a piece may reach far beyond.
+    seen = areas_within(masks, torch.cat([first, second]), torch.cat([own[second], own[first]])).view(2, -1)
+    return pairs[shared >= agreement * seen.amin(dim=0)]
+
+
+def _groups(count: int, pairs: Tensor) -> Tensor:
+    """[N] int64: the first one that each is connected to."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for first, second in pairs.tolist():
+        low, high = sorted((root(first), root(second)))
+        parent[high] = low
+    return torch.tensor([root(index) for index in range(count)], dtype=torch.int64)
+
+
+def _assemble(found: Detections, masks: InstanceMasks, kept: Tensor, groups: Tensor, agreement: float) -> Detections:
+    """The groups of those that are kept, each as its first member with all masks and the box around all boxes."""
+    members = kept.nonzero()[:, 0]
+    first, group, sizes = groups[members].unique(return_inverse=True, return_counts=True)
+    boxes = found.boxes[first].clone()
+    rows = group[:, None].expand(-1, 2)
+    boxes[:, :2] = boxes[:, :2].scatter_reduce(0, rows, found.boxes[members, :2], "amin")
+    boxes[:, 2:] = boxes[:, 2:].scatter_reduce(0, rows, found.boxes[members, 2:], "amax")
+    united = unite_masks(masks[members], group, len(first))
+    # What is joined may now equal what another tile took for whole.
+    pairs, _, iou = _overlaps(united)
+    equal = _same(found.labels[first], pairs) & (iou >= agreement) & (sizes[pairs] > 1).any(dim=1)
+    once = _first_of_equals(len(first), pairs[equal])
+    runs = united if found.has_masks else None
+    merged = replace(found[first], boxes=boxes, mask_probs=None, mask_runs=runs)
+    return merged[once]

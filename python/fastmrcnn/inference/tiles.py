@@ -1,0 +1,177 @@
+"""Prediction on images larger than the network sees at once: in tiles that overlap, merged on their masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.inference.seams import merge_across_seams
+from fastmrcnn.models import MaskRCNNConfig
+from fastmrcnn.ops import InstanceMasks, concatenate_masks, pad_masks
+from fastmrcnn.structures import Detections, ImageSource
+from fastmrcnn.structures.windows import ImageWindows, open_windows
+
+
+class Detector(Protocol):
+    """What finds the objects of a tile: a :class:`~fastmrcnn.models.MaskRCNN`, or what predicts as it does."""
+
+    @property
+    def config(self) -> MaskRCNNConfig: ...
+
+    def predict(
+        self, images: list[Tensor], *, score_threshold: float | None = None, batch_size: int = 1
+    ) -> list[Detections]: ...
+
+
+class Tile(NamedTuple):
+    """A rectangle of an image, px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles of a side begin that cover ``length`` pixels, evenly spaced; neighbours share ``overlap`` or more.
+
+    >>> tile_starts(length=2000, tile=1024, overlap=128)
+    [0, 488, 976]
+    """
+    if length <= tile:
+        return [0]
+    count = math.ceil((length - overlap) / (tile - overlap))
+    return [round(number * (length - tile) / (count - 1)) for number in range(count)]
+
+
+def tiles_of(size: tuple[int, int], tile: int, overlap: int) -> list[Tile]:
+    """The tiles of an image of a (height, width), row by row; all of one size.
+
+    >>> tiles_of((1024, 2000), tile=1024, overlap=128)[1]
+    Tile(top=0, left=488, height=1024, width=1024)
+    """
+    height, width = (min(side, tile) for side in size)
+    return [
+        Tile(top, left, height, width)
+        for top in tile_starts(size[0], tile, overlap)
+        for left in tile_starts(size[1], tile, overlap)
+    ]
+
+
+def predict_tiled(
+    model: Detector,
+    image: ImageSource,
+    *,
+    tile: int = 1024,
+    overlap: int | None = None,
+    score_threshold: float | None = None,
+    batch_size: int = 1,
+    agreement: float = 0.5,
+    on_tiles: Callable[[int, int], None] | None = None,
+) -> Detections:
+    """Detect in an image of any size, tile by tile, and merge what the tiles found.
+
+    Memory follows the tile, the batch and the number of objects, not the image, where that is an uncompressed or tiled
+    TIFF or a ``.npy`` file: these are read window by window. An object that a seam cuts comes out once, and whole, also
+    when it reaches over several tiles (:mod:`fastmrcnn.inference.seams`); but the network recognises it by what it sees
+    in a tile, so that the tile should be larger than most objects.
+
+    Args:
+        model: a :class:`~fastmrcnn.models.MaskRCNN`, or :class:`~fastmrcnn.inference.TestTimeAugmentation` of one.
+        image: whatever ``model.predict`` takes.
+        tile: side of the tiles, px of the image. The network resizes a tile as it does an image: with the side at
+            ``config.input.min_size`` objects keep their size, with a smaller one they are enlarged.
+        overlap: px that neighbouring tiles share at least; None: an eighth of the tile. Objects smaller than it are
+            seen whole by some tile.
+        score_threshold: as for ``model.predict``.
+        batch_size: tiles that go through the network together.
+        agreement: see :func:`~fastmrcnn.inference.seams.merge_across_seams`.
+        on_tiles: called with the number of tiles that are done, and of all, after each batch.
+
+    Returns:
+        The objects of the whole image by descending score, any number of them, with masks as run lengths. An image no
+        larger than a tile gives what ``model.predict`` gives.
+
+    Raises:
+        UserError: an image that cannot be read.
+        ValueError: sizes that are not positive, or an overlap that is not below the tile.
+
+    >>> found = predict_tiled(model, "slide.tif", tile=1024, batch_size=4)  # doctest: +SKIP
+    >>> found.run_lengths.areas(), found.to_coco(image_id=1)  # doctest: +SKIP
+    """
+    overlap = tile // 8 if overlap is None else overlap
+    if tile < 1 or batch_size < 1:
+        raise ValueError(f"predict_tiled: tile and batch_size must be at least 1; got {tile} and {batch_size}")
+    if not 0 <= overlap < tile:
+        raise ValueError(f"predict_tiled: overlap must lie in 0..{tile - 1}, below the tile; got {overlap}")
+    pieces: list[Detections] = []
+    with open_windows(image, model.config.input.pixel_format) as windows:
+        tiles = tiles_of(windows.size, tile, overlap)
+        for pixels in _read_ahead(windows, tiles, batch_size):
+            found = model.predict(pixels, score_threshold=score_threshold, batch_size=batch_size)
+            for detections in found:
+                pieces.append(_in_image(detections, tiles[len(pieces)], windows.size))
+            if on_tiles is not None:
+                on_tiles(len(pieces), len(tiles))
+    tile_of = torch.repeat_interleave(torch.tensor([len(piece) for piece in pieces]))
+    rectangles = torch.tensor([[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles])
+    # Half of the overlap would take objects for cut that both tiles see whole.
+    merged = merge_across_seams(
+        _concatenate(pieces), tile_of, rectangles, margin=max(overlap / 4, 2.0), agreement=agreement
+    )
+    return replace(merged, source=image)
+
+
+def _read_ahead(windows: ImageWindows, tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tensor]]:
+    """The pixels of the tiles in batches; the next batch is read while the network is at one."""
+    remaining = iter(tiles)
+    with ThreadPoolExecutor(1, thread_name_prefix="read_tiles") as reader:  # files have one position
+
+        def read(batch: list[Tile]) -> list[Tensor]:
+            return [windows.read(*tile) for tile in batch]
+
+        waiting = reader.submit(read, list(islice(remaining, batch_size)))
+        while pixels := waiting.result():
+            waiting = reader.submit(read, list(islice(remaining, batch_size)))
+            yield pixels
+
+
+def _in_image(found: Detections, tile: Tile, size: tuple[int, int]) -> Detections:
+    """The detections of a tile in pixels of the image of a (height, width), with run lengths."""
+    shift = found.boxes.new_tensor([tile.left, tile.top])
+    keypoints, runs = found.keypoints, None
+    if keypoints is not None:
+        keypoints = torch.cat([keypoints[..., :2] + shift, keypoints[..., 2:]], dim=2)
+    if found.has_masks:
+        bottom, right = size[0] - tile.top - tile.height, size[1] - tile.left - tile.width
+        runs = pad_masks(found.run_lengths, tile.top, tile.left, bottom, right)
+    return replace(
+        found,
+        boxes=found.boxes + shift.repeat(2),
+        mask_probs=None,
+        mask_runs=runs,
+        keypoints=keypoints,
+        image_size=size,
+        source=None,
+    )
+
+
+def _concatenate(parts: Sequence[Detections]) -> Detections:
+    """All detections of one image, which have run lengths or no masks."""
+    keypoints = [part.keypoints for part in parts if part.keypoints is not None]
+    runs: list[InstanceMasks] = [part.mask_runs for part in parts if part.mask_runs is not None]
+    return replace(
+        parts[0],
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        keypoints=torch.cat(keypoints) if keypoints else None,
+        mask_runs=concatenate_masks(runs) if runs else None,
+    )

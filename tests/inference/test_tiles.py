@@ -1,0 +1,120 @@
+"""Prediction in tiles: the objects of the whole image, whatever the tiles, from sources that are never whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastmrcnn.data.scenes import render_scene
+from fastmrcnn.inference import predict_tiled
+from fastmrcnn.inference.tiles import tile_starts, tiles_of
+from fastmrcnn.models import MaskRCNN
+from fastmrcnn.ops import concatenate_masks, mask_intersections
+from fastmrcnn.structures import Detections
+from fastmrcnn.weights import load_model
+
+
+@pytest.fixture(scope="module")
+def mosaic() -> np.ndarray:
+    """Six scenes in one picture of 448 x 672 pixels."""
+    scenes = [render_scene(number, seed=77, split="val").image[:224, :224] for number in range(6)]
+    return np.concatenate([np.concatenate(scenes[row : row + 3], axis=1) for row in (0, 3)])
+
+
+def shipped(side: int) -> MaskRCNN:
+    """The shipped model, which looks at images of up to so many pixels as they are."""
+    model = load_model("tiny")
+    model.transform.config = dataclasses.replace(model.config.input, min_size=side, max_size=side, train_min_sizes=())
+    return model
+
+
+def iou_of(found: Detections, expected: Detections) -> Tensor:
+    """[N, M] of masks; 0 across classes."""
+    masks = concatenate_masks([found.run_lengths, expected.run_lengths])
+    n, m = len(found), len(expected)
+    pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n, n + m))
+    shared = mask_intersections(masks, pairs).view(n, m)
+    areas = masks.areas()
+    iou = shared / (areas[:n, None] + areas[None, n:] - shared)
+    return torch.where(found.labels[:, None] == expected.labels, iou, 0)
+
+
+@pytest.mark.parametrize("length", [1, 100, 101, 1000, 20_000])
+@pytest.mark.parametrize(("tile", "overlap"), [(100, 0), (100, 13), (64, 63), (1024, 128)])
+def test_tiles_cover_the_image_and_share_enough(length: int, tile: int, overlap: int) -> None:
+    starts = tile_starts(length, tile, overlap)
+    if length <= tile:
+        assert starts == [0]
+        return
+    assert starts[0] == 0
+    assert starts[-1] == length - tile
+    assert all(before + tile - after >= overlap for before, after in pairwise(starts))
+    assert len(tiles_of((length, 40), tile, overlap)) == len(starts) * len(tile_starts(40, tile, overlap))
+
+
+def test_the_objects_of_the_whole_image(mosaic: np.ndarray) -> None:
+    """At the same scale tiles find what the network finds in all of the image, seams or not; scores near the threshold
+    may fall on either side of it."""
+    whole = shipped(672).predict(mosaic, score_threshold=0.4)
+    sure = (whole.scores >= 0.6).nonzero()[:, 0]
+    assert len(sure) > 25
+    for tile, overlap in ((400, 100), (320, 64)):
+        found = predict_tiled(shipped(tile), mosaic, tile=tile, overlap=overlap, score_threshold=0.4)
+        assert found.mask_probs is None
+        assert found.image_size == (448, 672)
+        iou = iou_of(found, whole)
+        best = iou.amax(dim=0)[sure]
+        assert (best > 0.5).all()
+        assert (best > 0.9).float().mean() > 0.9
+        assert ((iou > 0.5).sum(dim=0) <= 1).all()  # none comes out twice
+        strangers = (found.scores >= 0.6) & (iou.amax(dim=1) < 0.5)
+        assert strangers.float().mean() < 0.05
+
+
+def test_an_image_no_larger_than_a_tile_is_predicted_as_ever(mosaic: np.ndarray) -> None:
+    model = shipped(224)
+    image = mosaic[:224, :224]
+    expected = model.predict(image, score_threshold=0.3)
+    found = predict_tiled(model, image, tile=224, score_threshold=0.3)
+    assert torch.equal(found.boxes, expected.boxes)
+    assert torch.equal(found.scores, expected.scores)
+    assert found.rle == expected.rle
+    assert np.array_equal(np.array(found.plot()), np.array(expected.plot()))
+
+
+def test_files_are_read_in_windows(mosaic: np.ndarray, tmp_path: Path) -> None:
+    model = shipped(256)
+    seen = []
+    expected = predict_tiled(
+        model, mosaic, tile=256, batch_size=4, on_tiles=lambda done, count: seen.append((done, count))
+    )
+    assert seen == [(4, 6), (6, 6)]
+    np.save(tmp_path / "mosaic.npy", mosaic)
+    found = predict_tiled(model, tmp_path / "mosaic.npy", tile=256, batch_size=4)
+    assert found.to_coco(1) == expected.to_coco(1)
+    assert found.source == tmp_path / "mosaic.npy"
+
+
+def test_nothing_found_in_any_tile() -> None:
+    found = predict_tiled(shipped(64), np.zeros((100, 150, 3), np.uint8), tile=64, score_threshold=0.99)
+    assert len(found) == 0
+    assert found.masks.shape == (0, 100, 150)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tile": 0}, "predict_tiled: tile and batch_size must be at least 1; got 0 and 1"),
+        ({"batch_size": 0}, "predict_tiled: tile and batch_size must be at least 1; got 1024 and 0"),
+        ({"tile": 64, "overlap": 64}, r"predict_tiled: overlap must lie in 0..63, below the tile; got 64"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        predict_tiled(shipped(64), np.zeros((10, 10, 3), np.uint8), **options)
