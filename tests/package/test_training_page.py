@@ -1,4 +1,4 @@
-"""TRAINING.md: its commands are commands, its recipes are the recipes, and it leaves no option out."""
+"""TRAINING.md, AUGMENTATION.md: commands are commands, recipes are the recipes, and no option is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,18 @@ def test_the_python_block_works(folder: Path, capsys: pytest.CaptureFixture[str]
     assert code is not None
     exec(compile(code[1], "TRAINING.md", "exec"), {})
     assert str(Path("runs/python/best.safetensors")) in capsys.readouterr().out
+
+
+def test_the_blocks_on_augmentation_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "AUGMENTATION.md").read_text(encoding="utf-8")
+    [words] = commands(page)
+    assert main([*words, *QUICK, "--steps", "1"]) == 0
+    assert "page.html" in capsys.readouterr().out
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(compile(code[1], "AUGMENTATION.md", "exec"), names)
+    assert {tuple(sample.image.shape) for sample in (names["dataset"][0], names["dataset"][1])} == {(3, 1024, 1024)}
 
 
 @pytest.mark.parametrize("page", ["TRAINING.md", "AUGMENTATION.md", "README.md"])

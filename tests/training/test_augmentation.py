@@ -69,7 +69,7 @@ def test_padding_has_the_mean_of_channels_that_are_no_colours(dataset: CocoDatas
 
 
 def test_a_square_beyond_the_network_is_refused(make_config: MakeConfig) -> None:
-    with pytest.raises(UserError, match=r"^jitter_size must be at most max_size, 120 here; got 128$"):
+    with pytest.raises(UserError, match=r"^jitter_size must be at most max_size, 120 here; got 128: raise max_size$"):
         brings_images_to_size(make_config(large_scale_jitter=(0.1, 2.0), jitter_size=128), NETWORK)
 
 

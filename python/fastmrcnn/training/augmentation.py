@@ -49,7 +49,9 @@ def _drawn_size(config: TrainConfig, network: InputConfig) -> list[Transform]:
     if config.large_scale_jitter:
         size = config.jitter_size or network.min_size
         if size > network.max_size:
-            raise UserError(f"jitter_size must be at most max_size, {network.max_size} here; got {size}")
+            raise UserError(
+                f"jitter_size must be at most max_size, {network.max_size} here; got {size}: raise max_size"
+            )
         smallest, largest = config.large_scale_jitter
         if network.channels == 3:
             return [LargeScaleJitter(size, smallest, largest)]
