@@ -56,6 +56,8 @@ def test_every_option_is_a_transform(dataset: CocoDataset, make_config: MakeConf
 def test_the_sizes_of_the_network_are_drawn(dataset: CocoDataset, make_config: MakeConfig) -> None:
     drawn = replace(NETWORK, train_min_sizes=(64, 80))
     assert training_transforms(make_config(), drawn, dataset)[1:] == [MultiScale((64, 80), 120)]
+    small = replace(drawn, enlarge=False)  # as in detection, or it would be trained at sizes that it never sees
+    assert training_transforms(make_config(), small, dataset)[1:] == [MultiScale((64, 80), 120, enlarge=False)]
     assert brings_images_to_size(make_config(), drawn)
     assert not brings_images_to_size(make_config(), NETWORK)
     jitter = make_config(large_scale_jitter=(0.1, 2.0))

@@ -69,6 +69,7 @@ def test_weights_keep_what_they_freeze_unless_told(make_config: MakeConfig, tmp_
 def test_sizes_that_are_asked_for_replace_the_drawn_ones(
     min_size: int | None, max_size: int | None, more: dict[str, object], expected: tuple[object, ...]
 ) -> None:
-    known = InputConfig(min_size=256, max_size=320, train_min_sizes=(208, 256, 320))
+    known = InputConfig(min_size=256, max_size=320, train_min_sizes=(208, 256, 320), enlarge=False)
     found = with_sizes(known, min_size, max_size, **more)
     assert (found.min_size, found.max_size, found.train_min_sizes) == expected
+    assert found.enlarge == (min_size is not None)  # the smaller images too, or they would not have the size

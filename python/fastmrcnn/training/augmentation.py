@@ -58,5 +58,5 @@ def _drawn_size(config: TrainConfig, network: InputConfig) -> list[Transform]:
         mean = tuple(min(max(value / network.pixel_max, 0.0), 1.0) for value in network.mean)  # 0.5 may lie far off
         return [LargeScaleJitter(size, smallest, largest, mean)]
     if network.train_min_sizes:
-        return [MultiScale(network.train_min_sizes, network.max_size)]
+        return [MultiScale(network.train_min_sizes, network.max_size, network.enlarge)]
     return []

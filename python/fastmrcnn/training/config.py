@@ -66,7 +66,8 @@ class TrainConfig:
     # Let the batch norms of the backbone keep the statistics that they start with, which is better for few images per
     # step; otherwise these follow the images, in frozen stages too.
     frozen_statistics: bool = False
-    # Length of the shorter side that images are resized to, in pixels; the default is the model's own.
+    # Length of the shorter side that images are resized to, in pixels. The default is the model's own: of "tiny" 320,
+    # where smaller images keep their size.
     min_size: int | None = None
     # Longest side after resizing, in pixels; the default is the model's own.
     max_size: int | None = None

@@ -113,12 +113,12 @@ def with_sizes(known: InputConfig, min_size: int | None, max_size: int | None, *
     """``known`` with other sides of the resized images, where they are not None, and with ``more`` of its fields.
 
     Where ``more`` has no ``train_min_sizes``, those of ``known`` give way to a new ``min_size``: a model
-    that was trained at drawn sizes would go on at its own.
+    that was trained at drawn sizes would go on at its own. Smaller images have it too, then.
     """
     sizes = {"min_size": min_size, "max_size": max_size}
     changes: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     if min_size is not None:
-        changes["train_min_sizes"] = ()
+        changes |= {"train_min_sizes": (), "enlarge": True}
         changes.setdefault("max_size", max(known.max_size, min_size))  # a lower one would overrule the new shorter side
     elif max_size is not None:  # it bounds the shorter side of every image too
         changes["min_size"] = min(known.min_size, max_size)

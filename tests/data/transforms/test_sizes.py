@@ -22,6 +22,8 @@ def test_the_shorter_side_is_drawn_and_the_longer_one_bounded() -> None:
         assert len(sample) == 2
     tall = MultiScale((20,))(make_sample(100, 50, 2), generator())
     assert tall.image.shape == (3, 40, 20)
+    kept = MultiScale((120,), enlarge=False)(make_sample(100, 50, 2), generator())
+    assert kept.image.shape == (3, 100, 50)
 
 
 @given(samples, st.integers(1, 40), st.floats(0.1, 2), st.integers(0, 1000))

@@ -21,6 +21,7 @@ class MultiScale:
 
     sizes: tuple[int, ...]
     max_size: int = 1333
+    enlarge: bool = True  # False: images that are smaller keep their size
 
     def __post_init__(self) -> None:
         if not self.sizes or not all(0 < size <= self.max_size for size in self.sizes):
@@ -31,6 +32,8 @@ class MultiScale:
         shorter = self.sizes[whole(generator, 0, len(self.sizes) - 1)]
         height, width = sample.image.shape[1:]
         scale = min(shorter / min(height, width), self.max_size / max(height, width))
+        if not self.enlarge:
+            scale = min(scale, 1.0)
         return resize(sample, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
