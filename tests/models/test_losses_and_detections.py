@@ -117,3 +117,7 @@ def test_refusals() -> None:
     images, targets = batch()
     with pytest.raises(ValueError, match=r"targets must match the 2 images; got 1"):
         model.eval().losses_and_detections(images, targets[:1])
+    with pytest.raises(ValueError, match=r"seeds must be one for each of 2 images; got 1"):
+        model.losses_and_detections(images, targets, [3])
+    with pytest.raises(ValueError, match=r"seeds must be one for each of 2 images; got 3"):
+        model.train()(images, targets, [3, 4, 5])

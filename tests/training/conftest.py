@@ -10,8 +10,7 @@ import pytest
 
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.training import TrainConfig
-
-CLASSES = ("ball", "star")
+from tests.training.runs import CLASSES
 
 
 @pytest.fixture(scope="session")

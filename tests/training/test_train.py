@@ -23,22 +23,10 @@ from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, read_metrics, train
 from fastmrcnn.training.start import next_free_output, open_datasets, starting_model
 from fastmrcnn.weights import save_model
-from tests.training.runs import interrupt_at_step
+from tests.training.runs import CLASSES, assert_same_tensors, interrupt_at_step
 
-CLASSES = ("ball", "star")  # of the fixture `scenes`
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
 MakeConfig = Callable[..., TrainConfig]
-
-
-def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path)
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    ours, theirs = weights_of(first), weights_of(second)
-    assert ours.keys() == theirs.keys()
-    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
-    assert different == []
 
 
 def test_a_run_leaves_everything_behind(make_config: MakeConfig, scenes: Path) -> None:
@@ -139,7 +127,7 @@ def test_a_resumed_run_is_bit_identical(make_config: MakeConfig, tmp_path: Path,
         stream.write('{"step": 2, "lo')  # the machine went down in the middle of a line
     torch.manual_seed(99)
     resumed = train(cut, resume=True, progress=False)
-    assert_same_weights(whole.output / "last.safetensors", resumed.output / "last.safetensors")
+    assert_same_tensors(whole.output / "last.safetensors", resumed.output / "last.safetensors")
     columns = ["step", "loss", "learning_rate", "gradient_norm"]
     assert [[row[name] for name in columns] for row in whole.metrics] == [
         [row[name] for name in columns] for row in resumed.metrics
@@ -188,7 +176,7 @@ def test_the_backbone_may_come_from_elsewhere(make_config: MakeConfig, tmp_path:
 def test_bf16_trains(make_config: MakeConfig) -> None:
     result = train(make_config(precision="bf16", steps=2), progress=False)
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in result.metrics)
-    weights = weights_of(result.output / "last.safetensors")
+    weights = load_file(result.output / "last.safetensors")
     assert {tensor.dtype for tensor in weights.values()} <= {torch.float32, torch.int64}
 
 
@@ -229,13 +217,11 @@ def test_fine_tuning_from_a_file_with_other_classes(make_config: MakeConfig, tmp
 def test_a_finished_run_resumes_to_the_same_result(make_config: MakeConfig, scenes: Path) -> None:
     config = make_config(steps=1, eval_annotations=scenes / "annotations.json")
     train(config, progress=False)
-    before = weights_of(config.output / "last.safetensors")  # type: ignore[operator]
+    before = load_file(config.output / "last.safetensors")  # type: ignore[operator]
     again = train(config, resume=True, progress=False)
     assert again.evaluation is not None
     assert [row["step"] for row in again.metrics if "loss" in row] == [1]
-    assert all(
-        torch.equal(value, before[name]) for name, value in weights_of(again.output / "last.safetensors").items()
-    )
+    assert all(torch.equal(value, before[name]) for name, value in load_file(again.output / "last.safetensors").items())
 
 
 def test_the_callers_random_state_is_untouched(make_config: MakeConfig) -> None:

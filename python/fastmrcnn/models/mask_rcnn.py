@@ -14,7 +14,7 @@ from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import PaddedInstances, Size, Targets
 from fastmrcnn.models.predict import detect_sources, is_single_image
-from fastmrcnn.models.random_numbers import RandomNumbers
+from fastmrcnn.models.random_numbers import random_of_images
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
 from fastmrcnn.models.rpn import RegionProposalNetwork, RPNPrediction
@@ -101,7 +101,7 @@ class MaskRCNN(nn.Module):
         seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch."""
-        random = None if seeds is None else [RandomNumbers(seed) for seed in seeds]
+        random = random_of_images(seeds, len(images))
         batch = self.transform(images, random)
         objects = self.transform.targets(targets, batch, random)
         features = self.features(batch.pixels)
@@ -145,7 +145,7 @@ class MaskRCNN(nn.Module):
             raise ValueError("MaskRCNN.losses_and_detections: the model must be in evaluation mode: call .eval()")
         check_images(images, self.config.input.channels)
         check_targets(targets, images, self.config)
-        random = None if seeds is None else [RandomNumbers(seed) for seed in seeds]
+        random = random_of_images(seeds, len(images))
         batch = self.transform(images)
         objects = self.transform.targets(targets, batch, random)
         features = self.features(batch.pixels)

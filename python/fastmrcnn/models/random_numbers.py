@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -25,3 +27,16 @@ class RandomNumbers:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self._generators[device]
+
+
+def random_of_images(seeds: Sequence[int] | None, images: int) -> list[RandomNumbers] | None:
+    """Those of each image of a batch; None where all draw from torch's default generators.
+
+    Raises:
+        ValueError: there are more or fewer seeds than images.
+    """
+    if seeds is None:
+        return None
+    if len(seeds) != images:
+        raise ValueError(f"MaskRCNN: seeds must be one for each of {images} images; got {len(seeds)}")
+    return [RandomNumbers(seed) for seed in seeds]
