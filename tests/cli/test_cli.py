@@ -145,6 +145,8 @@ def test_refusals_of_train(scenes: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "there is no config.json in it" in error_of(["train", "--resume", str(tmp_path)], capsys)
     assert "no-weights: " in error_of(["train", *data_options(scenes), "--weights", "no-weights", *output], capsys)
     assert not (tmp_path / "run").exists()
+    words = ["train", *data_options(scenes), "--output", str(options)]
+    assert f"{options}: expected a folder to write to; this is a file" in error_of(words, capsys)
 
 
 def test_an_image_that_does_not_decode(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,13 @@ FAULTS: dict[str, tuple[Plant, str, int | None, str, str]] = {
     "other area": (of(5, area=600), "area-off-mask", 5, "2.png", "area 600 is not that of the mask, 60 pixels"),
     "crowd as a polygon": (of(5, iscrowd=1), "crowd-polygon", 5, "2.png", "iscrowd is 1 and the mask a polygon"),
     "crowds alone": (one_crowd_too_many, "many-crowds", None, "", "17 of 17 annotations have iscrowd 1"),
+    "nothing but crowds": (
+        one_crowd_too_many,
+        "no-object",
+        None,
+        "",
+        "none of the 4 images has an object that is no crowd",
+    ),
     "fractions": (fractions, "fractions-of-the-image", 1, "1.png", "all lie within 0..1"),
     "category twice": (
         appended("categories", {"id": 7, "name": "car"}),

@@ -12,6 +12,8 @@ from fastmrcnn.data import open_dataset
 from fastmrcnn.doctor import DoctorConfig, examine, measure, problems_of, write_page, write_repaired
 from fastmrcnn.doctor.problem import KEPT
 from fastmrcnn.errors import UserError
+from fastmrcnn.training import TrainConfig
+from fastmrcnn.training.start import open_datasets
 from tests.doctor.coco_faults import FAULTS
 from tests.doctor.patients import Document, Plant, diagnose, rectangle, write_patient
 from tests.doctor.plants import of, removed, sides_exchanged, turned_by_exif
@@ -51,7 +53,7 @@ def test_an_error_is_what_training_refuses(fault: str, tmp_path: Path) -> None:
     plant, *_ = FAULTS[fault]
     _, problems = diagnose(tmp_path, plant)
     try:
-        data = open_dataset(tmp_path / "train.json", tmp_path / "train images")
+        data, _ = open_datasets(TrainConfig(tmp_path / "train.json", tmp_path / "train images"))
         for index in range(len(data)):
             data[index]
         refused = False

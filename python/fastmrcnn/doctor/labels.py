@@ -14,6 +14,7 @@ from fastmrcnn.doctor.problem import (
     IMAGE_WITHOUT_OBJECTS,
     KEPT,
     MANY_CROWDS,
+    NO_OBJECT,
     RARE_CLASS,
     SIMILAR_CLASS_NAMES,
     Findings,
@@ -74,10 +75,13 @@ def check_classes(content: Annotations, images: Sequence[ExaminedImage], finding
         _check_class(number, name, objects[number], crowds[number], findings)
     _check_names(content.categories, findings)
     learnt, ignored = objects.total(), crowds.total()
+    freed = "iscrowd set to 0 in every annotation"
+    if learnt == 0:
+        text = f"none of the {len(images)} images has an object" + (" that is no crowd" if ignored else "")
+        findings.add(NO_OBJECT, text, repair=freed if ignored else KEPT)
     if ignored > learnt:
         text = f"{ignored} of {ignored + learnt} annotations have iscrowd 1: nothing is learnt from these"
-        everything = learnt == 0
-        findings.add(MANY_CROWDS, text, repair="iscrowd set to 0 in every annotation" if everything else KEPT)
+        findings.add(MANY_CROWDS, text, repair=KEPT if learnt else freed)
     for image in images:
         if image.sound and not image.measured.objects:
             findings.add(IMAGE_WITHOUT_OBJECTS, f"image {image.record.id} has no object", image=image.record.file_name)

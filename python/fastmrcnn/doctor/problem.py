@@ -48,6 +48,7 @@ INVALID_MASK_FILE = Kind(
     "invalid-mask-file", "error", "mask files that do not decode, or of another size than their images"
 )
 INVALID_BOX = Kind("invalid-box", "error", "boxes that are not four finite numbers")
+NO_OBJECT = Kind("no-object", "error", "data sets without an object to learn")
 UNKNOWN_CLASS_IN_SPLIT = Kind(
     "unknown-class-in-split", "error", "classes of the validation that training does not list"
 )

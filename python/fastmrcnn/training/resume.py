@@ -40,6 +40,8 @@ SETTLED = (
 
 def new_state(config: TrainConfig, data: InstanceDataset, device: torch.device) -> TrainState:
     """The state before the first step; ``UserError`` where the folder of ``config`` holds a run."""
+    if config.output is not None and config.output.is_file():
+        raise UserError(f"{config.output}: expected a folder to write to; this is a file")
     if config.output is not None and checkpoint_folders(config.output):
         raise UserError(f"{config.output}: already holds a run; name another output, or resume this one")
     return TrainState.of(starting_model(config, data, device), config, device)
