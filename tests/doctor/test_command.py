@@ -87,7 +87,7 @@ def test_json_page_and_repaired_copy(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*words(tmp_path), *val, *files, "--fix", str(repaired)]) == 1
     printed = capsys.readouterr().out
     assert "got 4 numbers -> left out\n" in printed
-    assert f"--train-annotations {repaired / 'train.json'} --train-images {repaired / 'train'} " in printed
+    assert printed.endswith(f"nothing to train on: {repaired / 'train.json'} has no image left\n")  # all have leaked
 
     document = json.loads((tmp_path / "p.json").read_text())
     assert document["counts"] == {"error": 6, "warning": 4, "note": 4}
@@ -195,3 +195,14 @@ def test_the_page_of_kinds_is_complete() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{kind.name}` | {kind.severity} | {kind.title} |" for kind in KINDS]
     assert len({kind.name for kind in KINDS}) == len(KINDS) > 40
+
+
+def test_the_repaired_copy_is_what_to_train_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_patient(tmp_path)
+    write_patient(tmp_path, name="val", seed=100)
+    val = ["--val", str(tmp_path / "val.json"), "--val-images", str(tmp_path / "val images")]
+    repaired = tmp_path / "repaired"
+    assert main([*words(tmp_path), *val, "--fix", str(repaired)]) == 0
+    train = f"--train-annotations {repaired / 'train.json'} --train-images {repaired / 'train'}"
+    evaluation = f"--eval-annotations {repaired / 'val.json'} --eval-images {repaired / 'val'}"
+    assert capsys.readouterr().out.endswith(f"next:     fastmrcnn train {train} {evaluation}\n")

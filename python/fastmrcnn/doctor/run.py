@@ -10,7 +10,7 @@ from fastmrcnn.doctor.config import DoctorConfig
 from fastmrcnn.doctor.examination import Split, examine, problems_of
 from fastmrcnn.doctor.page import write_page
 from fastmrcnn.doctor.problem import SEVERITIES
-from fastmrcnn.doctor.repair import REPAIRS, write_repaired
+from fastmrcnn.doctor.repair import REPAIRS, kept_images, write_repaired
 from fastmrcnn.doctor.statistics import measure
 from fastmrcnn.doctor.summary import describe_anchors, describe_problems, describe_statistics, exit_code
 from fastmrcnn.errors import UserError
@@ -79,7 +79,11 @@ def _fix(splits: list[Split], folder: Path, *, link: bool) -> None:
     files = write_repaired(splits, folder, link=link)
     words = [
         f"--{kind}-annotations {file} --{kind}-images {file.with_suffix('')}"
-        for kind, file in zip(("train", "eval"), files, strict=False)
+        for kind, file, split in zip(("train", "eval"), files, splits, strict=False)
+        if kept_images(split)
     ]
     print(f"repaired: {folder} ({folder / REPAIRS} lists what was done)")
-    print(f"next:     fastmrcnn train {' '.join(words)}")
+    if kept_images(splits[0]):
+        print(f"next:     fastmrcnn train {' '.join(words)}")
+    else:
+        print(f"nothing to train on: {files[0]} has no image left")
