@@ -51,6 +51,14 @@ def test_the_layout_of_the_data_science_bowl(mode: str, tmp_path: Path) -> None:
     assert [sample.boxes.tolist() for sample in dataset] == [[[3, 4, 8, 8], [10, 4, 15, 8]]] * 2
 
 
+def test_masks_and_images_anywhere(tmp_path: Path) -> None:
+    write_image(tmp_path / "photos/a.jpg", HEIGHT, WIDTH)
+    write_labels(tmp_path / "drawn/a_mask.png", square(1))
+    assert [len(sample) for sample in open_dataset(tmp_path / "drawn", tmp_path / "photos")] == [1]
+    with pytest.raises(UserError, match="it looks like none of them"):  # images are no masks of themselves
+        open_dataset(tmp_path / "photos", tmp_path / "photos")
+
+
 def test_masks_that_overlap_stay_whole(tmp_path: Path) -> None:
     write_image(tmp_path / "images/a.png", HEIGHT, WIDTH)
     for number in range(2):

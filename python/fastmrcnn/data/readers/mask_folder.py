@@ -32,8 +32,21 @@ class _Masks:
 
 
 def is_mask_folder(source: Source) -> bool:
-    """Whether ``source`` is a folder with ``masks``, or with folders that have ``masks``."""
-    return (source.path / MASKS).is_dir() or any(source.path.glob(f"*/{MASKS}"))
+    """Whether ``source`` has ``masks``, or folders that have ``masks``, or is a folder of the masks of named images."""
+    return (source.path / MASKS).is_dir() or any(source.path.glob(f"*/{MASKS}")) or _are_masks_of_images(source)
+
+
+def _are_masks_of_images(source: Source) -> bool:
+    """Whether a folder of images is named, and ``source`` is another with files or folders of the same names."""
+    path, images = source.path, source.images
+    if images is None or not images.is_dir() or not path.is_dir() or path.resolve() == images.resolve():
+        return False
+    names = {file.stem for file in images.iterdir() if is_image(file)}
+    return any(
+        (file.name if file.is_dir() else file.stem.removesuffix("_mask")) in names
+        for file in path.iterdir()
+        if file.is_dir() or is_image(file)
+    )
 
 
 def read_mask_folder(source: Source) -> Annotations:
