@@ -50,6 +50,9 @@ def test_paths_may_be_strings() -> None:
         ({"min_size": 4}, "min_size must be at least 16; got 4"),
         ({"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4; got 3"),
         ({"ema": 1.5}, "ema must be in 0..1; got 1.5"),
+        ({"schedule": "constant"}, "schedule must be one of steps, cosine, onecycle; got 'constant'"),
+        ({"model": "tiny", "norm": "ln"}, "norm must be one of bn, sync_bn, gn, frozen_bn; got 'ln'"),
+        ({"train_min_sizes": (640, 1)}, "train_min_sizes must be at least 16 each; got (640, 1)"),
         (
             {"optimizer": "adamw", "momentum": 1.0},
             "momentum must be below 1 with optimizer adamw, whose beta1 it is; got 1.0",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
-from fastmrcnn.training.architectures import check_architecture
+from fastmrcnn.training.config_checks import check_config
 from fastmrcnn.training.typed_fields import typed_fields
 
 DataFormat = Literal["coco", "via", "labelme", "yolo", "voc", "cityscapes", "masks"]  # that of data, without torch
@@ -182,49 +182,7 @@ class TrainConfig:
             "keypoint_sigmas",
         ):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.weights is not None and self.model is not None:
-            raise UserError(
-                f"weights and model exclude each other: a weights file knows its own architecture; "
-                f"got weights={self.weights!r} and model={self.model!r}"
-            )
-        if self.model is not None:
-            check_architecture(self.model)
-        if self.backbone is not None and self.model is None:
-            raise UserError(f"backbone needs a model to put it into; got backbone={self.backbone!r} and no model")
-        if self.norm is not None and self.model is None:
-            raise UserError(f"norm needs a model to build: weights have their own; got norm={self.norm!r} and no model")
-        if self.patience and not (self.evaluate_every and self.eval_annotations):
-            raise UserError(
-                f"patience needs evaluations on the way: expected eval_annotations and evaluate_every; "
-                f"got {self.eval_annotations} and {self.evaluate_every}"
-            )
-        if self.frozen_stages is not None and not 0 <= self.frozen_stages <= 5:
-            raise UserError(f"frozen_stages must be in 0..5; got {self.frozen_stages}")
-        for name, smallest in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not (value >= smallest and math.isfinite(value)):
-                raise UserError(f"{name} must be at least {smallest}; got {value}")
-        if self.white_level is not None and self.white_level >= 2**16:
-            raise UserError(f"white_level must be a number of 16 bits, below 65536; got {self.white_level}")
-        if self.seed >= 2**63:  # what torch.manual_seed takes
-            raise UserError(f"seed must be below 2^63; got {self.seed}")
-        for name in ("epochs", "learning_rate", "anchor_scale"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise UserError(f"{name} must be above 0; got {getattr(self, name)}")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} must be in 0..1; got {getattr(self, name)}")
-        if self.optimizer == "adamw" and self.momentum == 1:
-            raise UserError(f"momentum must be below 1 with optimizer adamw, whose beta1 it is; got {self.momentum}")
-        if self.batch_size % self.accumulate:
-            raise UserError(f"accumulate must divide batch_size {self.batch_size}; got {self.accumulate}")
-        if not all(0 < ratio < math.inf for ratio in self.anchor_ratios):
-            raise UserError(f"anchor_ratios must be above 0; got {self.anchor_ratios}")
-        if not all(0 < sigma < math.inf for sigma in self.keypoint_sigmas):
-            raise UserError(f"keypoint_sigmas must be above 0; got {self.keypoint_sigmas}")
-        if not all(0 < fraction < 1 for fraction in self.lr_milestones):
-            raise UserError(f"lr_milestones must be fractions of the run in 0..1; got {self.lr_milestones}")
-        _check_augmentation(self)
+        check_config(self)
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps of the whole run over a data set of ``images`` images."""
@@ -250,53 +208,3 @@ class TrainConfig:
 def read_config_fields(path: Path) -> dict[str, Any]:
     """The fields of ``TrainConfig`` that a JSON file sets, checked by name and type; it may leave any out."""
     return typed_fields(TrainConfig, read_json(path, expected="a JSON object of training options"), str(path))
-
-
-def _check_augmentation(config: TrainConfig) -> None:
-    if not 0 <= config.hue_jitter <= 0.5:
-        raise UserError(f"hue_jitter must be in 0..0.5; got {config.hue_jitter}")
-    sides, scales = config.crop_sides, config.large_scale_jitter
-    if not (len(sides) == 2 and 0 < sides[0] <= sides[1] <= 1):
-        raise UserError(f"crop_sides must be two shares in 0..1, the smaller one first; got {sides}")
-    if scales and not (len(scales) == 2 and 0 < scales[0] <= scales[1] < math.inf):
-        raise UserError(f"large_scale_jitter must be two scales above 0, the smaller one first; got {scales}")
-    if scales and config.train_min_sizes:
-        raise UserError(
-            f"large_scale_jitter and train_min_sizes exclude each other: both draw the size of an image; "
-            f"got {scales} and {config.train_min_sizes}"
-        )
-
-
-_SHARES = (
-    "momentum",
-    "lr_decay",
-    "ema",
-    "horizontal_flip",
-    "vertical_flip",
-    "color_jitter",
-    "random_crop",
-    "copy_paste",
-    "repeat_threshold",
-)
-
-_AT_LEAST = {
-    "batch_size": 1,
-    "accumulate": 1,
-    "steps": 1,
-    "channels": 1,
-    "white_level": 1,
-    "min_size": 16,
-    "max_size": 16,
-    "jitter_size": 16,
-    "weight_decay": 0,
-    "warmup_steps": 0,
-    "gradient_clip": 0,
-    "seed": 0,
-    "workers": 0,
-    "threads": 0,
-    "evaluate_every": 0,
-    "patience": 0,
-    "checkpoint_every": 0,
-    "keep_checkpoints": 1,
-    "shown_images": 0,
-}
