@@ -7,7 +7,15 @@ import pytest
 import torch
 
 import fastmrcnn.ops.mask_overlaps as mask_overlaps_module
-from fastmrcnn.ops import InstanceMasks, areas_within, box_iou, mask_intersections, overlapping_pairs, unite_masks
+from fastmrcnn.ops import (
+    InstanceMasks,
+    areas_within,
+    box_iou,
+    mask_intersections,
+    mask_nms,
+    overlapping_pairs,
+    unite_masks,
+)
 from tests.ops.segmentation_cases import random_segmentations
 
 
@@ -79,3 +87,33 @@ def test_nothing_overlaps_nothing() -> None:
     assert mask_intersections(empty, torch.tensor([[0, 0]])).tolist() == [0]
     with pytest.raises(ValueError, match=r"^unite_masks: groups must be \[1\], each in 0..1; got \[1\] up to 2$"):
         unite_masks(empty, torch.tensor([2]), 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nms_of_masks_equals_that_of_the_matrix(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = InstanceMasks.from_coco(random_segmentations(rng, 40, 24, 30), 24, 30)
+    scores = torch.from_numpy(rng.integers(0, 9, 40) / 8)
+    classes = torch.from_numpy(rng.integers(0, 2, 40))
+    flat = masks.to_bitmaps().flatten(1).double()
+    shared = flat @ flat.T
+    iou = shared / (flat.sum(dim=1)[:, None] + flat.sum(dim=1) - shared)
+    for idxs in (None, classes):
+        expected: list[int] = []
+        for index in scores.argsort(descending=True, stable=True).tolist():
+            rivals = [other for other in expected if idxs is None or idxs[other] == idxs[index]]
+            if not any(iou[index, other] > 0.3 for other in rivals):
+                expected.append(index)
+        assert mask_nms(masks, scores, 0.3, idxs).tolist() == expected
+        assert len(expected) < 40
+
+
+def test_nms_of_masks_at_its_limits() -> None:
+    squares = InstanceMasks.from_coco([[[0, 0, 2, 0, 2, 2, 0, 2]], [[0, 0, 4, 0, 4, 2, 0, 2]]], 4, 4)
+    assert mask_nms(squares, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0, 1]  # the IoU is 0.5, no more
+    assert mask_nms(squares, torch.tensor([0.9, 0.8]), 0.49).tolist() == [0]
+    assert mask_nms(squares[:0], torch.empty(0), 0.5).tolist() == []
+    with pytest.raises(ValueError, match=r"^mask_nms: scores must be \[2\]; got \[3\]$"):
+        mask_nms(squares, torch.zeros(3), 0.5)
+    with pytest.raises(ValueError, match=r"^mask_nms: idxs must be \[2\]; got \[1\]$"):
+        mask_nms(squares, torch.zeros(2), 0.5, torch.zeros(1))

@@ -17,7 +17,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import InstanceMasks, areas_within, mask_intersections, overlapping_pairs, unite_masks
+from fastmrcnn.ops import (
+    InstanceMasks,
+    areas_within,
+    first_of_equals,
+    mask_intersections,
+    overlapping_pairs,
+    unite_masks,
+)
 from fastmrcnn.structures import Detections
 
 
@@ -51,7 +58,7 @@ def merge_across_seams(
     apart = ~_same(tile_of, pairs)
     alike = _same(found.labels, pairs)
     equal = iou >= torch.where(alike, agreement, (1 + agreement) / 2)
-    kept = _first_of_equals(len(found), pairs[apart & equal & ~cut[pairs].any(dim=1)])
+    kept = first_of_equals(len(found), pairs[apart & equal & ~cut[pairs].any(dim=1)])
     pieces = apart & alike & cut[pairs].all(dim=1)
     joined = _agreeing(masks, pairs[pieces], shared[pieces], tiles[tile_of], agreement)
     return _assemble(found, masks, kept, _groups(len(found), joined), agreement)
@@ -98,15 +105,6 @@ def _same(values: Tensor, pairs: Tensor) -> Tensor:
     return values[pairs[:, 0]] == values[pairs[:, 1]]
 
 
-def _first_of_equals(count: int, pairs: Tensor) -> Tensor:
-    """[N] bool: non-maximum suppression among those that pairs [P, 2], ordered, say are the same; the first stay."""
-    kept = [True] * count
-    for first, second in pairs.tolist():
-        if kept[first]:
-            kept[second] = False
-    return torch.tensor(kept, dtype=torch.bool)
-
-
 def _agreeing(masks: InstanceMasks, pairs: Tensor, shared: Tensor, own: Tensor, agreement: float) -> Tensor:
     """Those of the pairs of pieces [P, 2] that are one object. own: [N, 4], the tile of each detection."""
     first, second = pairs.unbind(dim=1)
@@ -143,7 +141,7 @@ def _assemble(found: Detections, masks: InstanceMasks, kept: Tensor, groups: Ten
     # What is joined may now equal what another tile took for whole.
     pairs, _, iou = _overlaps(united)
     equal = _same(found.labels[first], pairs) & (iou >= agreement) & (sizes[pairs] > 1).any(dim=1)
-    once = _first_of_equals(len(first), pairs[equal])
+    once = first_of_equals(len(first), pairs[equal])
     runs = united if found.has_masks else None
     merged = replace(found[first], boxes=boxes, mask_probs=None, mask_runs=runs)
     return merged[once]

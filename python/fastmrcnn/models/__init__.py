@@ -12,6 +12,7 @@ from fastmrcnn.models.config import (
     PoolerConfig,
     RPNConfig,
 )
+from fastmrcnn.models.detection_options import set_detection_options
 from fastmrcnn.models.fixed_capacity import FixedCapacityDetector, GraphedDetector
 from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.models.mask_rcnn import MaskRCNN
@@ -63,6 +64,7 @@ __all__ = [
     "maskrcnn_resnext101_32x8d_fpn",
     "matterport_resnet_fpn",
     "mmdetection_rcnn",
+    "set_detection_options",
     "tiny",
     "torchvision_fasterrcnn_resnet50_fpn",
     "torchvision_fasterrcnn_resnet50_fpn_v2",

@@ -16,7 +16,8 @@ from fastmrcnn.models.blocks import ConvNorm, LinearNorm, full_precision, init_c
 from fastmrcnn.models.config import BoxHeadConfig
 from fastmrcnn.models.instances import SampledRoIs
 from fastmrcnn.models.losses import box_regression_loss, class_deltas, classification_loss, sampled
-from fastmrcnn.ops import PaddedDetections, PaddedProposals, select_detections
+from fastmrcnn.models.mask_nms import CANDIDATE_IOU, CANDIDATES
+from fastmrcnn.ops import PaddedDetections, PaddedProposals, select_detections, select_detections_softly
 
 
 class BoxPrediction(NamedTuple):
@@ -100,20 +101,28 @@ class BoxHead(nn.Module):
     def detect(self, prediction: BoxPrediction, proposals: PaddedProposals, limits: Tensor) -> PaddedDetections:
         """Turn the prediction for B x P slots into detections: threshold, decode, clip, NMS within each class.
 
+        Where masks are to be compared these are candidates, of which :func:`~fastmrcnn.models.mask_nms.thin_by_masks`
+        leaves the detections.
+
         limits: [B, 2] int64, (height, width) that boxes are clipped to.
         """
         config = self.config
         if config.best_class_only:
             prediction = best_class(prediction)
-        return select_detections(
+        select, nms_iou, detections = select_detections, config.nms_iou, config.detections
+        if config.nms == "mask":
+            nms_iou, detections = CANDIDATE_IOU, CANDIDATES * config.detections
+        elif config.nms != "box":
+            select = partial(select_detections_softly, method=config.nms, sigma=config.nms_sigma)
+        return select(
             prediction.logits,
             prediction.deltas,
             proposals.boxes,
             proposals.counts,
             limits,
             score_threshold=config.score_threshold,
-            nms_iou=config.nms_iou,
-            detections=config.detections,
+            nms_iou=nms_iou,
+            detections=detections,
             min_size=config.min_box_size,
             weights=config.box_weights,
             clip=math.inf if config.delta_clip is None else config.delta_clip,

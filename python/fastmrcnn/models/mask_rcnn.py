@@ -13,6 +13,7 @@ from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import PaddedInstances, Size, Targets
+from fastmrcnn.models.mask_nms import thin_by_masks
 from fastmrcnn.models.predict import detect_sources, is_single_image
 from fastmrcnn.models.random_numbers import random_of_images
 from fastmrcnn.models.resnet import ResNet
@@ -174,7 +175,7 @@ class MaskRCNN(nn.Module):
         """The filled slots of each image, whose labels then count from 0."""
         head, masks = self.config.mask_head, found.mask_probs
         keypoint_head, keypoints = self.config.keypoint_head, found.keypoints
-        return [
+        every = [
             Detections(
                 boxes=found.boxes[index, :count],
                 scores=found.scores[index, :count],
@@ -192,11 +193,16 @@ class MaskRCNN(nn.Module):
             )
             for index, (count, original, image) in enumerate(zip(found.counts.tolist(), originals, images, strict=True))
         ]
+        box_head = self.config.box_head
+        if box_head is None or box_head.nms != "mask":
+            return every
+        return [thin_by_masks(candidates, box_head.nms_iou, box_head.detections) for candidates in every]
 
     def detect_padded(self, images: Sequence[Tensor]) -> PaddedInstances:
         """:meth:`detect` without waiting for a GPU: as many slots as there may be detections, and their number.
 
-        Boxes and keypoints are in pixels of the original images; labels count from 1.
+        Boxes and keypoints are in pixels of the original images; labels count from 1. With ``box_head.nms`` "mask"
+        these are the candidates: masks are compared on the host, by :meth:`detect`.
         """
         return self._detect_images(images, packed=False)[0]
 

@@ -21,7 +21,7 @@ from fastmrcnn.ops.feature_pyramid import ExtraFPNBlock, FeaturePyramidNetwork, 
 from fastmrcnn.ops.frozen_batch_norm import FrozenBatchNorm2d
 from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
-from fastmrcnn.ops.mask_overlaps import areas_within, mask_intersections, overlapping_pairs
+from fastmrcnn.ops.mask_overlaps import areas_within, first_of_equals, mask_intersections, mask_nms, overlapping_pairs
 from fastmrcnn.ops.mask_polygons import MaskPolygon, join_rings, mask_polygons
 from fastmrcnn.ops.mask_sets import concatenate_masks, pad_masks, replace_masks, subtract_mask, unite_masks
 from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
@@ -34,7 +34,8 @@ from fastmrcnn.ops.ps_roi_align import PSRoIAlign, ps_roi_align
 from fastmrcnn.ops.ps_roi_pool import PSRoIPool, ps_roi_pool
 from fastmrcnn.ops.roi_align import RoIAlign, roi_align
 from fastmrcnn.ops.roi_pool import RoIPool, roi_pool
-from fastmrcnn.ops.soft_nms import soft_nms
+from fastmrcnn.ops.soft_detections import select_detections_softly
+from fastmrcnn.ops.soft_nms import SoftNMS, soft_nms
 
 __all__ = [
     "BACKGROUND",
@@ -54,6 +55,7 @@ __all__ = [
     "PaddedProposals",
     "RoIAlign",
     "RoIPool",
+    "SoftNMS",
     "areas_within",
     "assign_levels",
     "batched_nms",
@@ -68,11 +70,13 @@ __all__ = [
     "decode_keypoints",
     "distance_box_iou",
     "encode_boxes",
+    "first_of_equals",
     "generalized_box_iou",
     "generate_anchors",
     "generate_proposals",
     "join_rings",
     "mask_intersections",
+    "mask_nms",
     "mask_polygons",
     "masks_to_boxes",
     "match_boxes",
@@ -89,6 +93,7 @@ __all__ = [
     "roi_align",
     "roi_pool",
     "select_detections",
+    "select_detections_softly",
     "soft_nms",
     "subtract_mask",
     "unite_masks",

@@ -160,7 +160,7 @@ def select_detections(
         tensor([[2., 2., 8., 8.],
                 [0., 0., 0., 0.]])
     """
-    _check_arguments(logits, deltas, proposals, detections, nms_iou, weights)
+    check_arguments("select_detections", logits, deltas, proposals, detections, nms_iou, weights)
     # Before the dispatcher sees them: it would take its outputs for differentiable, as they are of floating point.
     logits, deltas, proposals = (
         tensor.detach() if tensor.requires_grad else tensor for tensor in (logits, deltas, proposals)
@@ -170,8 +170,8 @@ def select_detections(
     tensors = [tensor for tensor in (logits, deltas, proposals, counts, image_sizes) if tensor is not None]
     kernel = _select_detections if is_plain_eager(*tensors) else torch.ops.fastmrcnn.select_detections.default
     found = kernel(
-        _in_images(logits, proposals),
-        _in_images(deltas, proposals),
+        in_images(logits, proposals),
+        in_images(deltas, proposals),
         proposals,
         counts,
         image_sizes,
@@ -185,12 +185,13 @@ def select_detections(
     return PaddedDetections(*found)
 
 
-def _in_images(rows: Tensor, proposals: Tensor) -> Tensor:
+def in_images(rows: Tensor, proposals: Tensor) -> Tensor:
     """`[B * P, N]` -> `[B, P, N]`."""
     return rows if rows.dim() == 3 else rows.unflatten(0, proposals.shape[:2])
 
 
-def _check_arguments(
+def check_arguments(
+    op: str,
     logits: Tensor,
     deltas: Tensor,
     proposals: Tensor,
@@ -200,16 +201,16 @@ def _check_arguments(
 ) -> None:
     """What has to be right before the outputs are allocated, and on every path."""
     if proposals.dim() != 3:
-        raise ValueError(f"select_detections: proposals must be [B, P, 4]; got {list(proposals.shape)}")
+        raise ValueError(f"{op}: proposals must be [B, P, 4]; got {list(proposals.shape)}")
     rows = proposals.shape[0] * proposals.shape[1]
     for name, width, tensor in (("logits", "C + 1", logits), ("deltas", "(C + 1) * 4", deltas)):
         if tensor.dim() != 3 and (tensor.dim() != 2 or tensor.shape[0] != rows):
             raise ValueError(
-                f"select_detections: {name} must be [B, P, {width}] or [B * P, {width}] with B and P those of "
+                f"{op}: {name} must be [B, P, {width}] or [B * P, {width}] with B and P those of "
                 f"proposals; got {list(tensor.shape)}"
             )
     for option, value in (("detections", detections), ("nms_iou", nms_iou)):
         if not value >= 0:
-            raise ValueError(f"select_detections: {option} must be >= 0; got {value}")
+            raise ValueError(f"{op}: {option} must be >= 0; got {value}")
     if len(weights) != 4:
-        raise ValueError(f"select_detections: weights must be four numbers; got {weights!r}")
+        raise ValueError(f"{op}: weights must be four numbers; got {weights!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastmrcnn.ops._runs import intersections, ranges, split_columns
 from fastmrcnn.ops.instance_masks import InstanceMasks
 
-__all__ = ["areas_within", "mask_intersections", "overlapping_pairs"]
+__all__ = ["areas_within", "first_of_equals", "mask_intersections", "mask_nms", "overlapping_pairs"]
 
 _RUNS_AT_ONCE = 2**22  # of pairs, so that memory does not grow with their number
 
@@ -80,6 +80,49 @@ def mask_intersections(masks: InstanceMasks, pairs: Tensor) -> Tensor:
     parts = _parts(np.minimum(counts[first], counts[second]))
     shared = [intersections(runs, offsets, first[part], second[part], masks.height * masks.width) for part in parts]
     return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *shared]))
+
+
+def mask_nms(masks: InstanceMasks, scores: Tensor, iou_threshold: float, idxs: Tensor | None = None) -> Tensor:
+    """Keeps the masks that overlap no kept mask of higher score by more than a threshold: `nms` on pixels.
+
+    Args:
+        masks: of G objects.
+        scores: `[G]` floating point; of equal scores the lower index comes first.
+        iou_threshold: a mask is dropped when its IoU with a kept mask is strictly greater.
+        idxs: `[G]` integers, the class of each: masks of different ones never suppress each other.
+
+    Returns:
+        `[kept]` int64, in descending order of score, on the CPU. An empty mask overlaps nothing.
+
+    Raises:
+        ValueError: there is not one score, or class, for each mask.
+
+    Example:
+        >>> masks = InstanceMasks.from_coco([[[0, 0, 4, 0, 4, 3, 0, 3]], [[0, 0, 4, 0, 4, 4, 0, 4]]], 4, 4)
+        >>> mask_nms(masks, torch.tensor([0.8, 0.9]), 0.5)
+        tensor([1])
+    """
+    for name, values in (("scores", scores), ("idxs", idxs)):
+        if values is not None and values.shape != (len(masks),):
+            raise ValueError(f"mask_nms: {name} must be [{len(masks)}]; got {list(values.shape)}")
+    order = scores.detach().cpu().argsort(descending=True, stable=True)
+    ranked = masks.to_runs().to("cpu")[order]
+    pairs = overlapping_pairs(ranked.boxes())
+    if idxs is not None:
+        classes = idxs.cpu()[order]
+        pairs = pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]]
+    shared = mask_intersections(ranked, pairs)
+    union = ranked.areas().long()[pairs].sum(dim=1) - shared
+    return order[first_of_equals(len(masks), pairs[shared.double() > iou_threshold * union.double()])]
+
+
+def first_of_equals(count: int, pairs: Tensor) -> Tensor:
+    """`[count]` bool: of indices that pairs `[P, 2]`, ordered, say are the same, those that no kept one precedes."""
+    kept = [True] * count
+    for first, second in pairs.tolist():
+        if kept[first]:
+            kept[second] = False
+    return torch.tensor(kept, dtype=torch.bool)
 
 
 def areas_within(masks: InstanceMasks, chosen: Tensor, rectangles: Tensor) -> Tensor:

@@ -9,12 +9,55 @@ from torch import Tensor
 
 from fastmrcnn.ops._library import LIBRARY, as_native_float, context, is_plain_eager, native, register_kernel, workspace
 
-__all__ = ["soft_nms"]
+__all__ = ["SoftNMS", "soft_nms"]
 
-LIBRARY.define(
-    "soft_nms(Tensor boxes, Tensor scores, Tensor? groups, str method, float sigma, float iou_threshold, "
-    "float score_threshold) -> (Tensor, Tensor)"
+SoftNMS = Literal["gaussian", "linear"]
+
+_ARGUMENTS = (
+    "(Tensor boxes, Tensor scores, Tensor? groups, str method, float sigma, float iou_threshold, float score_threshold)"
 )
+LIBRARY.define(f"soft_nms{_ARGUMENTS} -> (Tensor, Tensor)")
+LIBRARY.define(f"soft_nms_padded{_ARGUMENTS} -> (Tensor keep, Tensor scores, Tensor count)")
+
+
+def _soft_nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    method: str,
+    sigma: float,
+    iou_threshold: float,
+    score_threshold: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of the length of the boxes, of which the first `count` [1] mean something: nothing waits for it."""
+    boxes, scores_dtype = as_native_float(boxes).contiguous(), scores.dtype
+    scores = scores.to(boxes.dtype).contiguous()
+    if groups is not None:
+        groups = groups.to(torch.int64).contiguous()
+    keep = torch.empty(boxes.shape[:1], dtype=torch.int64, device=boxes.device)
+    decayed = torch.empty_like(scores)
+    count = torch.empty(1, dtype=torch.int64, device=boxes.device)
+    memory = workspace("soft_nms", boxes, len(boxes), groups is not None, boxes.dtype == torch.float64)
+    options = (method, sigma, iou_threshold, score_threshold)
+    native.soft_nms(context(boxes), boxes, scores, groups, *options, keep, decayed, count, memory)
+    return keep, decayed.to(scores_dtype), count
+
+
+register_kernel("soft_nms_padded", _soft_nms_padded)
+
+
+@torch.library.register_fake("fastmrcnn::soft_nms_padded", lib=LIBRARY)
+def _soft_nms_padded_fake(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    method: str,
+    sigma: float,
+    iou_threshold: float,
+    score_threshold: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    keep = boxes.new_empty(boxes.shape[:1], dtype=torch.int64)
+    return keep, torch.empty_like(scores), keep.new_empty((1,))
 
 
 def _soft_nms(
@@ -26,18 +69,9 @@ def _soft_nms(
     iou_threshold: float,
     score_threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    boxes, scores_dtype = as_native_float(boxes).contiguous(), scores.dtype
-    scores = scores.to(boxes.dtype).contiguous()
-    if groups is not None:
-        groups = groups.to(torch.int64).contiguous()
-    keep = torch.empty(boxes.shape[:1], dtype=torch.int64, device=boxes.device)
-    decayed = torch.empty_like(scores)
-    count = torch.empty(1, dtype=torch.int64, device=boxes.device)
-    memory = workspace("soft_nms", boxes, len(boxes), groups is not None, boxes.dtype == torch.float64)
-    options = (method, sigma, iou_threshold, score_threshold)
-    native.soft_nms(context(boxes), boxes, scores, groups, *options, keep, decayed, count, memory)
+    keep, decayed, count = _soft_nms_padded(boxes, scores, groups, method, sigma, iou_threshold, score_threshold)
     kept = int(count)  # on CUDA the one synchronisation
-    return keep[:kept], decayed[:kept].to(scores_dtype)
+    return keep[:kept], decayed[:kept]
 
 
 register_kernel("soft_nms", _soft_nms)
@@ -67,7 +101,7 @@ def soft_nms(
     sigma: float = 0.5,
     iou_threshold: float = 0.3,
     score_threshold: float = 0.001,
-    method: Literal["gaussian", "linear"] = "gaussian",
+    method: SoftNMS = "gaussian",
     idxs: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lowers the scores of boxes that overlap a better one, where `nms` would drop them.

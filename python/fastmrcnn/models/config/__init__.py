@@ -12,6 +12,7 @@ from fastmrcnn.models.config.heads import (
     BoxHeadConfig,
     KeypointHeadConfig,
     MaskHeadConfig,
+    NMSMethod,
     PasteMethod,
     PoolerConfig,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "KeypointHeadConfig",
     "MaskHeadConfig",
     "MaskRCNNConfig",
+    "NMSMethod",
     "Neck",
     "Norm",
     "PasteMethod",

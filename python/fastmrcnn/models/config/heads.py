@@ -22,6 +22,10 @@ from fastmrcnn.ops import LevelRule
 # "roi_align": He et al. 2017, section 3. "roi_pool": the quantised pooling of Girshick 2015, its predecessor.
 # "crop_and_resize": TensorFlow's, one sample a cell, the outer ones on the RoI's corners (Matterport).
 Pooling = Literal["roi_align", "roi_pool", "crop_and_resize"]
+# What is done about several boxes on one object, class by class. "box": of boxes whose IoU is above nms_iou the best
+# one stays. "linear", "gaussian": the scores of boxes that overlap a better one fall (soft-NMS, Bodla et al. 2017).
+# "mask": of masks whose IoU is above nms_iou the best one stays; the mask head then draws four times as many.
+NMSMethod = Literal["box", "linear", "gaussian", "mask"]
 PasteMethod = Literal["exact", "torchvision", "skimage"]
 MaskPredictor = Literal["fcn", "mlp"]
 MaskActivation = Literal["sigmoid", "softmax"]
@@ -80,7 +84,9 @@ class BoxHeadConfig:
     smooth_l1_beta: float = 0.0  # 0 is the L1 loss
     best_class_only: bool = False  # a RoI gives one detection at most, of its likeliest class (Matterport)
     score_threshold: float = 0.05
-    nms_iou: float = 0.5
+    nms: NMSMethod = "box"
+    nms_iou: float = 0.5  # of "linear": the IoU from which on scores fall; "gaussian" has no such limit
+    nms_sigma: float = 0.5  # of "gaussian": a score is multiplied by exp(-IoU^2 / nms_sigma)
     min_box_size: float = 1e-2  # px; detections with a shorter side are dropped
     detections: int = 100  # kept an image
 
@@ -89,6 +95,8 @@ class BoxHeadConfig:
         require_layers(self, convolutions=self.convolutions, fully_connected=self.fully_connected)
         require_not_negative(self, norm_eps=self.norm_eps)
         require_positive(self, channels=self.channels, hidden=self.hidden, detections=self.detections)
+        require_choice(self, NMSMethod, nms=self.nms)
+        require_positive(self, nms_sigma=self.nms_sigma)
         require_choice(self, Norm, norm=self.norm, fully_connected_norm=self.fully_connected_norm)
         require_norm_groups(self, self.norm, channels=self.channels)
         require_norm_groups(self, self.fully_connected_norm, hidden=self.hidden)

@@ -68,6 +68,8 @@ class MaskRCNNConfig:
         if self.box_head is None:
             alone = self.mask_head is None and self.keypoint_head is None
             require(alone, self, "mask_head and keypoint_head need a box_head", self.box_head)
+        elif self.mask_head is None:
+            require(self.box_head.nms != "mask", self, "box_head.nms mask needs a mask_head", None)
         if self.keypoint_head is not None:
             plain = self.box_corners == "edges" and self.input.frame == "top_left"
             found = (self.box_corners, self.input.frame)
