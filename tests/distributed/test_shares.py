@@ -38,8 +38,11 @@ def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["0.json", "1.json", "found"]
 
 
-@pytest.mark.parametrize(("images", "batch_size", "processes"), [(7, 2, 3), (1, 4, 2), (8, 1, 2)])
-def test_every_image_is_in_one_share(images: int, batch_size: int, processes: int) -> None:
-    shares = [places_of_share(images, batch_size, rank, processes) for rank in range(processes)]
+@pytest.mark.parametrize(("images", "window", "processes"), [(7, 2, 3), (1, 4, 2), (8, 1, 2)])
+def test_every_image_is_in_one_share(images: int, window: int, processes: int) -> None:
+    shares = [
+        [place for places in places_of_share(images, window, rank, processes) for place in places]
+        for rank in range(processes)
+    ]
     assert sorted(place for share in shares for place in share) == list(range(images))
     assert all(share == sorted(share) for share in shares)

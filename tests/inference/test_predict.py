@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-import fastmrcnn.inference.reading as reading_module
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference import PredictConfig, predict_files, read_ahead
-from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference import PredictConfig, predict_files
 from fastmrcnn.models import MaskRCNN, tiny
-from fastmrcnn.weights import save_model
+from fastmrcnn.weights import load_model, save_model
 
 
 @pytest.fixture(scope="session")
@@ -179,6 +178,87 @@ def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: s
     assert json.loads((found / "predictions.json").read_text())
 
 
+def test_every_page_of_a_tiff_is_a_picture(photos: Path, weights: str) -> None:
+    pages = [Image.open(photos / f"{number}.jpg") for number in (1, 2, 3)]
+    pages[0].save(photos / "scan.tif", save_all=True, append_images=pages[1:])
+    sources = (str(photos / "1.jpg"), str(photos / "scan.tif"))
+    summary = predict_files(config_for(photos, weights, images=sources, batch_size=2), progress=False)
+    assert summary.images == 4
+    names = sorted(path.name for path in (summary.output / "overlays").iterdir())
+    assert names == ["1.jpg", "scan-p001.jpg", "scan-p002.jpg", "scan-p003.jpg"]
+    listed = json.loads((summary.output / "images.json").read_text())["images"]
+    assert [(entry["id"], entry.get("page"), entry["height"]) for entry in listed] == [
+        (1, None, 41),
+        (2, 1, 41),
+        (3, 2, 42),
+        (4, 3, 43),
+    ]
+    assert {Path(entry["file_name"]).name for entry in listed[1:]} == {"scan.tif"}
+    results = (summary.output / "predictions.json").read_text()
+    predict_files(  # what a run says of its images serves as annotations
+        config_for(photos, weights, images=sources, batch_size=2, annotations=summary.output / "images.json"),
+        progress=False,
+    )
+    assert (summary.output / "predictions.json").read_text() == results
+    annotations = coco_file(photos.parent, ["1.jpg", "scan.tif"], {})
+    with pytest.raises(
+        UserError,
+        match=r"scan\.tif, page 2: expected an image that .*a\.json lists; there is no such file_name with page",
+    ):
+        predict_files(config_for(photos, weights, images=sources, annotations=annotations), progress=False)
+
+
+def test_a_damaged_page_is_told_of(photos: Path, weights: str) -> None:
+    pages = [Image.open(photos / f"{number}.jpg") for number in (1, 2, 3, 4)]
+    pages[0].save(photos / "scan.tif", save_all=True, append_images=pages[1:])
+    content = (photos / "scan.tif").read_bytes()
+    (photos / "scan.tif").write_bytes(content[: len(content) * 5 // 8])
+    summary = predict_files(config_for(photos / "scan.tif", weights, skip_broken=True), progress=False)
+    assert summary.images == 2
+    assert len(summary.broken) == 2  # where the file ends within a page, nothing tells of those beyond the next
+    for number, line in enumerate(summary.broken, 3):
+        assert line.startswith(f"{photos / 'scan.tif'}, page {number}: expected an image file; it does not decode: ")
+
+
+def test_results_come_in_the_order_of_the_images(photos: Path, weights: str) -> None:
+    """Whatever batches they were found in."""
+    for number in range(1, 11, 2):
+        with Image.open(photos / f"{number}.jpg") as image:
+            turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(photos / f"{number}.jpg")
+    summary = predict_files(config_for(photos, weights, batch_size=3, overlays=False), progress=False)
+    ids = [result["image_id"] for result in json.loads((summary.output / "predictions.json").read_text())]
+    assert ids == sorted(ids)
+    listed = json.loads((summary.output / "images.json").read_text())["images"]
+    assert [entry["id"] for entry in listed] == list(range(1, 11))
+
+
+def test_memory_does_not_grow_with_the_number_of_images(
+    photos: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six times the images take little more than the text of their names."""
+    model = load_model(weights)
+    monkeypatch.setattr("fastmrcnn.inference.stream.load_model", lambda *_, **__: model)
+    peaks: list[int] = []
+    for count in (10, 10, 60):  # the first run pays for what is imported and cached
+        folder = photos.parent / f"{len(peaks)}"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number}.jpg").hardlink_to(photos / f"{number % 10 + 1}.jpg")
+        config = config_for(folder, weights, overlays=False, score_threshold=0.9)
+        tracemalloc.start()
+        predict_files(config, progress=False)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 50 * 2000  # bytes, most of them while the folder is listed; an image has 8000 and more
+
+
+@pytest.mark.parametrize(("option", "least"), [("batch_size", 1), ("readers", 0)])
+def test_numbers_that_are_too_small(option: str, least: int) -> None:
+    with pytest.raises(UserError, match=f"{option} must be at least {least}; got {least - 1}"):
+        PredictConfig(images=("photo.jpg",), **{option: least - 1})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -195,16 +275,3 @@ def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
-
-
-def test_reading_ahead_is_bounded_and_in_order(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Path] = []
-    read_image = reading_module.read_image
-    monkeypatch.setattr(
-        reading_module, "read_image", lambda path, form: (started.append(path), read_image(path, form))[1]
-    )
-    pictures = Pictures([str(photos / f"{number}.jpg") for number in range(1, 11)])
-    reading = read_ahead(pictures, ahead=3)
-    assert next(reading)[0] == pictures[0]
-    assert len(started) <= 3
-    assert [picture for picture, _ in reading] == pictures[1:]

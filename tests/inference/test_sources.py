@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,13 @@ def test_stems_are_unique_in_any_case() -> None:
     pictures = Pictures(["a/cat.jpg", "b/Cat.png", "c/cat.jpg", "cat-2.jpg", "dog.jpg"])
     assert [picture.name for picture in pictures] == ["cat", "Cat-2", "cat-3", "cat-2-2", "dog"]
     assert [picture.place for picture in pictures[3:]] == [3, 4]
+
+
+def test_a_picture_in_waiting_takes_little_memory() -> None:
+    paths = [f"folder/photo-{number:06}.jpg" for number in range(20_000)]
+    tracemalloc.start()
+    pictures = Pictures(paths)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert pictures[19_999].name == "photo-019999"
+    assert kept < 20_000 * 30  # bytes: a reference to the path and two numbers

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from PIL import Image
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.structures import as_image_tensor, read_image
+from fastmrcnn.structures import as_image_tensor, image_size, read_image
 from fastmrcnn.structures.images import read_image_size
 
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
@@ -125,8 +125,9 @@ def test_sixteen_bit_png_is_read(tmp_path: Path) -> None:
     assert read_image(path)[2].tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     """Every orientation of the stored pixels shows the same upright picture."""
     stored = {  # how a camera turned so stores the upright picture (EXIF 2.3, tag 0x0112)
         1: lambda upright: upright,
@@ -140,11 +141,12 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     }[orientation](corners())
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.png"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, lossless=True)
     assert torch.equal(read_image(path), torch.from_numpy(corners()).permute(2, 0, 1))
     assert read_image_size(path) == (2, 3)
     with Image.open(path) as image:
+        assert image_size(image) == (2, 3)
         assert torch.equal(as_image_tensor(image), read_image(path))
 
 
@@ -169,11 +171,52 @@ def test_sixteen_bit_transparency_shows_white(tmp_path: Path) -> None:
     assert read_image(path)[0].tolist() == [[0, 1], [1, 1]]
 
 
-def test_first_frame_of_an_animation(tmp_path: Path) -> None:
-    path = tmp_path / "moving.gif"
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"moving.{suffix}"
     frames = [Image.new("RGB", (2, 2), colour) for colour in ((255, 0, 0), (0, 255, 0))]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
     assert read_image(path)[:, 0, 0].tolist() == RED
+
+
+WRITTEN = [  # what Pillow writes of each mode
+    *((mode, suffix) for mode in ("1", "L", "P", "RGB") for suffix in ("png", "tif", "gif", "bmp")),
+    *(
+        (mode, suffix)
+        for mode in ("1", "L", "P", "RGB")
+        for suffix in ("jpg", "webp")
+        if mode != "P" or suffix == "webp"
+    ),
+    *(("LA", suffix) for suffix in ("png", "tif", "webp", "gif")),
+    *(("RGBA", suffix) for suffix in ("png", "tif", "webp", "gif")),
+    *(("CMYK", suffix) for suffix in ("tif", "jpg")),
+    *(("YCbCr", suffix) for suffix in ("tif", "jpg")),
+    *(("I;16", suffix) for suffix in ("png", "tif", "pgm")),
+    *(("I", "tif"), ("I", "pgm"), ("F", "tif"), ("RGBX", "tif")),
+]
+
+
+@pytest.mark.parametrize(("mode", "suffix"), WRITTEN)
+def test_files_of_every_mode_show_the_picture(tmp_path: Path, mode: str, suffix: str) -> None:
+    """Left half black, right half white, opaque: whatever the file, that is what is seen."""
+    picture = Image.new("L", (32, 16))
+    picture.paste(255, (16, 0, 32, 16))
+    if mode in ("I;16", "I", "F"):
+        deep = np.array(picture).astype(np.float32) / 255
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray((deep * (1 if mode == "F" else 65535)).astype(kind))
+    elif mode == "CMYK":
+        image = picture.convert("RGB").convert("CMYK")
+    else:
+        image = (picture if mode in ("1", "L", "LA") else picture.convert("RGB")).convert(mode)
+    path = tmp_path / f"halves.{suffix}"
+    image.save(path)
+    tensor = read_image(path)
+    assert tensor.shape == (3, 16, 32)
+    white = 255.0 if tensor.dtype == torch.uint8 else 1.0
+    shown = tensor.float() / white
+    assert float(shown[:, :, :15].max()) < 0.05
+    assert float(shown[:, :, 17:].min()) > 0.95
 
 
 def test_tensor_stays_what_it_is() -> None:

@@ -13,6 +13,7 @@ from fastmrcnn.data import InstanceDataset, Target
 from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.detect_stream import batches_of
 from fastmrcnn.models.predict import evaluation_mode
 from fastmrcnn.structures import Detections, as_image_tensor
 
@@ -44,17 +45,23 @@ class ValidationLosses:
         self._batches: list[_BatchLosses] = []
 
     def detect(self, images: Sequence[Tensor], targets: Sequence[Target], places: Sequence[int]) -> list[Detections]:
-        """What :meth:`MaskRCNN.predict` finds in a batch, whose losses are added. places: of its images."""
+        """What :meth:`MaskRCNN.predict` finds in images, whose losses are added. places: of the images."""
         model = self._model
         tensors = [as_image_tensor(image, model.config.input.pixel_format) for image in images]
         own = [target | {"labels": self._labels[target["labels"]]} for target in targets]  # type: ignore[index]
         seeds = [derived_seed(self._seed, place) for place in places]
-        with evaluation_mode(model), torch.inference_mode():
-            losses, found = model.losses_and_detections(tensors, own, seeds)
-            self._batches.append(
-                _BatchLosses(places[0], len(images), list(losses), torch.stack([*losses.values()]).tolist())
-            )
-        return [detections.to("cpu") for detections in found]
+        found: dict[int, Detections] = {}
+        for batch in batches_of(model, tensors, len(tensors)):  # as predict would
+            with evaluation_mode(model), torch.inference_mode():
+                losses, detected = model.losses_and_detections(
+                    [tensors[place] for place in batch],
+                    [own[place] for place in batch],
+                    [seeds[place] for place in batch],
+                )
+                values = torch.stack([*losses.values()]).tolist()
+            self._batches.append(_BatchLosses(places[batch[0]], len(batch), list(losses), values))
+            found |= zip(batch, (detections.to("cpu") for detections in detected), strict=True)
+        return [found[place] for place in range(len(images))]
 
     def means(self) -> dict[str, float]:
         """Each loss, a mean over the images of all processes, and as ``loss`` their sum; the same bits for any number

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastmrcnn.inference.config import PredictConfig
     from fastmrcnn.inference.device import resolve_device
-    from fastmrcnn.inference.reading import read_ahead
     from fastmrcnn.inference.sources import find_images
-    from fastmrcnn.inference.stream import PredictSummary, predict_files, predict_images
+    from fastmrcnn.inference.stream import PredictSummary, predict_files
     from fastmrcnn.inference.tiles import predict_tiled
 
 __all__ = [
@@ -18,9 +17,7 @@ __all__ = [
     "PredictSummary",
     "find_images",
     "predict_files",
-    "predict_images",
     "predict_tiled",
-    "read_ahead",
     "resolve_device",
 ]
 
@@ -29,9 +26,7 @@ _HOME = {
     "PredictSummary": "stream",
     "find_images": "sources",
     "predict_files": "stream",
-    "predict_images": "stream",
     "predict_tiled": "tiles",
-    "read_ahead": "reading",
     "resolve_device": "device",
 }
 

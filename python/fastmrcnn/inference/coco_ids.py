@@ -15,6 +15,8 @@ from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.models import MaskRCNNConfig
 from fastmrcnn.structures import Detections
 
+_Ids = dict[tuple[str, int], int]  # by file name and page
+
 
 @dataclass(frozen=True)
 class CocoIds:
@@ -38,7 +40,7 @@ def numbered(pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
 
 
 def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
-    """The ids that a COCO file gives: to images by file name, to classes by category name.
+    """The ids that a COCO file gives: to images by file name (and ``page``, from 1), to classes by category name.
 
     A file without ``categories`` leaves the model's own ids.
 
@@ -47,7 +49,7 @@ def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNC
     """
     document = read_json(annotations, expected="COCO annotations")
     try:
-        known = {str(image["file_name"]): int(image["id"]) for image in document["images"]}
+        known = {(str(image["file_name"]), image.get("page", 1)): int(image["id"]) for image in document["images"]}
         listed = {str(entry["name"]): int(entry["id"]) for entry in document.get("categories", [])}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
@@ -63,21 +65,23 @@ def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNC
     return CocoIds(image_of, category_of)
 
 
-def _match_images(annotations: Path, known: dict[str, int], pictures: Sequence[Picture]) -> Sequence[int]:
-    uses = Counter(Path(name).name for name in known)
-    by_last_part = {Path(name).name: number for name, number in known.items()}
+def _match_images(annotations: Path, known: _Ids, pictures: Sequence[Picture]) -> Sequence[int]:
+    uses = Counter((Path(name).name, page) for name, page in known)
+    by_last_part = {(Path(name).name, page): number for (name, page), number in known.items()}
     place_of: dict[int, int] = {}
     for picture in pictures:
-        path = picture.path
-        number = next((known[name] for name in _trailing_paths(path) if name in known), None)
-        if number is None and uses[path.name] > 1:
-            raise UserError(f"{path}: expected one image of that name in {annotations}; it lists {uses[path.name]}")
-        number = by_last_part.get(path.name) if number is None else number
+        source, page, last_part = picture.source, picture.page or 1, picture.path.name
+        number = next((known[name, page] for name in _trailing_paths(picture.path) if (name, page) in known), None)
+        if number is None and uses[last_part, page] > 1:
+            found = uses[last_part, page]
+            raise UserError(f"{source}: expected one image of that name in {annotations}; it lists {found}")
+        number = by_last_part.get((last_part, page)) if number is None else number
         if number is None:
-            raise UserError(f"{path}: expected an image that {annotations} lists; there is no such file_name")
+            missing = "file_name" if picture.page is None else f"file_name with page {page}"
+            raise UserError(f"{source}: expected an image that {annotations} lists; there is no such {missing}")
         if number in place_of:
-            other = pictures[place_of[number]].path
-            raise UserError(f"{path}: is image {number} of {annotations}, and so is {other}; expected one file")
+            other = pictures[place_of[number]].source
+            raise UserError(f"{source}: is image {number} of {annotations}, and so is {other}; expected one file")
         place_of[number] = picture.place
     return array("q", place_of)
 

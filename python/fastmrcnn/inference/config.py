@@ -18,7 +18,7 @@ class PredictConfig:
     fastmrcnn.errors.UserError: score_threshold must be in 0..1; got 1.5
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg".
+    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image.
     images: tuple[str, ...]
     # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"
@@ -33,8 +33,11 @@ class PredictConfig:
     overlays: bool = True
     # Go on after an image that does not decode, instead of stopping; such images are listed at the end.
     skip_broken: bool = False
-    # Images that go through the network together.
+    # Images that go through the network together, at most: those of like shape among 8 batches of consecutive images.
     batch_size: int = 1
+    # Threads that decode and resize images ahead of the network. The default is 2 for one on the CPU and up to 8, one a
+    # core, for one on a GPU, which resizes itself. 0 takes turns with the network.
+    readers: int | None = None
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 
@@ -45,3 +48,5 @@ class PredictConfig:
             raise UserError(f"score_threshold must be in 0..1; got {self.score_threshold}")
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1; got {self.batch_size}")
+        if self.readers is not None and self.readers < 0:
+            raise UserError(f"readers must be at least 0; got {self.readers}")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.structures import RGB, ImagePage, PixelFormat, image_pages
+
+_WHOLE_FILE = -1  # in place of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,31 +20,47 @@ class Picture:
 
     # Among all pictures of the run, from 0.
     place: int
-    # The file that it is in.
-    path: Path
+    # A file, or a page of one of several pictures.
+    source: Path | ImagePage
     # Of its results: no other picture has it, not even in other letters' case. It has no suffix.
     name: str
 
     @property
+    def path(self) -> Path:
+        """The file that it is in."""
+        return self.source.path if isinstance(self.source, ImagePage) else self.source
+
+    @property
+    def page(self) -> int | None:
+        """Its page, from 1; None where the file is one picture."""
+        return self.source.frame + 1 if isinstance(self.source, ImagePage) else None
+
+    @property
     def file_name(self) -> str:
-        """What images.json says."""
+        """What images.json says; all pages of a file have the same."""
         return str(self.path)
 
 
 class Pictures(Sequence[Picture]):
-    """The pictures of a run in their order: little but their paths is kept, however many there are.
+    """The pictures of a run in their order: little but the paths of files is kept, however many there are.
 
     >>> pictures = Pictures(["a/cat.jpg", "b/cat.jpg"])
     >>> [picture.name for picture in pictures]
     ['cat', 'cat-2']
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = paths
-        self._renamed = _numbered_names([Path(path).stem for path in paths])
+    def __init__(self, paths: Iterable[str], pixel_format: PixelFormat = RGB) -> None:
+        """Of TIFF files every page is a picture, named like ``scan-p001``; they are opened to count them."""
+        self._paths = list(paths)
+        self._files, self._frames = array("q"), array("q")  # of each picture
+        for number, path in enumerate(self._paths):
+            for frame in _frames_of(path, pixel_format):
+                self._files.append(number)
+                self._frames.append(frame)
+        self._renamed = _numbered_names(self._own_name(place) for place in range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
     @overload
     def __getitem__(self, place: int) -> Picture: ...
@@ -50,11 +72,25 @@ class Pictures(Sequence[Picture]):
         if isinstance(place, slice):
             return [self[one] for one in range(len(self))[place]]
         place = range(len(self))[place]
-        path = Path(self._paths[place])
-        return Picture(place, path, self._renamed.get(place, path.stem))
+        path, frame = Path(self._paths[self._files[place]]), self._frames[place]
+        source = path if frame == _WHOLE_FILE else ImagePage(path, frame)
+        return Picture(place, source, self._renamed.get(place) or self._own_name(place))
+
+    def _own_name(self, place: int) -> str:
+        stem, frame = Path(self._paths[self._files[place]]).stem, self._frames[place]
+        return stem if frame == _WHOLE_FILE else f"{stem}-p{frame + 1:03}"
 
 
-def _numbered_names(names: Sequence[str]) -> dict[int, str]:
+def _frames_of(path: str, pixel_format: PixelFormat) -> list[int]:
+    """The pages of a file of several pictures."""
+    try:
+        pages = image_pages(path, pixel_format)
+    except UserError:  # which is said again when it is its turn to be read
+        return [_WHOLE_FILE]
+    return [_WHOLE_FILE] if len(pages) == 1 else [page.frame for page in pages]
+
+
+def _numbered_names(names: Iterable[str]) -> dict[int, str]:
     """The places of names that occurred before, and what they are called instead: ``cat-2``, ``cat-3``.
 
     Names differ in more than upper and lower case, for file systems that cannot tell these apart.

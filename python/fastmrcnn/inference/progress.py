@@ -11,10 +11,14 @@ from tqdm import tqdm
 
 LOG_INTERVAL = 30.0  # seconds between updates where stderr is a file or a pipe: each one is a new line there
 
+_PER_SECOND = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+
 
 @contextmanager
 def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initial: int = 0) -> Iterator[tqdm[Any]]:
     """A bar over ``total`` items with rate and time left; ``shown=False`` gives one that prints nothing.
+
+    unit: " images" has a rate in images/s even below one, where others are in seconds each.
 
     When the block raises, the bar disappears, so that the error message stands alone.
 
@@ -27,6 +31,7 @@ def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initia
         initial=initial,
         desc=what,
         unit=unit,
+        bar_format=_PER_SECOND if unit == " images" else None,
         disable=not shown,
         dynamic_ncols=True,
         mininterval=0.1 if terminal else LOG_INTERVAL,

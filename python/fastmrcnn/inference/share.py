@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from fastmrcnn import distributed
+from fastmrcnn.errors import UserError
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.outputs import Output
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.inference.progress import progress_bar
-from fastmrcnn.inference.reading import READERS, read_ahead
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.ahead import default_readers
+from fastmrcnn.models.batching import window_of
+from fastmrcnn.models.detect_stream import detect_stream
 
 
 @dataclass
@@ -27,43 +29,43 @@ class Share:
     # One line per picture that did not decode, by its place among all.
     broken: dict[int, str] = field(default_factory=dict)
 
+    def add_broken(self, picture: Picture, error: UserError) -> None:
+        self.broken[picture.place] = str(error)
 
-def places_of_share(images: int, batch_size: int, rank: int, processes: int) -> list[int]:
-    """The images that a process takes: whole batches, as the company of an image moves its scores a little.
 
-    >>> places_of_share(images=7, batch_size=2, rank=1, processes=2)
-    [2, 3, 6]
+def places_of_share(images: int, window: int, rank: int, processes: int) -> list[range]:
+    """The images that a process takes: whole windows, as the company of an image moves its scores a little.
+
+    >>> places_of_share(images=7, window=2, rank=1, processes=2)
+    [range(2, 4), range(6, 7)]
     """
-    batches = [range(first, min(first + batch_size, images)) for first in range(0, images, batch_size)]
-    return [place for batch in batches[rank::processes] for place in batch]
+    windows = range(0, images, window)[rank::processes]
+    return [range(first, min(first + window, images)) for first in windows]
 
 
 def predict_share(
     config: PredictConfig, model: MaskRCNN, pictures: Sequence[Picture], outputs: Sequence[Output], progress: bool
 ) -> Share:
     """Segment the share of this process and add it to its ``outputs``, which are closed then."""
-    places = places_of_share(len(pictures), config.batch_size, distributed.rank(), distributed.processes())
+    windows = places_of_share(len(pictures), window_of(config.batch_size), distributed.rank(), distributed.processes())
     share = Share()
-    readable = read_ahead(
-        (pictures[place] for place in places),
-        model.config.input.pixel_format,
-        ahead=READERS + config.batch_size,
-        broken=share.broken if config.skip_broken else None,
+    stream = detect_stream(
+        model,
+        ((picture, picture.source) for places in windows for picture in map(pictures.__getitem__, places)),
+        score_threshold=config.score_threshold,
+        batch_size=config.batch_size,
+        readers=default_readers(model.transform.mean.device) if config.readers is None else config.readers,
+        broken=share.add_broken if config.skip_broken else None,
     )
     with ExitStack() as stack:
         for output in outputs:
             stack.enter_context(output)
-        bar = stack.enter_context(
-            progress_bar(len(places), "predict", "image", shown=progress and distributed.is_first())
-        )
-        for _, group in groupby(readable, key=lambda item: item[0].place // config.batch_size):
-            batch = list(group)
-            images = [image for _, image in batch]
-            found = model.predict(images, score_threshold=config.score_threshold, batch_size=len(batch))
-            for (picture, image), detections in zip(batch, found, strict=True):
-                for output in outputs:
-                    output.add(picture, image, detections)
-                share.images += 1
-                share.detections += len(detections)
-                bar.update(share.images + len(share.broken) - bar.n)
+        shown = progress and distributed.is_first()
+        bar = stack.enter_context(progress_bar(sum(map(len, windows)), "predict", " images", shown=shown))
+        for picture, image, detections in stack.enter_context(closing(stream)):
+            for output in outputs:
+                output.add(picture, image, detections)
+            share.images += 1
+            share.detections += len(detections)
+            bar.update(share.images + len(share.broken) - bar.n)
     return share

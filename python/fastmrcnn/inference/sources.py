@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,14 +12,13 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.structures.images import IMAGE_SUFFIXES
 
 
-def natural_key(text: str) -> list[tuple[int, int, str]]:
+def natural_key(text: str) -> str:
     """Sort key that compares digits as numbers, so that ``image2`` comes before ``image10``.
 
     >>> sorted(["image10.png", "image2.png"], key=natural_key)
     ['image2.png', 'image10.png']
     """
-    parts = re.split(r"(\d+)", text)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
+    return re.sub(r"\d+", lambda digits: f"\0{len(digits[0].lstrip('0')):04}{digits[0].lstrip('0')}", text.casefold())
 
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
@@ -29,7 +29,12 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
 
     Raises ``UserError`` for a file that does not exist and for a folder or a glob without images.
     """
-    found: dict[Path, None] = {}
+    return [Path(path) for path in image_files(sources)]
+
+
+def image_files(sources: Iterable[str | Path]) -> list[str]:
+    """:func:`find_images` as text, a tenth of the memory where there are millions."""
+    found: dict[str, None] = {}
     for source in sources:
         found.update(dict.fromkeys(_expand(str(source))))
     if not found:
@@ -37,19 +42,20 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _expand(source: str) -> list[Path]:
+def _expand(source: str) -> list[str]:
     path = Path(source)
     if path.is_dir():
-        return _images_among(path.iterdir(), source, "folder")
+        return _images_among((os.path.join(path, name) for name in os.listdir(path)), source, "folder")
     if path.exists():  # before the glob: a file may have brackets in its name
-        return [path]
+        return [str(path)]
     if glob.has_magic(source):
-        return _images_among(map(Path, glob.iglob(source, recursive=True)), source, "glob")
+        return _images_among(glob.iglob(source, recursive=True), source, "glob")
     raise UserError(f"{source}: expected an image file, a folder or a glob; there is no such file")
 
 
-def _images_among(candidates: Iterable[Path], source: str, kind: str) -> list[Path]:
-    images = [path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+def _images_among(candidates: Iterable[str], source: str, kind: str) -> list[str]:
+    found = (str(Path(path)) for path in candidates if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)
+    images = [path for path in found if os.path.isfile(path)]
     if not images:
         raise UserError(f"{source}: expected a {kind} with images ({' '.join(IMAGE_SUFFIXES)}); found none")
-    return sorted(images, key=lambda path: natural_key(str(path)))
+    return sorted(images, key=natural_key)

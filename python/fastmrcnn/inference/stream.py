@@ -1,4 +1,4 @@
-"""Segment files, folders and globs, one bounded batch after the other."""
+"""Segment files, folders and globs: all results appear together when the last image is done."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path
-
-import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
@@ -22,9 +19,7 @@ from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.outputs import EVERY_KIND, Run, chosen
 from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.inference.share import predict_share
-from fastmrcnn.inference.sources import find_images
-from fastmrcnn.models import MaskRCNN
-from fastmrcnn.structures import Detections
+from fastmrcnn.inference.sources import image_files
 from fastmrcnn.weights import load_model
 
 
@@ -64,8 +59,9 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     """
     start = time.monotonic()
     distributed.join()
-    pictures = Pictures([str(path) for path in find_images(config.images)])
+    paths = image_files(config.images)
     model = load_model(config.weights, device=resolve_device(config.device))
+    pictures = Pictures(paths, model.config.input.pixel_format)
     ids = (
         numbered(pictures, model.config)
         if config.annotations is None
@@ -86,21 +82,6 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         broken=[broken[place] for place in sorted(broken)],
         seconds=time.monotonic() - start,
     )
-
-
-def predict_images(
-    model: MaskRCNN,
-    images: Iterable[tuple[Path, torch.Tensor]],
-    *,
-    score_threshold: float | None = None,
-    batch_size: int = 1,
-) -> Iterator[tuple[Path, Detections]]:
-    """The detections of each of ``images`` (path, [C, H, W]) in order, computed ``batch_size`` at a time."""
-    stream = iter(images)
-    while batch := list(islice(stream, batch_size)):
-        found = model.predict([image for _, image in batch], score_threshold=score_threshold, batch_size=batch_size)
-        for (path, _), detections in zip(batch, found, strict=True):
-            yield path, detections
 
 
 @contextmanager

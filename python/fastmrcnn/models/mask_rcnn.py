@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
 
 from fastmrcnn.models import padding
+from fastmrcnn.models.ahead import default_readers
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
+from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.fpn import FPN
-from fastmrcnn.models.instances import PaddedInstances, Size, Targets
+from fastmrcnn.models.instances import ImageBatch, PaddedInstances, Size, Targets
 from fastmrcnn.models.mask_nms import thin_by_masks
-from fastmrcnn.models.predict import detect_sources, is_single_image
+from fastmrcnn.models.predict import held, is_single_image
 from fastmrcnn.models.random_numbers import random_of_images
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
@@ -111,8 +113,13 @@ class MaskRCNN(nn.Module):
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """The detections of a batch, in pixels of the original images; waits for a GPU once, at the end."""
-        found, originals = self._detect_images(images, packed=padding.reading_is_free(self.transform.mean))
-        return self._as_detections(found, originals, images)
+        return self.detect_prepared(self.transform(images), images)
+
+    def detect_prepared(self, batch: ImageBatch, images: Sequence[Tensor]) -> list[Detections]:
+        """:meth:`detect` in what ``self.transform`` has made of ``images``."""
+        packed = padding.reading_is_free(self.transform.mean)
+        found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
+        return self._as_detections(self.frame.restore(found, batch), batch.original_sizes, images)
 
     def losses_and_detections(
         self,
@@ -204,7 +211,8 @@ class MaskRCNN(nn.Module):
         Boxes and keypoints are in pixels of the original images; labels count from 1. With ``box_head.nms`` "mask"
         these are the candidates: masks are compared on the host, by :meth:`detect`.
         """
-        return self._detect_images(images, packed=False)[0]
+        batch = self.transform(images)
+        return self.frame.restore(self.detect_batch(batch.pixels, batch.image_sizes), batch)
 
     def detect_batch(self, pixels: Tensor, image_sizes: Tensor, *, packed: bool = False) -> PaddedInstances:
         """Detect in images that are normalised, resized and padded already, as ``self.transform`` makes them.
@@ -234,20 +242,24 @@ class MaskRCNN(nn.Module):
             return self.frame.cut_off(PaddedInstances(boxes, proposals.scores, labels, proposals.counts), image_sizes)
         return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
 
-    def _detect_images(self, images: Sequence[Tensor], *, packed: bool) -> tuple[PaddedInstances, list[Size]]:
-        """Detections in pixels of the original images, and the sizes of these."""
-        batch = self.transform(images)
-        found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
-        return self.frame.restore(found, batch), batch.original_sizes
-
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings
-        self, images: ImageSource, *, score_threshold: float | None = None, batch_size: int = 1
+        self,
+        images: ImageSource,
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+        readers: int | None = None,
     ) -> Detections: ...
 
     @overload
     def predict(
-        self, images: Iterable[ImageSource], *, score_threshold: float | None = None, batch_size: int = 1
+        self,
+        images: Iterable[ImageSource],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+        readers: int | None = None,
     ) -> list[Detections]: ...
 
     def predict(
@@ -256,19 +268,25 @@ class MaskRCNN(nn.Module):
         *,
         score_threshold: float | None = None,
         batch_size: int = 1,
+        readers: int | None = None,
     ) -> Detections | list[Detections]:
         """Detect in one image or in many, whatever form they have and whatever mode the model is in.
 
         Args:
-            images: a path, a Pillow image, a numpy array [H, W, C] uint8 or a tensor [C, H, W] (uint8, or float in
-                0..1), see :func:`~fastmrcnn.structures.as_image_tensor`; or an iterable of such, read batch by batch.
-                Models of three channels take grey images too, models of one channel grey images alone.
+            images: a path, a page of a TIFF, a Pillow image, a numpy array [H, W, C] uint8 or a tensor [C, H, W]
+                (uint8, or float in 0..1), see :func:`~fastmrcnn.structures.as_image_tensor`; or an iterable of such,
+                read as they are needed. Models of three channels take grey images too, models of one channel grey
+                images alone.
             score_threshold: drop detections below it; None keeps those above the configuration's threshold.
-            batch_size: images that go through the network together. With 1, an image gives the same detections in any
-                company; more is faster on a GPU, but the padding to a common size then shifts scores a little.
+            batch_size: images that go through the network together, at most. With 1, an image gives the same detections
+                in any company; more is faster on a GPU, but the padding to a common size then shifts scores a little.
+                Among 8 batches of consecutive images those of like shape come together, so that padding to a common
+                size is at most a fifth of the pixels of a batch (:mod:`fastmrcnn.models.batching`).
+            readers: threads that decode and resize ahead of the network; None: 2 for a network on the CPU, up to 8
+                for one on a GPU, which resizes itself. 0 leaves it to the caller's thread.
 
         Returns:
-            ``Detections`` on the CPU for one image, a list of them for an iterable.
+            ``Detections`` on the CPU for one image, a list of them in the order of an iterable.
 
         Raises:
             UserError: an image that is missing, does not decode, is no image or has other channels than the network.
@@ -276,10 +294,21 @@ class MaskRCNN(nn.Module):
         >>> model.predict("street.jpg", score_threshold=0.7).names  # doctest: +SKIP
         ['person', 'dog']
         """
-        if batch_size < 1:
-            raise ValueError(f"predict: batch_size must be at least 1; got {batch_size}")
-        pixel_format = self.config.input.pixel_format
+        for name, value, least in (("batch_size", batch_size, 1), ("readers", readers, 0)):
+            if value is not None and value < least:
+                raise ValueError(f"predict: {name} must be at least {least}; got {value}")
         if is_single_image(images):
-            return next(detect_sources(self, [cast(ImageSource, images)], pixel_format, score_threshold, 1))
-        sources = cast(Iterable[ImageSource], images)
-        return list(detect_sources(self, sources, pixel_format, score_threshold, batch_size))
+            sources: Iterable[ImageSource] = [cast(ImageSource, images)]
+        else:
+            sources = held(cast(Iterable[ImageSource], images), self.config.input.pixel_format)
+        if isinstance(sources, Sized) and len(sources) < 2:
+            readers = 0  # there is nothing to be ahead of
+        stream = detect_stream(
+            self,
+            enumerate(sources),
+            score_threshold=score_threshold,
+            batch_size=batch_size,
+            readers=default_readers(self.transform.mean.device) if readers is None else readers,
+        )
+        found = {place: detections for place, _, detections in stream}
+        return found[0] if is_single_image(images) else [found[place] for place in range(len(found))]

@@ -48,12 +48,18 @@ class InputTransform(nn.Module):
 
         random: what the size of each is drawn with in training; None: torch's default generator.
         """
-        originals = [(image.shape[-2], image.shape[-1]) for image in images]
         generators = [None] * len(images) if random is None else [own.on(torch.device("cpu")) for own in random]
-        resized = [self._prepare(image, own) for image, own in zip(images, generators, strict=True)]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
+        sizes = [
+            self.target_size(image.shape[-2], image.shape[-1], own)
+            for image, own in zip(images, generators, strict=True)
+        ]
+        return self.collate([self.prepare(image, size) for image, size in zip(images, sizes, strict=True)], images)
+
+    def collate(self, prepared: Sequence[Tensor], images: Sequence[Tensor]) -> ImageBatch:
+        """Images that :meth:`prepare` made of ``images``, padded to one batch."""
+        originals, sizes = ([(own.shape[-2], own.shape[-1]) for own in tensors] for tensors in (images, prepared))
         image_sizes = to_device(torch.tensor(sizes), self.mean.device)
-        return ImageBatch(self._pad(resized), sizes, originals, image_sizes)
+        return ImageBatch(self._pad(prepared), sizes, originals, image_sizes)
 
     def target_size(self, height: int, width: int, generator: torch.Generator | None = None) -> Size:
         """(height, width) after resizing: the shorter side at min_size, or what max_size allows for the longer one.
@@ -62,12 +68,19 @@ class InputTransform(nn.Module):
         from, as torchvision's does: a seed of the default generator then gives both the same samples later on.
         """
         config = self.config
-        if self.training and self.keeps_training_sizes:
+        if not self.training:
+            return self.evaluation_size(height, width)
+        if self.keeps_training_sizes:
             return height, width
-        shorter = config.min_size
-        if self.training:
-            choices = config.train_min_sizes or (config.min_size,)
-            shorter = choices[int(torch.rand(1, generator=generator) * len(choices))]
+        choices = config.train_min_sizes or (config.min_size,)
+        return self._fitted(height, width, choices[int(torch.rand(1, generator=generator) * len(choices))])
+
+    def evaluation_size(self, height: int, width: int) -> Size:
+        """:meth:`target_size` in evaluation mode, whatever mode the module is in."""
+        return self._fitted(height, width, self.config.min_size)
+
+    def _fitted(self, height: int, width: int, shorter: int) -> Size:
+        config = self.config
         if not config.shrink:
             shorter = max(shorter, min(height, width))
         if config.size_rounding != "down":
@@ -79,9 +92,19 @@ class InputTransform(nn.Module):
             scale = min(scale, 1.0)
         return max(int(height * scale), 1), max(int(width * scale), 1)
 
-    def _prepare(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One image [C, H, W] normalised and resized, on the module's device."""
-        size = self.target_size(image.shape[-2], image.shape[-1], generator)
+    def frame_size(self, *sizes: Size) -> Size:
+        """(height, width) of the frame that holds images of ``sizes``, with its padding."""
+        if self.config.frame == "centred_square":
+            return self.config.max_size, self.config.max_size
+        height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+        return ceil_to_multiple(height, self.config.size_divisor), ceil_to_multiple(width, self.config.size_divisor)
+
+    def prepare(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """One image [C, H, W] normalised and resized, on the module's device: the part that images have to themselves.
+
+        size: (height, width) of the result; None: that of evaluation mode.
+        """
+        size = self.evaluation_size(image.shape[-2], image.shape[-1]) if size is None else size
         if self.config.resampling == "pil":
             return self._normalise(resize_in_8_bits(image, size))
         if self.config.resampling == "opencv":
@@ -113,11 +136,10 @@ class InputTransform(nn.Module):
         config = self.config
         if config.frame == "centred_square":
             black = -self.mean / self.std
-            batch = black.expand(len(images), -1, config.max_size, config.max_size).clone()
+            batch = black.expand(len(images), -1, *self.frame_size()).clone()
         else:
             # What a padded image shows at its borders depends on the padding: all images of a step have the same.
-            longest = batch_greatest(*(max(image.shape[axis] for image in images) for axis in (1, 2)))
-            height, width = (ceil_to_multiple(side, config.size_divisor) for side in longest)
+            height, width = batch_greatest(*self.frame_size(*((image.shape[1], image.shape[2]) for image in images)))
             batch = images[0].new_zeros((len(images), config.channels, height, width))
         for slot, image in zip(batch, images, strict=True):
             height, width = image.shape[1:]

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -15,9 +15,12 @@ from fastmrcnn.errors import UserError
 
 
 @contextmanager
-def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """The Pillow image of a file, to be decoded within the block; whatever fails there is a ``UserError``."""
-    with readable(path), _open(path) as image:
+def open_image(path: str | os.PathLike[str], frame: int | None = None) -> Iterator[Image.Image]:
+    """The Pillow image of a file, or of its page ``frame`` (from 0), to be decoded within the block; whatever fails
+    there is a ``UserError``."""
+    with readable(path, frame), _open(path) as image:
+        if frame is not None:
+            image.seek(frame)
         yield image
 
 
@@ -35,12 +38,11 @@ def _open(path: str | os.PathLike[str]) -> Image.Image:
 
 
 @contextmanager
-def readable(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever fails in the block that reads the image file ``path`` is a ``UserError`` that names it."""
-    name = str(path)
-    with warnings.catch_warnings():
-        # A damaged EXIF block leaves the picture intact.
-        warnings.simplefilter("ignore")
+def readable(path: str | os.PathLike[str], frame: int | None = None) -> Iterator[None]:
+    """Whatever fails in the block that reads the image file ``path``, or its page ``frame``, is a ``UserError`` that
+    names it."""
+    name = str(path) if frame is None else name_of_page(path, frame)
+    with decoders_hushed:
         try:
             yield
         except (MemoryError, UserError):
@@ -53,6 +55,45 @@ def readable(path: str | os.PathLike[str]) -> Iterator[None]:
             raise UserError(f"{name}: expected an image file; {_describe_file(path)}") from None
         except Exception as error:  # decoders answer damaged files with a dozen unrelated types
             raise UserError(f"{name}: expected an image file; {describe_failure(error)}") from None
+
+
+def name_of_page(path: str | os.PathLike[str], frame: int) -> str:
+    """How a page of a file is called; they count from 1 there.
+
+    >>> name_of_page("scan.tif", 2)
+    'scan.tif, page 3'
+    """
+    return f"{path}, page {frame + 1}"
+
+
+class _DecodersHushed(AbstractContextManager[None]):
+    """What decoders warn of is ignored: large images are the user's right, and a damaged EXIF block leaves the picture
+    intact.
+
+    ``warnings.catch_warnings`` is one for all threads: of several at once, the first to leave would put back what the
+    others still need, and the last one what was there in between. Here the first to enter sets the filters and the last
+    to leave takes them away. A thread that keeps this while others read may use ``catch_warnings`` itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"(PIL|tifffile|numpy)\b")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._before.__exit__(None, None, None)
+
+
+decoders_hushed = _DecodersHushed()
 
 
 def describe_failure(error: Exception) -> str:

@@ -17,12 +17,16 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import arrays, pillow_images, tiff_files
 from fastmrcnn.structures.bands import Bands, fit_channels
+from fastmrcnn.structures.pages import ImagePage
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
+ImageSource: TypeAlias = "str | os.PathLike[str] | ImagePage | Image.Image | np.ndarray | Tensor"
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """By which a folder's images are told from its other files."""
+
+
+_EXPECTED = "a path, a Pillow image, a numpy array or a tensor"
 
 
 def read_image(path: str | os.PathLike[str], pixel_format: PixelFormat = RGB) -> Tensor:
@@ -46,6 +50,26 @@ def read_image(path: str | os.PathLike[str], pixel_format: PixelFormat = RGB) ->
     return fit_channels(_bands_of_file(path, pixel_format), pixel_format, str(path))
 
 
+def image_size(source: ImageSource, pixel_format: PixelFormat = RGB) -> tuple[int, int]:
+    """(height, width) of what :func:`as_image_tensor` would give; of files, from their heads.
+
+    Raises ``UserError`` for a file that is missing or no image; what else is no image has some size or raises too.
+    """
+    if isinstance(source, ImagePage):
+        if tiff_files.needs_tifffile(source.path, pixel_format):
+            return tiff_files.tiff_size(source.path, source.frame)
+        return pillow_images.file_size(source.path, source.frame)
+    if isinstance(source, Image.Image):
+        return pillow_images.upright_size(source)
+    if isinstance(source, np.ndarray) and source.ndim >= 2:
+        return source.shape[0], source.shape[1]
+    if isinstance(source, Tensor) and source.ndim >= 2:
+        return source.shape[-2], source.shape[-1]
+    if isinstance(source, str | os.PathLike):
+        return read_image_size(source)
+    raise UserError(f"image: expected {_EXPECTED}; got {type(source).__name__}")
+
+
 def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of what :func:`read_image` would give, from the head of the file; the same errors."""
     if arrays.is_array_file(path):
@@ -58,7 +82,8 @@ def as_image_tensor(source: ImageSource, pixel_format: PixelFormat = RGB, *, nam
 
     ``source`` is one of
 
-    * a path (see :func:`read_image`) or a Pillow image of any mode, brought upright as a file would be;
+    * a path (see :func:`read_image`), a page of a file (:func:`~fastmrcnn.structures.image_pages`) or a Pillow image of
+      any mode, brought upright as a file would be;
     * a numpy array, channels last: uint8 or uint16 [H, W], [H, W, 1], [H, W, 3] (RGB), [H, W, 4] (RGBA) or the number
       of channels that ``pixel_format`` asks for; or float in 0..1;
     * a tensor, channels first: uint8 or uint16 [C, H, W], or [1, H, W] for RGB, or float in 0..1. It stays on its
@@ -80,6 +105,8 @@ def as_image_tensor(source: ImageSource, pixel_format: PixelFormat = RGB, *, nam
     """
     if isinstance(source, str | os.PathLike):
         return read_image(source, pixel_format)
+    if isinstance(source, ImagePage):
+        return fit_channels(_bands_of_page(source, pixel_format), pixel_format, str(source))
     shown = name or "image"
     if isinstance(source, Image.Image):
         shown = name or str(getattr(source, "filename", "") or "image")
@@ -89,8 +116,7 @@ def as_image_tensor(source: ImageSource, pixel_format: PixelFormat = RGB, *, nam
     elif isinstance(source, Tensor):
         bands = arrays.bands_of_tensor(source, shown, pixel_format)
     else:
-        expected = "a path, a Pillow image, a numpy array or a tensor"
-        raise UserError(f"{shown}: expected {expected}; got {type(source).__name__}")
+        raise UserError(f"{shown}: expected {_EXPECTED}; got {type(source).__name__}")
     return fit_channels(bands, pixel_format, shown)
 
 
@@ -100,3 +126,9 @@ def _bands_of_file(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
     if tiff_files.needs_tifffile(path, wanted):
         return tiff_files.bands_of_tiff(path, wanted)
     return pillow_images.bands_of_file(path, wanted)
+
+
+def _bands_of_page(page: ImagePage, wanted: PixelFormat) -> Bands:
+    if tiff_files.needs_tifffile(page.path, wanted):
+        return tiff_files.bands_of_tiff(page.path, wanted, page.frame)
+    return pillow_images.bands_of_file(page.path, wanted, page.frame)

@@ -10,10 +10,11 @@ from PIL import Image
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures.bands import Bands, as_fractions
-from fastmrcnn.structures.image_files import describe_failure, open_image
+from fastmrcnn.structures.image_files import describe_failure, name_of_page, open_image
 from fastmrcnn.structures.pixel_format import PixelFormat
 
 _EXIF_ORIENTATION = 0x0112
+_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,11 +33,12 @@ _SEVERAL_BANDS = ("LA", "RGBA", "RGBX", "CMYK")  # modes whose bands may be want
 _DEEP_COLOUR = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L"), "LA;16B": ("RGBA",)}
 
 
-def bands_of_file(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
-    """The bands of a file in any format that Pillow reads; UserError where it is none."""
-    with open_image(path) as image:
+def bands_of_file(path: str | os.PathLike[str], wanted: PixelFormat, frame: int | None = None) -> Bands:
+    """The bands of a file in any format that Pillow reads, or of its page ``frame``; UserError where it is none."""
+    with open_image(path, frame) as image:
         if (raw := _deep_colour(image)) is None:
-            return bands_of_pillow(image, str(path), wanted)
+            name = str(path) if frame is None else name_of_page(path, frame)
+            return bands_of_pillow(image, name, wanted)
         deep = _decode_deep(path, _DEEP_COLOUR[raw])  # [H, W, K] uint16
         see_through = image.info.get("transparency")  # the one colour that stands for no paint
         fractions = as_fractions(deep, wanted.white_level, str(path), "an image of 16 bits")
@@ -63,11 +65,21 @@ def is_cuttable(image: Image.Image) -> bool:
     return orientation_of(image) not in _UPRIGHT and image.mode[0] not in "IF" and min(image.size) > 0
 
 
-def file_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of an upright image, from the head of the file."""
-    with open_image(path) as image:
-        width, height = image.size
-        return (width, height) if orientation_of(image) in _SIDEWAYS else (height, width)
+def file_size(path: str | os.PathLike[str], frame: int | None = None) -> tuple[int, int]:
+    """(height, width) of an upright image, or of the page ``frame``, from the head of the file."""
+    with open_image(path, frame) as image:
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an image whose EXIF orientation is applied."""
+    width, height = image.size
+    stored = image.size
+    if image.format == "TIFF":  # whose size Pillow gives upright, from some version on
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        stored = tags.get(_WIDTH, width), tags.get(_HEIGHT, height)
+    sideways = orientation_of(image) in _SIDEWAYS and image.size == stored
+    return (width, height) if sideways else (height, width)
 
 
 def bands_of_pillow(image: Image.Image, name: str, wanted: PixelFormat) -> Bands:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures.bands import Bands, as_fractions
-from fastmrcnn.structures.image_files import readable
+from fastmrcnn.structures.image_files import name_of_page, readable
 from fastmrcnn.structures.pillow_images import turn_upright
 from fastmrcnn.structures.pixel_format import PixelFormat
 
@@ -21,6 +21,7 @@ SUFFIXES = (".tif", ".tiff")
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the latter two with 64-bit offsets
 _BITS, _SAMPLES, ORIENTATION = 258, 277, 274  # tags
 _ALPHA = (1, 2)  # of the kinds of extra samples
+_NO_PICTURE = 0b101  # of the kinds of pages: reduced copies and masks
 
 
 def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
@@ -40,25 +41,36 @@ def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
     return wanted.channels not in (None, 1, 3) or (samples > 1 and bits > 8)
 
 
-def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat) -> Bands:
-    """The bands of a TIFF file, which lie side by side, in planes or on pages.
+def tiff_frames(path: str | os.PathLike[str], wanted: PixelFormat) -> list[int]:
+    """The pages of a TIFF file that are pictures; the first one alone where each holds less than the wanted bands."""
+    tifffile = _tifffile(path)
+    with readable(path), tifffile.TiffFile(path) as file:
+        bands = wanted.channels
+        if bands not in (None, 1, 3) and file.pages[0].samplesperpixel - bands not in (0, 1):  # one may be alpha
+            return [0]
+        return [frame for frame, page in enumerate(file.pages) if frame == 0 or not page.subfiletype & _NO_PICTURE]
+
+
+def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat, frame: int | None = None) -> Bands:
+    """The bands of a TIFF file, which lie side by side, in planes or on pages; or those on the page ``frame``.
 
     Raises:
         UserError: the package tifffile is missing; the file does not decode, or is more than one image.
     """
     tifffile = _tifffile(path)
-    with readable(path), tifffile.TiffFile(path) as file:
-        series = file.series[0]
+    name = str(path) if frame is None else name_of_page(path, frame)
+    with readable(path, frame), tifffile.TiffFile(path) as file:
+        series = file.series[0] if frame is None else file.pages[frame]
         axes, shape = _without_singles(series.axes, series.shape)
         places = [place for place, axis in enumerate(axes) if axis not in "YX"]
         if len(places) > 1 or "Y" not in axes or "X" not in axes:
             found = f"axes {axes} of {' x '.join(map(str, shape))}"
-            raise UserError(f"{path}: expected one image whose bands are one axis; found {found}")
+            raise UserError(f"{name}: expected one image whose bands are one axis; found {found}")
         pixels = series.asarray().reshape(shape)
         pixels = pixels[..., None] if not places else np.moveaxis(pixels, places[0], -1)  # [H, W, K]
-        page = series.keyframe
+        page = series.keyframe if frame is None else series
         turned = page.tags.get(ORIENTATION)
-        return bands_of_page(pixels, page, wanted, str(path), 1 if turned is None else int(turned.value))
+        return bands_of_page(pixels, page, wanted, name, 1 if turned is None else int(turned.value))
 
 
 def bands_of_page(pixels: np.ndarray, page: Any, wanted: PixelFormat, name: str, orientation: int = 1) -> Bands:
@@ -70,11 +82,11 @@ def bands_of_page(pixels: np.ndarray, page: Any, wanted: PixelFormat, name: str,
     return Bands(torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C")), has_alpha)
 
 
-def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of the upright image in a TIFF file."""
+def tiff_size(path: str | os.PathLike[str], frame: int | None = None) -> tuple[int, int]:
+    """(height, width) of the upright image in a TIFF file, or on its page ``frame``."""
     tifffile = _tifffile(path)
-    with readable(path), tifffile.TiffFile(path) as file:
-        page = file.series[0].keyframe
+    with readable(path, frame), tifffile.TiffFile(path) as file:
+        page = file.series[0].keyframe if frame is None else file.pages[frame]
         turned = page.tags.get(ORIENTATION)
         height, width = int(page.imagelength), int(page.imagewidth)
         return (width, height) if turned is not None and int(turned.value) >= 5 else (height, width)

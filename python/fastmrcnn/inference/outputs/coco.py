@@ -21,8 +21,8 @@ class CocoResults(Output):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._results = PartFile(run.folder, "predictions")
-        self._images = PartFile(run.folder, "images") if run.config.annotations is None else None
+        self._results = PartFile(run, "predictions")
+        self._images = PartFile(run, "images") if run.config.annotations is None else None
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
         results = self.run.ids.results(picture, found)
@@ -31,7 +31,8 @@ class CocoResults(Output):
             height, width = found.image_size
             number = self.run.ids.image_of[picture.place]
             about = {"id": number, "file_name": picture.file_name, "height": height, "width": width}
-            self._images.write(picture.place, [json.dumps(about)])
+            page = {} if picture.page is None else {"page": picture.page}
+            self._images.write(picture.place, [json.dumps(about | page)])
 
     def close(self) -> None:
         self._results.close()

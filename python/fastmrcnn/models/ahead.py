@@ -1,0 +1,89 @@
+"""Threads that get images ready while the network is at others."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_BESIDE_CPU = 2  # the network has the cores, and needs far longer than decoding does
+_BESIDE_GPU = 8  # one core decodes some 200 photographs of 640 x 480 a second
+
+
+def default_readers(device: torch.device) -> int:
+    """How many threads get images ready for a network on ``device``."""
+    if device.type == "cpu":
+        return _BESIDE_CPU
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_BESIDE_GPU, own // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+class Readers:
+    """So many threads; with none, work is done where its result is asked for.
+
+    >>> with Readers(2) as readers:
+    ...     [(item, future.result()) for item, future in readers.ahead(str.upper, ["a", "b"], depth=2)]
+    [('a', 'A'), ('b', 'B')]
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = _lone_threads(threads) if threads else None
+
+    def ahead(
+        self, work: Callable[[Item], Result], items: Iterable[Item], *, depth: int
+    ) -> Iterator[tuple[Item, Future[Result]]]:
+        """Each item with what ``work`` makes of it, in their order; ``depth`` are begun before they are asked for.
+
+        Items are taken by the caller's thread.
+        """
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        remaining = iter(items)
+        while True:
+            for item in islice(remaining, depth - len(waiting)):
+                waiting.append((item, self._submit(work, item)))
+            if not waiting:
+                return
+            yield waiting.popleft()
+
+    def _submit(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+        if self._pool is not None:
+            return self._pool.submit(work, item)
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work(item))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _lone_threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose torch operators do not start further threads, which would contend with the network's."""
+    computing = torch.get_num_threads()
+    started = Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)  # in this thread, and in all that torch sees first from now on
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="read_image", initializer=start)
+    for _ in range(count):
+        pool.submit(int)  # none of them is idle before all have started
+    started.wait()
+    torch.set_num_threads(computing)  # for threads to come; in this one nothing has changed
+    return pool
