@@ -181,7 +181,10 @@ def test_what_cannot_be_written_at_the_end_is_one_error(make_config: MakeConfig)
     config = make_config(steps=1)
     last = config.output / "last.safetensors"  # type: ignore[operator]
     last.mkdir(parents=True)
-    with pytest.raises(UserError, match=r"last\.safetensors: cannot write a file here: this is a folder"):
+    expected = (
+        r"last\.safetensors: cannot write a file here: this is a folder; the newest .*/step-00000001; when it can, "
+    )
+    with pytest.raises(UserError, match=expected + f"continue with: fastmrcnn train --resume {config.output}"):
         train(config, progress=False)
     last.rmdir()
     assert train(config, resume=True, progress=False).steps == 1

@@ -39,12 +39,27 @@ def save_checkpoint(output: Path, state: TrainState, *, keep: int) -> Path:
         with atomic_directory(folder, durable=True) as temporary:
             _write(state, temporary)
     except UserError as error:
-        found = checkpoint_folders(output)
-        kept = f"the newest finished checkpoint is {found[-1]}" if found else "no checkpoint was finished yet"
-        resume = f"; when it can, continue with: fastmrcnn train --resume {output}"
-        raise UserError(f"{folder}: {str(error).partition(': ')[2]}; {kept}{resume if found else ''}") from None
+        raise UserError(f"{folder}: {str(error).partition(': ')[2]}; {_what_is_left(output)}") from None
     _remove_all_but(folder, output, keep)
     return folder
+
+
+def save_result(state: TrainState, path: Path) -> None:
+    """Write the model to keep as ``path``, a file in the folder of the run."""
+    try:
+        save_model(state.result, path)
+    except UserError as error:
+        raise UserError(f"{error}; {_what_is_left(path.parent)}") from None
+
+
+def _what_is_left(output: Path) -> str:
+    """What a run has that could not write a file, and how to go on."""
+    found = checkpoint_folders(output)
+    if not found:
+        return "no checkpoint was finished yet"
+    return (
+        f"the newest finished checkpoint is {found[-1]}; when it can, continue with: fastmrcnn train --resume {output}"
+    )
 
 
 def _write(state: TrainState, folder: Path) -> None:

@@ -21,7 +21,7 @@ from fastmrcnn.files import owned_directory, remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import check_shares, training_loader
-from fastmrcnn.training.checkpoint import save_checkpoint
+from fastmrcnn.training.checkpoint import save_checkpoint, save_result
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.divergence import report_divergence
 from fastmrcnn.training.interrupt import InterruptFlag
@@ -35,7 +35,6 @@ from fastmrcnn.training.step import NotFiniteError, take_step, warn_of_slow_floa
 from fastmrcnn.training.validation import Validation
 from fastmrcnn.training.watch import Row, watching
 from fastmrcnn.training.watch.memory import memory_row
-from fastmrcnn.weights import save_model
 
 
 def train(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -144,7 +143,7 @@ class Trainer:
 
     def _finish_output(self) -> list[Row]:
         """Write the trained model; the rows of the run's metrics."""
-        save_model(self.state.result, self.output / "last.safetensors")
+        save_result(self.state, self.output / "last.safetensors")
         return read_metrics(self.output / "metrics.jsonl")
 
     def _train_steps(self, interrupt: InterruptFlag) -> None:

@@ -10,10 +10,10 @@ from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset
 from fastmrcnn.evaluation import EvaluationResult, evaluate
 from fastmrcnn.files import finite
+from fastmrcnn.training.checkpoint import save_result
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.state import TrainState
 from fastmrcnn.training.watch import Row
-from fastmrcnn.weights import save_model
 
 
 class Validation:
@@ -72,7 +72,7 @@ class Validation:
         )  # NaN of what cannot be measured
         self._rows.append(row)
         if self._best_index() == len(self._rows) - 1:
-            distributed.from_first(lambda: save_model(state.result, self.path))
+            distributed.from_first(lambda: save_result(state, self.path))
         return row
 
 
