@@ -77,6 +77,7 @@ PYBIND11_MODULE(_C, module) {
   def_op(module, "roi_pool_backward", &cpu::roi_pool_backward, CUDA_KERNEL(roi_pool_backward));
   def_op(module, "select_detections", &cpu::select_detections, CUDA_KERNEL(select_detections));
   def_op(module, "soft_nms", &cpu::soft_nms, CUDA_KERNEL(soft_nms));
+  def_op(module, "winograd_convolution", &cpu::winograd_convolution, nullptr);
   def_op(module, "winograd_gradient", &cpu::winograd_gradient, nullptr);
   def_op(module, "winograd_input", &cpu::winograd_input, nullptr);
   def_op(module, "winograd_output", &cpu::winograd_output, nullptr);

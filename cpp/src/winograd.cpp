@@ -1,13 +1,14 @@
-// Winograd's transforms on the CPU: threads share out runs of tiles. Pixels beyond the map are read from a row of zeros
-// and written to one that nobody reads, so that the kernels know no border.
+// Winograd's transforms on the CPU: threads share out runs of tiles.
 #include "fastmrcnn/ops/winograd.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "fastmrcnn/isa.h"
 #include "fastmrcnn/parallel.h"
 #include "kernels/winograd_kernel.h"
+#include "tiled_map.h"
 
 namespace fastmrcnn::cpu {
 namespace {
@@ -15,38 +16,7 @@ namespace {
 constexpr IsaTable<const WinogradKernels*> kKernels = FASTMRCNN_ISA_TABLE(winograd_kernels);
 constexpr std::int64_t kTilesPerTask = 8;
 constexpr std::int64_t kNanosecondsPerTileAndChannel = 4;
-
-// A map's tiles and the addresses of their pixels.
-template <class T>
-class TiledMap {
- public:
-  explicit TiledMap(const TensorView& map)
-      : data_(map.as<T>()),
-        channels_(map.shape[1]),
-        height_(map.shape[2]),
-        width_(map.shape[3]),
-        rows_(winograd_tiles_along(height_)),
-        columns_(winograd_tiles_along(width_)) {}
-
-  std::int64_t channels() const { return channels_; }
-
-  // Of the tile and `border` pixels around it, row by row; `beyond` stands for what is not on the map.
-  void find_pixels(std::int64_t tile, std::int64_t border, T* beyond, T** pixels) const {
-    const std::int64_t image = tile / (rows_ * columns_), row = tile / columns_ % rows_, column = tile % columns_;
-    const std::int64_t side = kWinogradTile + 2 * border;
-    const std::int64_t top = row * kWinogradTile - border, left = column * kWinogradTile - border;
-    for (std::int64_t y = top; y < top + side; ++y) {
-      for (std::int64_t x = left; x < left + side; ++x) {
-        const bool inside = y >= 0 && y < height_ && x >= 0 && x < width_;
-        *pixels++ = inside ? data_ + ((image * height_ + y) * width_ + x) * channels_ : beyond;
-      }
-    }
-  }
-
- private:
-  T* data_;
-  std::int64_t channels_, height_, width_, rows_, columns_;
-};
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Calls body(tile, pixels) for every one of `tiles`, whose pixels are those of tile `first_tile` + tile of the map.
 template <class T, class Body>
@@ -98,15 +68,11 @@ void winograd_output(const Context& context, const TensorView& tiles, const Tens
   constexpr const char* op = "winograd_output";
   check_winograd(op, "output", output, tiles, first_tile);
   check_writable(op, "output", output);
-  if (bias.defined()) {
-    check_shape(op, "bias", bias, {output.shape[1]}, "[C] with C that of output");
-    check_dtype(op, "bias", bias, DType::f32);
-    check_contiguous(op, "bias", bias);
-  }
+  check_winograd_bias(op, bias, output);
   const TiledMap<float> map(output);
   const float* added = bias.defined() ? bias.as<const float>() : nullptr;
   for_each_tile(context, map, 0, first_tile, tiles.shape[1], [&](std::int64_t tile, const auto& pixels) {
-    kKernels.get()->output(tile_of<const float>(tiles, tile), added, map.channels(), pixels);
+    kKernels.get()->output(tile_of<const float>(tiles, tile), added, -kInfinity, map.channels(), pixels);
   });
 }
 

@@ -20,6 +20,7 @@ import hashlib
 import torch
 from fastmrcnn import _C
 from fastmrcnn.ops import batched_nms, crop_masks, decode_boxes, match_boxes, paste_masks, paste_masks_rle, soft_nms
+from fastmrcnn.ops.winograd import winograd_conv3x3, winograd_weights
 from tests.ops.box_cases import clustered_boxes, random_boxes
 from tests.ops.detection_cases import random_head
 from tests.ops.proposal_cases import random_heads
@@ -61,6 +62,10 @@ results.append(maps.clone())
 for transform in (_C.winograd_input, _C.winograd_gradient):
     transform((2, 0), maps, 0, tiles)
     results.append(tiles.clone())
+weight, bias = torch.randn(80, 32, 3, 3), torch.randn(80)  # rounds where there is no fused multiply-add
+filtered = winograd_conv3x3(maps, winograd_weights(weight), bias, 80)
+expected = torch.nn.functional.conv2d(maps.double(), weight.double(), bias.double(), padding=1)
+assert (filtered - expected).norm() <= 1e-5 * expected.norm()
 for dtype in (torch.float32, torch.float64, torch.bfloat16):
     for layout in ("contiguous", "channels_last"):
         features = [feature.requires_grad_() for feature in pyramid(2, 35, dtype, layout)]

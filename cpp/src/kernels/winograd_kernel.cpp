@@ -7,6 +7,12 @@
 
 #include "kernels/pack.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 namespace fastmrcnn::FASTMRCNN_ISA {
 namespace {
 
@@ -87,7 +93,9 @@ void gradient(const float* const* pixels, int64_t channels, const WinogradTile<f
   make_tile<kPixels>(pixels, channels, tile, [](const auto& from, auto& to) { from_pixels(from, to); });
 }
 
-void output(const WinogradTile<const float>& tile, const float* bias, int64_t channels, float* const* pixels) {
+void output(const WinogradTile<const float>& tile, const float* bias, float least, int64_t channels,
+            float* const* pixels) {
+  const PackF32 floor = broadcast(least);
   for (int64_t c = 0; c < channels; c += kLanes<float>) {
     PackF32 points[kPoints * kPoints], values[kPixels * kPixels];
     FM_UNROLL
@@ -95,12 +103,75 @@ void output(const WinogradTile<const float>& tile, const float* bias, int64_t ch
     transform_square<kPoints, kPixels>(points, values, [](const auto& from, auto& to) { to_pixels(from, to); });
     const PackF32 added = bias == nullptr ? PackF32{} : load(bias + c);
     FM_UNROLL
-    for (int i = 0; i < kPixels * kPixels; ++i) store(pixels[i] + c, values[i] + added);
+    for (int i = 0; i < kPixels * kPixels; ++i) {
+      const PackF32 value = values[i] + added;
+      store(pixels[i] + c, value < floor ? floor : value);  // NaN stays
+    }
   }
+}
+
+// sum + a * b, rounded once where the instruction set has that: the products of the tiles are most of the work.
+FM_KERNEL_INLINE PackF32 add_product(PackF32 sum, PackF32 a, PackF32 b) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, sum);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, sum);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+  return reinterpret_cast<PackF32>(vfmaq_f32(reinterpret_cast<float32x4_t>(sum), reinterpret_cast<float32x4_t>(a),
+                                             reinterpret_cast<float32x4_t>(b)));
+#else
+  return sum + a * b;
+#endif
+}
+
+constexpr int kColumns = 2;  // packs of output channels at a time
+// With their sums beside a value and the weights of a channel they fill the registers: 32 of them, or 16.
+constexpr int kMostRows = kMostPacks == 16 ? 14 : 6;
+
+// The products of `Rows` tiles, whose sums stay in registers over all channels.
+template <int Rows>
+FM_KERNEL_INLINE void multiply_rows(const float* tiles, int64_t channels, const float* weights, float* products) {
+  for (int64_t column = 0; column < kWinogradBlock; column += kColumns * kLanes<float>) {
+    PackF32 sums[Rows][kColumns] = {};
+    for (int64_t c = 0; c < channels; ++c) {
+      PackF32 weight[kColumns];
+      FM_UNROLL
+      for (int k = 0; k < kColumns; ++k) weight[k] = load(weights + c * kWinogradBlock + column + k * kLanes<float>);
+      FM_UNROLL
+      for (int row = 0; row < Rows; ++row) {
+        const PackF32 value = broadcast(tiles[row * channels + c]);
+        FM_UNROLL
+        for (int k = 0; k < kColumns; ++k) sums[row][k] = add_product(sums[row][k], value, weight[k]);
+      }
+    }
+    FM_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+      FM_UNROLL
+      for (int k = 0; k < kColumns; ++k) {
+        store(products + row * kWinogradBlock + column + k * kLanes<float>, sums[row][k]);
+      }
+    }
+  }
+}
+
+// As many rows as possible in groups of `Rows`, the rest in smaller ones.
+template <int Rows>
+FM_KERNEL_INLINE int64_t multiply_groups(const float* tiles, int64_t first, int64_t rows, int64_t channels,
+                                         const float* weights, float* products) {
+  for (; first + Rows <= rows; first += Rows) {
+    multiply_rows<Rows>(tiles + first * channels, channels, weights, products + first * kWinogradBlock);
+  }
+  return first;
+}
+
+void multiply(const float* tiles, int64_t rows, int64_t channels, const float* weights, float* products) {
+  int64_t done = multiply_groups<kMostRows>(tiles, 0, rows, channels, weights, products);
+  done = multiply_groups<4>(tiles, done, rows, channels, weights, products);
+  multiply_groups<1>(tiles, done, rows, channels, weights, products);
 }
 
 }  // namespace
 
-extern const WinogradKernels winograd_kernels{input, output, gradient};
+extern const WinogradKernels winograd_kernels{input, output, gradient, multiply};
 
 }  // namespace fastmrcnn::FASTMRCNN_ISA

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "fastmrcnn/ops/winograd_sizes.h"
 #include "kernels/kernel.h"
 
 namespace fastmrcnn {
@@ -15,9 +16,12 @@ struct WinogradTile {
 // with its border for the input, 4x4 otherwise. They may repeat: pixels beyond the map are all one.
 struct WinogradKernels {
   void (*input)(const float* const* pixels, int64_t channels, const WinogradTile<float>& tile);
-  // `bias` of each channel, or null.
-  void (*output)(const WinogradTile<const float>& tile, const float* bias, int64_t channels, float* const* pixels);
+  // `bias` of each channel, or null; what lies below `least` becomes `least`.
+  void (*output)(const WinogradTile<const float>& tile, const float* bias, float least, int64_t channels,
+                 float* const* pixels);
   void (*gradient)(const float* const* pixels, int64_t channels, const WinogradTile<float>& tile);
+  // tiles [rows, channels] x weights [channels, kWinogradBlock] -> products [rows, kWinogradBlock], all contiguous.
+  void (*multiply)(const float* tiles, int64_t rows, int64_t channels, const float* weights, float* products);
 };
 
 FASTMRCNN_DECLARE_KERNEL(extern const WinogradKernels winograd_kernels)

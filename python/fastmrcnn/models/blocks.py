@@ -12,6 +12,7 @@ from fastmrcnn.models.config import Norm
 from fastmrcnn.models.slot_norm import normalise_filled
 from fastmrcnn.ops import FrozenBatchNorm2d
 from fastmrcnn.ops.convolution import conv3x3
+from fastmrcnn.ops.winograd import WinogradConv2d
 
 
 def make_norm(norm: Norm, channels: int, eps: float = 1e-5) -> nn.Module:
@@ -63,15 +64,20 @@ class ConvNorm(nn.Module):
         )
         self.norm = make_norm(norm, outputs, eps)
 
-    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, filled: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)].
 
         filled: [B] bool, the slots whose statistics count, where ``x`` are regions in slots (:mod:`.slot_norm`).
+        relu: with a rectified linear unit at the end.
         """
+        if isinstance(self.norm, nn.Identity):
+            return convolve(self.conv, x, relu=relu)
         x = convolve(self.conv, x)
         if isinstance(self.norm, FrozenBatchNorm2d):
-            return self.norm.overwrite(x)
-        return normalise_filled(self.norm, x, filled)
+            x = self.norm.overwrite(x)
+        else:
+            x = normalise_filled(self.norm, x, filled)
+        return F.relu_(x) if relu else x
 
 
 class LinearNorm(nn.Module):
@@ -90,11 +96,16 @@ class LinearNorm(nn.Module):
         return normalise_filled(self.norm, x[:, :, None, None], filled)[:, :, 0, 0]  # norms are those of images
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)``, in training faster where it is one of 3x3 and stride 1."""
+def convolve(conv: nn.Conv2d, x: Tensor, *, relu: bool = False) -> Tensor:
+    """``conv(x)``, rectified where ``relu``; in training faster where it is one of 3x3 and stride 1."""
+    if isinstance(conv, WinogradConv2d):
+        y: Tensor = conv(x, relu)
+        return y
     if is_3x3(conv):
-        return conv3x3(x, conv.weight, conv.bias)
-    return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        y = conv3x3(x, conv.weight, conv.bias)
+    else:
+        y = F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return F.relu_(y) if relu else y
 
 
 def is_learning(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:

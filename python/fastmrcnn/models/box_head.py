@@ -73,7 +73,7 @@ class BoxHead(nn.Module):
         """
         x = regions
         for conv in self.convs:
-            x = F.relu_(conv(x, filled))
+            x = conv(x, filled, relu=True)
         x = x.flatten(1) if len(self.layers) > 0 else x.mean(dim=(2, 3))
         for layer in self.layers:
             x = F.relu(layer(x, filled))

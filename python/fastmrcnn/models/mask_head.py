@@ -66,7 +66,7 @@ class MaskHead(nn.Module):
         """
         x = regions
         for conv in self.convs:
-            x = F.relu_(conv(x, filled))
+            x = conv(x, filled, relu=True)
         if self.config.predictor == "fcn":
             x = F.relu(deconv2x2(x, self.upsample.weight, self.upsample.bias))  # [K, channels, M, M]
             if labels is not None and self.masks > 1 and self.config.activation == "sigmoid":

@@ -22,7 +22,7 @@ class Stem(nn.Module):
         self.pool_padding = config.pool_padding
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu_(self.conv1(images))  # [B, width, H/2, W/2]
+        x = self.conv1(images, relu=True)  # [B, width, H/2, W/2]
         if self.pool_padding == "symmetric":
             return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # [B, width, H/4, W/4]
         return F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)  # windows begin at even pixels
@@ -39,7 +39,7 @@ class BasicBlock(nn.Module):
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
     def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
-        residual = self.conv2(F.relu_(self.conv1(x, filled)), filled)
+        residual = self.conv2(self.conv1(x, filled, relu=True), filled)
         return F.relu_(residual.add_(self.shortcut(x, filled)))
 
 
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
         self.shortcut = make_shortcut(inputs, outputs, stride, config)
 
     def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
-        residual = F.relu_(self.conv2(F.relu_(self.conv1(x, filled)), filled))
+        residual = self.conv2(self.conv1(x, filled, relu=True), filled, relu=True)
         return F.relu_(self.conv3(residual, filled).add_(self.shortcut(x, filled)))
 
 

@@ -64,7 +64,7 @@ class RPNHead(nn.Module):
         x = feature
         for conv in self.convs:
             assert isinstance(conv, nn.Conv2d)
-            x = F.relu_(convolve(conv, x))
+            x = convolve(conv, x, relu=True)
         logits, deltas = self._predict(x)
         if self.competing:  # a softmax over two is the sigmoid of their difference
             background, foreground = logits.unflatten(1, (-1, 2)).unbind(2)

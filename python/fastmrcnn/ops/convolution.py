@@ -100,7 +100,7 @@ class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(input, weight)
-        return _convolve(input, _at_points(weight.permute(2, 3, 1, 0)), bias)
+        return _convolve(input, at_points(weight.permute(2, 3, 1, 0)), bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
@@ -109,7 +109,7 @@ class _Winograd(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_input, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _convolve(grad, _at_points(weight.flip(2, 3).permute(2, 3, 0, 1)), None) if of_input else None,
+            _convolve(grad, at_points(weight.flip(2, 3).permute(2, 3, 0, 1)), None) if of_input else None,
             _weight_gradient(input, grad) if of_weight else None,
             grad.sum(dim=(0, 2, 3)) if of_bias else None,
         )
@@ -130,7 +130,7 @@ def _points_of_weights() -> Tensor:
     return torch.kron(matrix, matrix).float()
 
 
-def _at_points(weight: Tensor) -> Tensor:
+def at_points(weight: Tensor) -> Tensor:
     """Weights `[3, 3, C, K]` -> `[36, C, K]`."""
     points: Tensor = (_points_of_weights() @ weight.reshape(9, -1)).unflatten(1, weight.shape[2:])
     return points
