@@ -118,8 +118,12 @@ class TorchvisionDetections:
         return self.config.class_names
 
     @property
-    def mask_probs(self) -> Tensor:
-        return self.masks
+    def has_masks(self) -> bool:
+        return True
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def names(self) -> list[str]:
