@@ -197,6 +197,7 @@ def test_train_eval_predict_resume(
     assert sorted(path.name for path in Path("predictions").iterdir()) == [
         "images.json",
         "overlays",
+        "predict.json",
         "predictions.json",
     ]
 

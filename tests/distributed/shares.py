@@ -19,7 +19,10 @@ def measure(scenes: Path, output: Path) -> None:
     dataset = open_dataset(scenes / "annotations.json", scenes / "images")
     result = evaluate(load_model("tiny"), dataset, batch_size=2, loss_seed=0)
     images = (str(scenes / "images"), str(scenes / "broken.png"))
-    config = PredictConfig(images, output=output / "found", score_threshold=0.1, batch_size=2, skip_broken=True)
+    everything = ("coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels")
+    config = PredictConfig(
+        images, output=output / "found", save=everything, score_threshold=0.1, batch_size=2, skip_broken=True
+    )
     summary = dataclasses.asdict(predict_files(config, progress=False)) | {"seconds": 0, "output": ""}
     numbers = {"box": result.box, "mask": result.mask, "table": result.table, "losses": result.losses}
     (output / f"{distributed.rank()}.json").write_text(json.dumps([numbers, summary]))

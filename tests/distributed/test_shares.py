@@ -32,7 +32,9 @@ def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
     for rank in range(2):
         assert json.dumps(json.loads((tmp_path / "two" / f"{rank}.json").read_text())) == json.dumps(of_one)
     names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one" / "found").rglob("*.*"))
-    assert len(names) == 5 + 2
+    # For each picture an overlay, two files of polygons, one for YOLO and its link, two label images; a crop for each
+    # instance; and what is about all of them.
+    assert len(names) == 5 * 7 + of_one[1]["detections"] + 5
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["0.json", "1.json", "found"]

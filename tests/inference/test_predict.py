@@ -54,7 +54,12 @@ def test_a_folder(photos: Path, weights: str) -> None:
     summary = predict_files(config_for(photos, weights, batch_size=3), progress=False)
     found = photos.parent / "found"
     assert (summary.images, summary.broken, summary.output) == (10, [], found)
-    assert sorted(path.name for path in found.iterdir()) == ["images.json", "overlays", "predictions.json"]
+    assert sorted(path.name for path in found.iterdir()) == [
+        "images.json",
+        "overlays",
+        "predict.json",
+        "predictions.json",
+    ]
     listed = json.loads((found / "images.json").read_text())
     assert [entry["id"] for entry in listed["images"]] == list(range(1, 11))
     assert [Path(entry["file_name"]).name for entry in listed["images"]] == [f"{number}.jpg" for number in range(1, 11)]
@@ -74,7 +79,7 @@ def test_a_folder(photos: Path, weights: str) -> None:
 def test_batches_change_nothing_but_speed(photos: Path, weights: str) -> None:
     documents = []
     for name, size in (("one", 1), ("all", 10)):
-        config = config_for(photos, weights, output=photos.parent / name, batch_size=size, overlays=False)
+        config = config_for(photos, weights, output=photos.parent / name, batch_size=size, save=("coco",))
         predict_files(config, progress=False)
         documents.append(json.loads((photos.parent / name / "predictions.json").read_text()))
         assert not (photos.parent / name / "overlays").exists()
@@ -94,7 +99,7 @@ def test_ids_from_annotations(photos: Path, weights: str) -> None:
     annotations = photos.parent / "a.json"
     images = [{"id": 100 + n, "file_name": f"photos/{n}.jpg", "height": 40 + n, "width": 64} for n in range(1, 11)]
     annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
-    config = config_for(photos, weights, annotations=annotations, overlays=False)
+    config = config_for(photos, weights, annotations=annotations, save=("coco",))
     predict_files(config, progress=False)
     found = photos.parent / "found"
     assert {result["image_id"] for result in json.loads((found / "predictions.json").read_text())} <= set(
@@ -147,7 +152,7 @@ def test_an_earlier_run_in_the_same_folder_is_replaced(photos: Path, weights: st
     predict_files(config_for(photos, weights), progress=False)
     annotations = coco_file(photos.parent, ["3.jpg"], {})
     summary = predict_files(config_for(photos / "3.jpg", weights, annotations=annotations), progress=False)
-    assert sorted(path.name for path in summary.output.iterdir()) == ["overlays", "predictions.json"]
+    assert sorted(path.name for path in summary.output.iterdir()) == ["overlays", "predict.json", "predictions.json"]
     assert [path.name for path in (summary.output / "overlays").iterdir()] == ["3.jpg"]
 
 
@@ -173,8 +178,10 @@ def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: s
     found.mkdir()
     (found / "notes.txt").write_text("mine")
     (found / "predictions.json").write_text("old")
+    (found / "overlays").mkdir()
+    (found / "overlays" / "drawing.jpg").write_text("mine")
     predict_files(config_for(photos / "1.jpg", weights, output=found), progress=False)
-    assert (found / "notes.txt").read_text() == "mine"
+    assert (found / "notes.txt").read_text() == (found / "overlays" / "drawing.jpg").read_text() == "mine"
     assert json.loads((found / "predictions.json").read_text())
 
 
@@ -226,7 +233,7 @@ def test_results_come_in_the_order_of_the_images(photos: Path, weights: str) -> 
         with Image.open(photos / f"{number}.jpg") as image:
             turned = image.transpose(Image.Transpose.ROTATE_90)
         turned.save(photos / f"{number}.jpg")
-    summary = predict_files(config_for(photos, weights, batch_size=3, overlays=False), progress=False)
+    summary = predict_files(config_for(photos, weights, batch_size=3, save=("coco",)), progress=False)
     ids = [result["image_id"] for result in json.loads((summary.output / "predictions.json").read_text())]
     assert ids == sorted(ids)
     listed = json.loads((summary.output / "images.json").read_text())["images"]
@@ -245,7 +252,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
         folder.mkdir()
         for number in range(count):
             (folder / f"{number}.jpg").hardlink_to(photos / f"{number % 10 + 1}.jpg")
-        config = config_for(folder, weights, overlays=False, score_threshold=0.9)
+        config = config_for(folder, weights, save=("coco",), score_threshold=0.9)
         tracemalloc.start()
         predict_files(config, progress=False)
         peaks.append(tracemalloc.get_traced_memory()[1])

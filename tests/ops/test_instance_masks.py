@@ -107,6 +107,8 @@ def test_measures_and_selection_equal_those_of_the_bitmaps(seed: int) -> None:
     assert masks.shape == bitmaps.shape
     assert torch.equal(masks.areas(), bitmaps.flatten(1).sum(dim=1).float())
     assert torch.equal(masks.boxes(), tight_boxes(bitmaps))
+    middles = [bitmap.nonzero().flip(1).float().mean(dim=0) + 0.5 for bitmap in bitmaps]  # NaN where it is empty
+    torch.testing.assert_close(masks.centroids(), torch.stack(middles), equal_nan=True)
     order = torch.from_numpy(rng.integers(0, 9, 5))
     for chosen in (order, torch.from_numpy(rng.random(9) < 0.5), slice(2, 7, 2), slice(0, 0)):
         assert torch.equal(masks[chosen].to_bitmaps(), bitmaps[chosen])
@@ -150,6 +152,7 @@ def test_no_objects_and_no_pixels() -> None:
         assert masks.to_rle() == []
         assert masks.to_bitmaps().shape == (0, height, width)
         assert masks.boxes().shape == (0, 4)
+        assert masks.centroids().shape == (0, 2)
         assert masks.flip(horizontal=True).shape == masks.shape
         one = InstanceMasks.from_coco([[SQUARE]], height, width)
         assert one.areas().tolist() == [min(6, height * width)]

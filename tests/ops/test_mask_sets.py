@@ -9,6 +9,7 @@ import torch
 from fastmrcnn.ops import (
     InstanceMasks,
     concatenate_masks,
+    number_pixels,
     pad_masks,
     replace_masks,
     subtract_mask,
@@ -76,3 +77,16 @@ def test_errors() -> None:
         subtract_mask(masks, concatenate_masks([masks, masks]))
     with pytest.raises(ValueError, match=r"^replace_masks: .*; got 1 for 0 of 1 choices among 1 objects$"):
         replace_masks(masks, torch.tensor([False]), masks)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pixels_have_the_number_of_the_first_mask(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(1, 40, 2))
+    masks = random_masks(rng, 6, height, width)
+    order = torch.from_numpy(rng.permutation(6)[:5])
+    expected = torch.zeros(height, width, dtype=torch.int32)
+    for index in reversed(order.tolist()):
+        expected[masks.to_bitmaps()[index]] = index + 1
+    assert torch.equal(number_pixels(masks, order), expected)
+    assert not number_pixels(masks, order[:0]).any()

@@ -112,9 +112,9 @@ class Evaluate:
 @readable_help
 @dataclasses.dataclass(frozen=True)
 class Predict(PredictConfig):
-    """Segment images: overlays to look at and COCO results to work with.
+    """Segment images: overlays to look at, COCO results, tables, polygons and label images to work with.
 
-    For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found
+    For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found --save coco csv
     """
 
     # Image files, folders of images and globs such as "photos/**/*.jpg".

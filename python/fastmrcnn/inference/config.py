@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Literal, get_args
 
 from fastmrcnn.errors import UserError
+
+OutputKind = Literal["coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Segment images and write overlays and COCO results.
+    """Segment images and write what was found in any of several forms.
 
     >>> PredictConfig(images=("photos",), score_threshold=1.5)
     Traceback (most recent call last):
@@ -22,15 +26,21 @@ class PredictConfig:
     images: tuple[str, ...]
     # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"
-    # Folder for overlays/, predictions.json and images.json.
+    # Folder for the results.
     output: Path = Path("predictions")
+    # What to write: COCO results (predictions.json, images.json), overlays to look at, a table of all instances
+    # (instances.csv), each instance cut out (crops), polygons (geojson, labelme, yolo), images whose pixels number
+    # instances and classes (labels).
+    save: tuple[OutputKind, ...] = ("coco", "overlays")
+    # Overlays are "jpg", or "png", which are larger and lose nothing.
+    overlay_format: Literal["jpg", "png"] = "jpg"
+    # Pixels that polygons may lie beside the edge of their mask to have fewer points; 0 keeps every pixel.
+    tolerance: float = 0.0
     # Least confidence of a detection, 0..1.
     score_threshold: float = 0.5
     # COCO JSON whose image ids (by file name) and category ids (by name) the results take; without it images are
     # numbered from 1.
     annotations: Path | None = None
-    # Draw the detections over each image.
-    overlays: bool = True
     # Go on after an image that does not decode, instead of stopping; such images are listed at the end.
     skip_broken: bool = False
     # Images that go through the network together, at most: those of like shape among 8 batches of consecutive images.
@@ -46,7 +56,20 @@ class PredictConfig:
         object.__setattr__(self, "output", Path(self.output))
         if not 0 <= self.score_threshold <= 1:
             raise UserError(f"score_threshold must be in 0..1; got {self.score_threshold}")
+        self._check_outputs()
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1; got {self.batch_size}")
         if self.readers is not None and self.readers < 0:
             raise UserError(f"readers must be at least 0; got {self.readers}")
+
+    def _check_outputs(self) -> None:
+        kinds = ", ".join(get_args(OutputKind))
+        object.__setattr__(self, "save", tuple(self.save))
+        if unknown := [kind for kind in self.save if kind not in get_args(OutputKind)]:
+            raise UserError(f"save must name kinds of output ({kinds}); got {unknown[0]}")
+        if not self.save:
+            raise UserError(f"save must name at least one kind of output ({kinds}); got none")
+        if self.overlay_format not in ("jpg", "png"):
+            raise UserError(f"overlay_format must be jpg or png; got {self.overlay_format}")
+        if not 0 <= self.tolerance < math.inf:
+            raise UserError(f"tolerance must be at least 0 pixels; got {self.tolerance}")

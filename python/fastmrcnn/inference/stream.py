@@ -6,28 +6,33 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import fastmrcnn
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import reserve_beside
+from fastmrcnn.files import reserve_beside, write_json
 from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.inference.outputs import EVERY_KIND, Run, chosen
+from fastmrcnn.inference.outputs import OUTPUTS, Run, chosen
 from fastmrcnn.inference.pictures import Pictures
-from fastmrcnn.inference.share import predict_share
+from fastmrcnn.inference.share import Share, predict_share
 from fastmrcnn.inference.sources import image_files
+from fastmrcnn.models import MaskRCNN
 from fastmrcnn.weights import load_model
+
+_ABOUT = "predict.json"  # what a run was: the sign that the results beside it are ours
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictSummary:
     """What a prediction run found and wrote."""
 
-    # Folder with overlays/, predictions.json and, for images without given ids, images.json.
+    # Folder with the results.
     output: Path
     # Images that were segmented.
     images: int
@@ -42,11 +47,11 @@ class PredictSummary:
 def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
     """Segment ``config.images`` and write the results under ``config.output``.
 
-    ``predictions.json`` holds the COCO results of all images, ``overlays/NAME.jpg`` the image with its instances drawn.
-    Image and category ids come from ``config.annotations``, by file name and class name; without it, images are
-    numbered from 1, classes have the model's ids, and ``images.json`` is the COCO document that both belong to.
-    Everything appears when the last image is done, in place of an earlier run's results: a run that fails leaves
-    nothing behind.
+    ``config.save`` says in which forms; each is described in its module of :mod:`fastmrcnn.inference.outputs`.
+    Image and category ids of COCO results come from ``config.annotations``, by file name and class name; without it,
+    images are numbered from 1, classes have the model's ids, and ``images.json`` is the COCO document that both belong
+    to. Everything appears when the last image is done, in place of an earlier run's results: a run that fails leaves
+    nothing behind. ``predict.json`` says what the run was.
 
     Of several processes, which torchrun starts, every one calls this and segments its share; the files and what is
     returned are those of one process.
@@ -69,10 +74,13 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     )
     with ExitStack() as stack:
         folder = distributed.from_first(lambda: stack.enter_context(_staged(config.output)))
-        outputs = [kind(Run(config, folder, ids)) for kind in chosen(config)]
+        run = Run(config, folder, ids, model.config.class_names)
+        outputs = [kind(run) for kind in chosen(config)]
         shares = distributed.gather(predict_share(config, model, pictures, outputs, progress))
-        for output in outputs if distributed.is_first() else ():
-            output.finish()
+        if distributed.is_first():
+            for output in outputs:
+                output.finish()
+            write_json(folder / _ABOUT, _describe(config, model, shares), indent=1)
     shares = distributed.from_first(lambda: shares)  # when all is in its place
     broken = dict(item for share in shares for item in share.broken.items())
     return PredictSummary(
@@ -93,8 +101,9 @@ def _staged(output: Path) -> Iterator[Path]:
     try:
         yield staging
         _remove_earlier_results(output)
-        for source in sorted(staging.rglob("*")):  # by name: predictions.json comes last, after its overlays
-            if source.is_file():
+        # What is about all images comes last: whoever waits for predictions.json finds the rest in its place.
+        for source in sorted(staging.rglob("*"), key=lambda path: (path.parent == staging, path)):
+            if source.is_file() or source.is_symlink():
                 target = output / source.relative_to(staging)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(source, target)
@@ -104,8 +113,30 @@ def _staged(output: Path) -> Iterator[Path]:
 
 def _remove_earlier_results(output: Path) -> None:
     """Overlays and ids of an earlier run in the same folder would pass for this one's."""
-    if not (output / "predictions.json").is_file():
-        return
-    for pattern in (pattern for kind in EVERY_KIND for pattern in kind.files):
-        for earlier in output.glob(pattern):
+    if not (output / _ABOUT).is_file():
+        return  # what is there is somebody else's
+    for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
+        for earlier in list(output.glob(pattern)):
             earlier.unlink(missing_ok=True)
+            _remove_empty_folders(earlier.parent, output)
+    (output / _ABOUT).unlink()
+
+
+def _remove_empty_folders(folder: Path, root: Path) -> None:
+    """The folder and those above it, below ``root``, as far as nothing is left in them."""
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _describe(config: PredictConfig, model: MaskRCNN, shares: Sequence[Share]) -> dict[str, Any]:
+    return {
+        "fastmrcnn": fastmrcnn.__version__,
+        "weights": config.weights,
+        "classes": list(model.config.class_names),
+        "score_threshold": config.score_threshold,
+        "save": list(config.save),
+        "tolerance": config.tolerance,
+        "images": sum(share.images for share in shares),
+        "instances": sum(share.detections for share in shares),
+    }

@@ -23,7 +23,14 @@ from fastmrcnn.ops.instance_masks import InstanceMasks
 from fastmrcnn.ops.iou import box_iou, complete_box_iou, distance_box_iou, generalized_box_iou
 from fastmrcnn.ops.mask_overlaps import areas_within, first_of_equals, mask_intersections, mask_nms, overlapping_pairs
 from fastmrcnn.ops.mask_polygons import MaskPolygon, join_rings, mask_polygons
-from fastmrcnn.ops.mask_sets import concatenate_masks, pad_masks, replace_masks, subtract_mask, unite_masks
+from fastmrcnn.ops.mask_sets import (
+    concatenate_masks,
+    number_pixels,
+    pad_masks,
+    replace_masks,
+    subtract_mask,
+    unite_masks,
+)
 from fastmrcnn.ops.matching import BACKGROUND, IGNORED, match_boxes
 from fastmrcnn.ops.multiscale_roi_align import multiscale_roi_align
 from fastmrcnn.ops.nms import batched_nms, nms
@@ -82,6 +89,7 @@ __all__ = [
     "match_boxes",
     "multiscale_roi_align",
     "nms",
+    "number_pixels",
     "overlapping_pairs",
     "pad_masks",
     "paste_masks",

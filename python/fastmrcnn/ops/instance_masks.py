@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastmrcnn.ops._library import context, native
+from fastmrcnn.ops._measures import measure_areas, measure_boxes, measure_centroids
 from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns
 from fastmrcnn.ops._segmentations import read_bitmap, read_polygon, read_runs
 from fastmrcnn.ops.paste import RLE
@@ -98,8 +99,8 @@ class InstanceMasks:
             ValueError: a bitmap is of another size.
 
         Example:
-            >>> InstanceMasks.from_bitmaps(torch.eye(3), 3, 3).to_rle()
-            [{'size': [3, 3], 'counts': '01300'}]
+            >>> InstanceMasks.from_bitmaps(torch.eye(3)[None], 3, 3).to_rle()
+            [{'size': [3, 3], 'counts': '013000'}]
         """
         found = [read_bitmap(bitmap, height, width) for bitmap in bitmaps]
         runs, none = torch.from_numpy(np.concatenate([_NOTHING, *found])), torch.empty((0, 2), dtype=torch.float64)
@@ -256,22 +257,15 @@ class InstanceMasks:
 
     def areas(self) -> Tensor:
         """Pixels of each mask: `[G]` float32, on the CPU."""
-        runs = self._columns()
-        areas = np.bincount(runs.column // max(self.width, 1), weights=runs.end - runs.begin, minlength=len(self))
-        return torch.from_numpy(areas.astype(np.float32))
+        return torch.from_numpy(measure_areas(self._columns(), len(self), self.width).astype(np.float32))
 
     def boxes(self) -> Tensor:
         """Tight boxes, `[G, 4]` float32: x1, y1, x2, y2 in pixels, the last two exclusive; zeros for an empty mask."""
-        runs = self._columns()
-        boxes = np.zeros((len(self), 4), dtype=np.float32)
-        owner, column = np.divmod(runs.column, max(self.width, 1))
-        filled, first = np.unique(owner, return_index=True)
-        if filled.size:
-            boxes[filled, 0] = np.minimum.reduceat(column, first)
-            boxes[filled, 1] = np.minimum.reduceat(runs.begin, first)
-            boxes[filled, 2] = np.maximum.reduceat(column, first) + 1
-            boxes[filled, 3] = np.maximum.reduceat(runs.end, first)
-        return torch.from_numpy(boxes)
+        return torch.from_numpy(measure_boxes(self._columns(), len(self), self.width))
+
+    def centroids(self) -> Tensor:
+        """Centres of gravity, `[G, 2]` float32: x, y in pixels, pixel i covering i to i + 1; NaN for an empty mask."""
+        return torch.from_numpy(measure_centroids(self._columns(), len(self), self.width).astype(np.float32))
 
     def _columns(self) -> ColumnRuns:
         runs = self.to_runs().to("cpu")

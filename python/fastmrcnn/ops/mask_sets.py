@@ -13,7 +13,7 @@ from torch import Tensor
 from fastmrcnn.ops._runs import place_pixels, subtract, unite
 from fastmrcnn.ops.instance_masks import InstanceMasks
 
-__all__ = ["concatenate_masks", "pad_masks", "replace_masks", "subtract_mask", "unite_masks"]
+__all__ = ["concatenate_masks", "number_pixels", "pad_masks", "replace_masks", "subtract_mask", "unite_masks"]
 
 
 def concatenate_masks(parts: Sequence[InstanceMasks]) -> InstanceMasks:
@@ -124,6 +124,32 @@ def subtract_mask(masks: InstanceMasks, removed: InstanceMasks) -> InstanceMasks
     runs = masks.to_runs()
     hole, _ = _runs_of(removed.to_runs())
     return _with_runs(runs, *subtract(*_runs_of(runs), hole, masks.height * masks.width))
+
+
+def number_pixels(masks: InstanceMasks, order: Tensor) -> Tensor:
+    """An image that numbers the objects: at each pixel the first one, in the given order, that covers it.
+
+    Args:
+        masks: of G objects.
+        order: `[K]` int64, indices of objects; those that it leaves out have no pixels.
+
+    Returns:
+        `[height, width]` int32, on the CPU: the index of an object plus 1, 0 where there is none.
+
+    Example:
+        >>> halves = [[[0, 0, 3, 0, 3, 2, 0, 2]], [[1, 0, 4, 0, 4, 2, 1, 2]]]
+        >>> number_pixels(InstanceMasks.from_coco(halves, 2, 4), torch.tensor([1, 0]))
+        tensor([[1, 2, 2, 2],
+                [1, 2, 2, 2]], dtype=torch.int32)
+    """
+    runs, pixels = masks.to_runs().to("cpu"), masks.height * masks.width
+    numbers = np.zeros(pixels, dtype=np.int32)  # down the columns, as the runs go
+    bounds, transitions = runs.object_transitions.tolist(), runs.transitions.tolist()
+    for index in reversed(order.tolist()):
+        own = [*transitions[bounds[index] : bounds[index + 1]], pixels]  # which ends what has no end of its own
+        for begin, end in zip(own[0::2], own[1::2], strict=False):
+            numbers[begin:end] = index + 1
+    return torch.from_numpy(np.ascontiguousarray(numbers.reshape(masks.width, masks.height).T))
 
 
 def _joined_offsets(parts: Sequence[Tensor]) -> Tensor:

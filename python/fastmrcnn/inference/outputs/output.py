@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
+from PIL import Image
 from torch import Tensor
 
 from fastmrcnn.inference.coco_ids import CocoIds
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
+from fastmrcnn.visualisation import as_picture
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Run:
     # Where all is written. It becomes ``config.output`` when the run ends well; until then nobody looks into it.
     folder: Path
     ids: CocoIds
+    # Of the model, in its order.
+    class_names: tuple[str, ...]
 
 
 class Output(ABC):
@@ -54,6 +59,24 @@ class Output(ABC):
 
     def finish(self) -> None:  # noqa: B027  # for outputs with files of their own for each picture
         """In the first process, when every process has closed its output: make one of their parts."""
+
+    def folder(self, name: str) -> Path:
+        """A folder within that of the results, made where it is missing."""
+        folder = self.run.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def image_for(self, picture: Picture, image: Tensor, folder: str) -> str:
+        """The path of an image file with the picture, from a folder within that of the results once these are finished.
+
+        It is relative, so that both may move together. A page of several becomes a PNG in that folder.
+        """
+        if picture.page is None:
+            place = (self.run.config.output / folder).resolve()
+            return Path(os.path.relpath(picture.path.resolve(), place)).as_posix()
+        name = f"{picture.name}.png"
+        Image.fromarray(as_picture(image.permute(1, 2, 0).numpy(force=True))).save(self.folder(folder) / name)
+        return name
 
     def __enter__(self) -> Output:
         return self

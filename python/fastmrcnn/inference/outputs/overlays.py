@@ -10,11 +10,10 @@ from fastmrcnn.structures import Detections
 
 
 class Overlays(Output):
-    """``overlays/NAME.jpg``."""
+    """``overlays/NAME.jpg``, or ``.png``, which loses nothing."""
 
-    files = ("overlays/*.jpg",)
+    files = ("overlays/*.jpg", "overlays/*.png")
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
-        folder = self.run.folder / "overlays"
-        folder.mkdir(exist_ok=True)
-        found.plot(image).save(folder / f"{picture.name}.jpg", quality=92)
+        path = self.folder("overlays") / f"{picture.name}.{self.run.config.overlay_format}"
+        found.plot(image).save(path, quality=92)  # PNG has no such setting and ignores it

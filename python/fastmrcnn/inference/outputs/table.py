@@ -1,0 +1,60 @@
+"""A table of all instances."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+from torch import Tensor
+
+from fastmrcnn.files import finite
+from fastmrcnn.inference.outputs.output import Output, Run
+from fastmrcnn.inference.outputs.parts import PartFile
+from fastmrcnn.inference.pictures import Picture
+from fastmrcnn.structures import Detections
+
+_COLUMNS = ("image", "page", "instance", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
+
+
+class Table(Output):
+    """``instances.csv``: a row for each instance, of all pictures.
+
+    ``page`` is that of a file of several pictures, and ``instance`` counts from 1 in each picture; the box and the
+    centroid of the mask are in pixels, ``area`` is the number of the mask's. Without masks the last three are empty.
+    """
+
+    files = ("instances.csv",)
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._rows = PartFile(run, "instances")
+
+    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+        self._rows.write(picture.place, (json.dumps(finite(row)) for row in _rows(picture, found)))
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def finish(self) -> None:
+        with (self.run.folder / "instances.csv").open("w", encoding="utf-8", newline="") as stream:
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(_COLUMNS)
+            table.writerows(json.loads(row) for row in self._rows.lines_of_all())
+
+
+def _rows(picture: Picture, found: Detections) -> list[list[object]]:
+    measures: list[list[object]] = [[None, None, None]] * len(found)
+    if found.has_masks:
+        centroids = found.run_lengths.centroids().double().tolist()
+        areas = found.run_lengths.areas().tolist()
+        measures = [[int(area), *_rounded(centre)] for area, centre in zip(areas, centroids, strict=True)]
+    boxes = found.boxes.detach().double().tolist()
+    instances = zip(found.names, found.scores.double().tolist(), boxes, measures, strict=True)
+    return [
+        [picture.file_name, picture.page, number, name, round(score, 6), *_rounded(box), *own]
+        for number, (name, score, box, own) in enumerate(instances, 1)
+    ]
+
+
+def _rounded(places: list[float]) -> list[float]:
+    return [round(place, 3) for place in places]
