@@ -64,12 +64,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["demo", "doctor", "train", "eval", "predict", "convert"]),
+        ([], ["demo", "doctor", "train", "eval", "predict", "convert", "export"]),
         (["--help"], ["Start with `fastmrcnn demo`"]),
         (["demo", "--help"], ["--output", "report"]),
         (["train", "--help"], ["--train-annotations", "--learning-rate", "--resume", "--config", "--precision"]),
         (["doctor", "--help"], ["--val", "--fix", "--report", "--fail-on"]),
         (["eval", "--help"], ["--annotations", "--images", "--weights", "--output"]),
+        (["export", "--help"], ["--format", "--inputs", "--no-check", "standard"]),
         (["predict", "--help"], ["--score-threshold", "--annotations", "--skip-broken"]),
     ],
 )

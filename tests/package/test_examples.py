@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ NAMES = {"np": np, "torch": torch}  # examples spare the reader these two import
 
 
 def examples() -> list[doctest.DocTest]:
-    """The docstrings with examples in all modules but the extension and the `__main__`s, which run when imported."""
+    """The docstrings with examples in all modules but the extension, the `__main__`s, which run when imported, and
+    those that an optional package is missing for."""
     names = [info.name for info in pkgutil.walk_packages(fastmrcnn.__path__, "fastmrcnn.")]
-    modules = [importlib.import_module(name) for name in names if not name.endswith(("._C", ".__main__"))]
+    left_out: tuple[str, ...] = () if importlib.util.find_spec("onnxscript") else ("fastmrcnn.deployment.onnx_",)
+    chosen = [name for name in names if not name.endswith(("._C", ".__main__")) and not name.startswith(left_out)]
+    modules = [importlib.import_module(name) for name in chosen]
     finder = doctest.DocTestFinder(exclude_empty=True)
     return [test for module in [fastmrcnn, *modules] for test in finder.find(module, extraglobs=NAMES) if test.examples]
 

@@ -27,6 +27,7 @@ LAYERS = [
     "data",
     "evaluation",
     "inference",
+    "deployment",
     "training",
     "doctor",
     "demo",

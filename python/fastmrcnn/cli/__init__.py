@@ -1,4 +1,4 @@
-"""The command line: ``fastmrcnn demo | doctor | train | eval | predict | convert``."""
+"""The command line: ``fastmrcnn demo | doctor | train | eval | predict | convert | export``."""
 
 from fastmrcnn.cli.main import main
 

@@ -12,6 +12,7 @@ import tyro
 from fastmrcnn.cli.log import log_on_stderr
 from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
+from fastmrcnn.deployment.export_config import ExportConfig
 from fastmrcnn.doctor.config import DoctorConfig
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.training.config import DataFormat, TrainConfig
@@ -181,3 +182,19 @@ class Convert:
         from fastmrcnn.cli.convert import convert_file
 
         convert_file(self)
+
+
+@readable_help
+@dataclasses.dataclass(frozen=True)
+class Export(ExportConfig):
+    """Write a model as an ONNX file or a program of torch, and check it against the model.
+
+    The limits of the format are printed first, what goes into the file and comes out of it last.
+
+    For example: fastmrcnn export --weights runs/train-1/best.safetensors --output model.onnx
+    """
+
+    def run(self) -> None:
+        from fastmrcnn.cli.export import export_and_tell
+
+        export_and_tell(self)

@@ -1,0 +1,47 @@
+"""Making a model ready to deploy. Names load what they need at first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastmrcnn.deployment.agreement import Agreement, compare
+    from fastmrcnn.deployment.export_config import ExportConfig
+    from fastmrcnn.deployment.exported import ExportedModel, load_exported
+    from fastmrcnn.deployment.exporting import Exported, export, export_file
+    from fastmrcnn.deployment.interface import Interface
+
+__all__ = [
+    "Agreement",
+    "ExportConfig",
+    "Exported",
+    "ExportedModel",
+    "Interface",
+    "compare",
+    "export",
+    "export_file",
+    "load_exported",
+]
+
+_HOME = {
+    "Agreement": "agreement",
+    "ExportConfig": "export_config",
+    "Exported": "exporting",
+    "ExportedModel": "exported",
+    "Interface": "interface",
+    "compare": "agreement",
+    "export": "exporting",
+    "export_file": "exporting",
+    "load_exported": "exported",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastmrcnn.deployment' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fastmrcnn.deployment.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

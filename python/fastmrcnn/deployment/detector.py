@@ -1,0 +1,92 @@
+"""What is exported: from images, or from the network's input, to detections in slots of a fixed number."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from fastmrcnn.models import MaskRCNN, PaddedInstances
+from fastmrcnn.models.config import InputConfig
+from fastmrcnn.models.plain import from_plain, to_plain
+from fastmrcnn.models.transform import InputTransform
+
+# Normalising, resizing and padding as one operator, for the sizes of its outputs take roundings that no tracer follows.
+_LIBRARY = torch.library.Library("fastmrcnn_deployment", "DEF")
+_LIBRARY.define("fit_images(Tensor images, str config) -> (Tensor pixels, Tensor image_sizes, Tensor scales)")
+
+
+def config_of(text: str) -> InputConfig:
+    """What ``fit_images`` gets as text."""
+    config: InputConfig = from_plain(InputConfig, json.loads(text))
+    return config
+
+
+def _fit_images(images: Tensor, config: str) -> tuple[Tensor, Tensor, Tensor]:
+    """[B, C, H, W] uint8, or float in 0..1, to the network's input, the sizes of the images in it, [B, 2], and the
+    factors that bring boxes back, [1, 1, 4]."""
+    transform = InputTransform(config_of(config)).eval().to(images.device)
+    batch = transform(list(images))
+    height, width = batch.sizes[0]
+    scales = torch.tensor([images.shape[3] / width, images.shape[2] / height] * 2, dtype=torch.float32)
+    return batch.pixels, batch.image_sizes, scales.to(images.device)[None, None]
+
+
+_LIBRARY.impl("fit_images", _fit_images, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("fastmrcnn_deployment::fit_images", lib=_LIBRARY)
+def _fit_images_fake(images: Tensor, config: str) -> tuple[Tensor, Tensor, Tensor]:
+    divisor, context = config_of(config).size_divisor, torch.library.get_ctx()
+    height, width = (context.new_dynamic_size(min=1) * divisor for _ in range(2))
+    return (
+        images.new_empty((*images.shape[:2], height, width), dtype=torch.float32),
+        images.new_empty((images.shape[0], 2), dtype=torch.int64),
+        images.new_empty((1, 1, 4), dtype=torch.float32),
+    )
+
+
+class NetworkDetector(nn.Module):
+    """Detection in images that are normalised, resized and padded already.
+
+    The model is put in evaluation mode and shared.
+    """
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, pixels: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
+        """What :meth:`MaskRCNN.detect_batch` takes -> the outputs of :class:`.interface.Interface`."""
+        return _outputs(self.model.detect_batch(pixels, image_sizes))
+
+
+class ImageDetector(nn.Module):
+    """Detection in images as they are, all of one size.
+
+    >>> from fastmrcnn.models import tiny
+    >>> boxes, scores, labels, counts, masks = ImageDetector(MaskRCNN(tiny(["coin"])))(torch.rand(2, 3, 64, 96))
+    >>> boxes.shape, counts.shape
+    (torch.Size([2, 100, 4]), torch.Size([2]))
+    """
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.input = json.dumps(to_plain(model.config.input))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """[B, C, H, W] uint8, or float32 in 0..1 -> the outputs of :class:`.interface.Interface`."""
+        pixels, image_sizes, scales = torch.ops.fastmrcnn_deployment.fit_images(images, self.input)
+        found: PaddedInstances = self.model.detect_batch(pixels, image_sizes)
+        if found.keypoints is not None:
+            places = found.keypoints[..., :2] * scales[..., None, :2]
+            found = found._replace(keypoints=torch.cat((places, found.keypoints[..., 2:]), dim=-1))
+        return _outputs(found._replace(boxes=found.boxes * scales))
+
+
+def _outputs(found: PaddedInstances) -> tuple[Tensor, ...]:
+    """Those that there are; labels become indices, and -1 in empty slots."""
+    found = found._replace(labels=found.labels - 1)
+    return tuple(part for part in found if part is not None)

@@ -1,0 +1,139 @@
+"""``fastmrcnn export``: a model as a file that other software runs, checked against the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastmrcnn.deployment.agreement import Agreement, compare
+from fastmrcnn.deployment.export_config import ExportConfig, Format, Inputs
+from fastmrcnn.deployment.exported import ExportedModel, load_exported
+from fastmrcnn.deployment.interface import Interface
+from fastmrcnn.deployment.limits import check_exportable, limits_of
+from fastmrcnn.errors import UserError
+from fastmrcnn.files import atomic_path
+from fastmrcnn.models import MaskRCNN, set_detection_options
+from fastmrcnn.structures import as_image_tensor
+from fastmrcnn.weights import load_model
+
+# What the check accepts: scores near a threshold may fall to either side by their last bits, and some rules of resizing
+# come out a grey value off.
+MOST_ALONE, MOST_BOX, MOST_SCORE = 0.05, 0.5, 0.02
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    path: Path
+    interface: Interface
+    seconds: float  # without the check
+    agreement: Agreement | None  # of the file with the model; None where it was not checked
+
+
+def export_file(config: ExportConfig, say: Callable[[str], None] = print) -> Exported:
+    """:func:`export` with the options of the command; ``say`` gets the limits before the work begins."""
+    assert config.inputs is not None  # set by ExportConfig
+    _require_packages(config.format, config.check)
+    model = load_model(config.weights)
+    if config.score_threshold is not None or config.max_detections is not None:
+        if model.roi_heads is None:
+            raise UserError(f"{config.weights}: score_threshold and max_detections need a box head; it has none")
+        set_detection_options(model, score_threshold=config.score_threshold, max_detections=config.max_detections)
+    check_exportable(model.config, config.format, config.inputs)
+    for line in limits_of(model.config, config.format, config.inputs):
+        say(f"limit:  {line}")
+    images = None
+    if config.check:
+        named = [as_image_tensor(path, model.config.input.pixel_format) for path in config.check_images]
+        images = named or sample_images(model.config.input.channels)
+    return export(model, config.output, format=config.format, inputs=config.inputs, check_images=images)
+
+
+def export(
+    model: MaskRCNN,
+    path: str | os.PathLike[str],
+    *,
+    format: Format = "onnx",
+    inputs: Inputs = "uint8",
+    check_images: Sequence[Tensor] | None = None,
+) -> Exported:
+    """Write ``model`` as a file that other software runs, for images of every size and number.
+
+    Args:
+        model: on the CPU; put in evaluation mode.
+        path, format, inputs: as in :class:`ExportConfig`.
+        check_images: [C, H, W] uint8, or float in 0..1: the file is run on them, and detects what the model detects
+            before it takes its name. None: it is not run.
+
+    Raises:
+        UserError: the format cannot hold the model, a package is missing, or the file detects something else; an older
+            file at ``path`` stays as it was then.
+
+    >>> model = fastmrcnn.load_model("tiny")  # doctest: +SKIP
+    >>> print(export(model, "model.onnx", check_images=[photograph]).agreement)  # doctest: +SKIP
+    24 detections in 1 images: boxes within 1.5e-05 px, scores within 1e-07, masks with IoU 1.0000 or more
+    """
+    from fastmrcnn.deployment import torch_program
+
+    _require_packages(format, check_images is not None)
+    check_exportable(model.config, format, inputs)
+    model, interface, start = model.eval(), Interface(model.config, inputs), time.perf_counter()
+    program = torch_program.trace(model, interface)
+    with atomic_path(path) as temporary:
+        if format == "onnx":
+            from fastmrcnn.deployment.onnx_file import write_onnx
+
+            write_onnx(program, interface, temporary)
+        elif format == "torch-export":
+            torch_program.write_program(program, interface, temporary)
+        else:
+            torch_program.write_compiled(program, interface, temporary)
+        seconds, agreement = time.perf_counter() - start, None
+        if check_images is not None:
+            agreement = _checked(model, load_exported(temporary), check_images, path)
+    return Exported(Path(path), interface, seconds, agreement)
+
+
+def sample_images(channels: int) -> list[Tensor]:
+    """Images to compare on: a photograph in three sizes, and one in which there is nothing; or coarse noise where they
+    have another number of channels than three."""
+    if channels == 3:
+        photograph = as_image_tensor(str(resources.files("fastmrcnn") / "assets" / "coins.png"))
+    else:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand(1, channels, 20, 26, generator=generator)
+        photograph = torch.nn.functional.interpolate(noise, size=(303, 384), mode="bicubic")[0].clamp(0, 1)
+    height, width = photograph.shape[1:]
+    parts = [photograph, photograph[:, :, : width // 2], photograph[:, height // 2 :, width // 4 :]]
+    return [*parts, torch.zeros_like(photograph[:, : height // 3])]
+
+
+def _checked(
+    model: MaskRCNN, exported: ExportedModel, images: Sequence[Tensor], path: str | os.PathLike[str]
+) -> Agreement:
+    """The agreement of the two on each image, and on the first together with its mirror image."""
+    batches = [[image] for image in images] + [[images[0], images[0].flip(2)]]
+    with torch.inference_mode():
+        expected = [found for batch in batches for found in model.detect(list(map(exported.as_input, batch)))]
+        found = [found for batch in batches for found in exported.detect(batch)]
+    agreement = compare(expected, found)
+    few_alone = agreement.alone <= MOST_ALONE * 2 * max(agreement.detections, 1)
+    if not (few_alone and agreement.box <= MOST_BOX and agreement.score <= MOST_SCORE):
+        raise UserError(f"{path}: the exported file does not detect what the model detects: {agreement}")
+    return agreement
+
+
+def _require_packages(format: Format, check: bool) -> None:
+    needed = {"onnx": ["onnx", "onnxscript", *(["onnxruntime"] if check else [])]}.get(format, [])
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"export: the format {format} needs {' and '.join(missing)}: pip install 'fastmrcnn[export]'")

@@ -1,0 +1,65 @@
+"""What a format cannot hold of a model: said before the work, in one line each."""
+
+from __future__ import annotations
+
+from fastmrcnn.deployment.export_config import Format, Inputs
+from fastmrcnn.deployment.interface import capacity
+from fastmrcnn.errors import UserError
+from fastmrcnn.models.config import MaskRCNNConfig
+
+
+def check_exportable(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> None:
+    """Raise ``UserError`` where no file of this kind can compute what the model computes."""
+    nms = "box" if config.box_head is None else config.box_head.nms
+    if nms == "mask":
+        raise UserError("export: masks are compared outside of the network: expected box_head.nms box; got mask")
+    if nms != "box" and format == "onnx":
+        raise UserError(f"export: ONNX has no soft-NMS: expected box_head.nms box; got {nms}")
+    if inputs == "network":
+        return
+    if format == "aotinductor":
+        raise UserError(
+            "export: torch compiles no network whose input sizes the program works out itself (its convolutions come "
+            f"out wrong): the format aotinductor takes --inputs network; got --inputs {inputs}"
+        )
+    if config.input.frame == "centred_square" or config.box_corners == "pixels":
+        raise UserError(
+            f"export: a model whose images lie in the middle of a square, or whose boxes are whole pixels "
+            f"(Matterport's), is exported with --inputs network; got --inputs {inputs}"
+        )
+    poolers = [head.pooler for head in (config.box_head, config.mask_head, config.keypoint_head) if head is not None]
+    if config.neck == "fpn" and any(pooler.method == "roi_pool" for pooler in poolers):
+        raise UserError(
+            "export: a pyramid that is read by roi_pool is traced for the network's input alone: "
+            f"export with --inputs network; got --inputs {inputs}"
+        )
+    if config.input.resampling == "zero_border" and format == "onnx":
+        raise UserError(
+            f"export: ONNX cannot resize with black beyond the image (Matterport's rule): "
+            f"export with --inputs network; got --inputs {inputs}"
+        )
+
+
+def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[str]:
+    """What users of the file should know, a line each."""
+    limits = [f"at most {capacity(config)} detections an image, thresholds as they are in the model, float32"]
+    if inputs == "uint8" and config.input.pixel_format.white_level != 65535:
+        limits.append("images of 16 bits need --inputs float32")
+    if inputs == "network":
+        limits.append(
+            "normalising, resizing and padding, and bringing boxes back to the images, are left to the caller"
+        )
+    else:
+        limits.append("all images of a batch have one size; for several in a batch take --inputs network")
+        if config.input.resampling == "pil" and format == "onnx":
+            limits.append("images are resized in float32: of Pillow's grey values some in a hundred are off by one")
+    if format == "onnx":
+        limits.append("masks are maps within the boxes; pasting them into the image is left to the caller")
+        return limits
+    limits.append(
+        "the process needs Python with fastmrcnn: `import fastmrcnn.deployment` registers its operators; "
+        "for C++ or others without Python take the format onnx"
+    )
+    if format == "aotinductor":
+        limits.append("compiled for this machine's processor and this version of torch")
+    return limits
