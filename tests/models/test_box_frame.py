@@ -44,6 +44,19 @@ def test_boxes_come_back_as_whole_pixels() -> None:
     assert torch.equal(restored.scores, torch.where(is_filled(counts, 30), found.scores, 0))
 
 
+@pytest.mark.parametrize("frame", [BoxFrame(), BoxFrame("edges", side=128), PIXELS])
+def test_boxes_are_placed_where_they_are_restored_from(frame: BoxFrame) -> None:
+    size, original = (96, 128), (333, 444)
+    first = torch.randint(0, 200, (40, 2))
+    boxes = torch.cat([first, first + torch.randint(1, 130, (40, 2))], dim=1).double()
+    origin = (0, 0) if frame.side is None else (16, 0)
+    placed = frame.place(boxes, original, size, origin)
+    batch = ImageBatch(torch.zeros(1, 3, 128, 128), [size], [original], torch.tensor([size]))
+    slots = frame.leave(placed)[None]
+    found = PaddedInstances(slots, torch.zeros(1, 40), torch.ones(1, 40).long(), torch.tensor([40]))
+    torch.testing.assert_close(frame.restore(found, batch).boxes[0], boxes, atol=1e-9, rtol=0)
+
+
 def test_boxes_that_rounding_empties_are_left_out() -> None:
     """The sides of a pixel lie half-way between two numbers, and both go to the even one."""
     batch = ImageBatch(torch.zeros(1, 3, 128, 128), [(128, 128)], [(128, 128)], torch.tensor([[128, 128]]))

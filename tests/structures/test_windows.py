@@ -12,7 +12,7 @@ from PIL import Image
 
 import fastmrcnn.structures.tiff_windows as tiff_windows_module
 from fastmrcnn.errors import UserError
-from fastmrcnn.structures import PixelFormat, as_image_tensor
+from fastmrcnn.structures import PixelFormat, as_image_tensor, image_pages
 from fastmrcnn.structures.images import read_image_size
 from fastmrcnn.structures.windows import ImageWindows, open_windows
 
@@ -104,6 +104,24 @@ def test_of_tiff_files(tmp_path: Path, channels: int, dtype: type, options: dict
     wanted = PixelFormat(channels=5) if channels == 5 else PixelFormat()
     with open_windows(tmp_path / "a.tif", wanted) as windows:
         check(windows, as_image_tensor(tmp_path / "a.tif", wanted))
+
+
+def test_of_pages_and_of_slides_with_reduced_copies(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile, which writes the files, is not installed")
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as writer:
+        for channels in (3, 4, 3):
+            writer.write(pixels(channels)[..., :3], tile=(32, 32), photometric="rgb")
+    assert tiff_windows_module.open_page(tmp_path / "pages.tif") is None  # of several pictures none is meant
+    for page in image_pages(tmp_path / "pages.tif"):
+        with open_windows(page) as windows:
+            assert type(windows).__name__ == "_Tiff"
+            check(windows, as_image_tensor(page))
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as writer:
+        writer.write(pixels(3), tile=(32, 32), photometric="rgb")
+        writer.write(pixels(3)[::2, ::2], tile=(32, 32), photometric="rgb", subfiletype=1)
+    with open_windows(tmp_path / "slide.tif") as windows:
+        assert type(windows).__name__ == "_Tiff"
+        check(windows, as_image_tensor(tmp_path / "slide.tif"))
 
 
 def test_a_tiff_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

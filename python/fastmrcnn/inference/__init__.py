@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastmrcnn.inference.augmented import AugmentedDetector
     from fastmrcnn.inference.config import PredictConfig
     from fastmrcnn.inference.device import resolve_device
     from fastmrcnn.inference.sources import find_images
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from fastmrcnn.inference.tiles import predict_tiled
 
 __all__ = [
+    "AugmentedDetector",
     "PredictConfig",
     "PredictSummary",
     "find_images",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AugmentedDetector": "augmented",
     "PredictConfig": "config",
     "PredictSummary": "stream",
     "find_images": "sources",

@@ -7,27 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastmrcnn.inference.seams import merge_across_seams
-from fastmrcnn.models import MaskRCNNConfig
+from fastmrcnn.models.detector import Detector
 from fastmrcnn.ops import InstanceMasks, concatenate_masks, pad_masks
 from fastmrcnn.structures import Detections, ImageSource
 from fastmrcnn.structures.windows import ImageWindows, open_windows
-
-
-class Detector(Protocol):
-    """What finds the objects of a tile: a :class:`~fastmrcnn.models.MaskRCNN`, or what predicts as it does."""
-
-    @property
-    def config(self) -> MaskRCNNConfig: ...
-
-    def predict(
-        self, images: list[Tensor], *, score_threshold: float | None = None, batch_size: int = 1
-    ) -> list[Detections]: ...
 
 
 class Tile(NamedTuple):
@@ -84,7 +73,7 @@ def predict_tiled(
     in a tile, so that the tile should be larger than most objects.
 
     Args:
-        model: a :class:`~fastmrcnn.models.MaskRCNN`, or :class:`~fastmrcnn.inference.TestTimeAugmentation` of one.
+        model: a :class:`~fastmrcnn.models.MaskRCNN`, or an :class:`~fastmrcnn.inference.AugmentedDetector`.
         image: whatever ``model.predict`` takes.
         tile: side of the tiles, px of the image. The network resizes a tile as it does an image: with the side at
             ``config.input.min_size`` objects keep their size, with a smaller one they are enlarged.

@@ -10,7 +10,7 @@ from torch import Tensor
 from fastmrcnn.models.config import BoxCorners, MaskRCNNConfig
 from fastmrcnn.models.instances import ImageBatch, PaddedInstances, Size, Targets
 from fastmrcnn.models.padding import is_filled, to_device
-from fastmrcnn.models.transform import shift_boxes
+from fastmrcnn.models.transform import scale_boxes, shift_boxes
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,14 @@ class BoxFrame:
         boxes = torch.minimum(found.boxes.maximum(origins), origins + image_sizes.flip(1).repeat(1, 2)[:, None])
         filled = is_filled(found.counts, boxes.shape[1])
         return keep_slots(found._replace(boxes=boxes), filled & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1))
+
+    def place(self, boxes: Tensor, original: Size, size: Size, origin: Size) -> Tensor:
+        """The inverse of :meth:`restore` for boxes [N, 4] of one image: from px of the original, edge to edge, to what
+        the network has where the image of that size is resized to ``size`` and lies at ``origin``.
+        """
+        last = 0 if self.corners == "edges" else 1
+        source = (max(original[0] - last, 1), max(original[1] - last, 1))
+        return shift_boxes(scale_boxes(self.enter(boxes), source, (size[0] - last, size[1] - last)), origin)
 
     def restore(self, found: PaddedInstances, batch: ImageBatch) -> PaddedInstances:
         """Instances whose boxes are px of the frame with boxes in px of the original images.

@@ -21,7 +21,7 @@ from fastmrcnn.structures import Detections, ImageSource, as_image_tensor, image
 from fastmrcnn.structures.image_files import decoders_hushed
 
 if TYPE_CHECKING:
-    from fastmrcnn.models.mask_rcnn import MaskRCNN
+    from fastmrcnn.models.detector import Detector
 
 Key = TypeVar("Key")
 
@@ -38,7 +38,7 @@ class _Loaded(NamedTuple):
 
 
 def detect_stream(
-    model: MaskRCNN,
+    model: Detector,
     sources: Iterable[tuple[Key, ImageSource]],
     *,
     score_threshold: float | None = None,
@@ -78,15 +78,15 @@ def detect_stream(
                 batch = []
 
 
-def batches_of(model: MaskRCNN, images: Sequence[Tensor], batch_size: int) -> list[list[int]]:
-    """The batches that :meth:`MaskRCNN.predict` puts images [C, H, W] in, at most a window of them: their indices."""
+def batches_of(model: Detector, images: Sequence[Tensor], batch_size: int) -> list[list[int]]:
+    """The batches that :meth:`Detector.predict` puts images [C, H, W] in, at most a window of them: their indices."""
     if batch_size == 1:
         return [[place] for place in range(len(images))]
     return group_by_shape([_shape_of(model, image) for image in images], batch_size)
 
 
 def _in_batches(
-    model: MaskRCNN, sources: Iterable[tuple[Key, ImageSource]], batch_size: int, pool: Readers
+    model: Detector, sources: Iterable[tuple[Key, ImageSource]], batch_size: int, pool: Readers
 ) -> Iterator[_Item[Key]]:
     """The sources of each window, batch after batch."""
     if batch_size == 1:
@@ -100,7 +100,7 @@ def _in_batches(
                 yield _Item(*chunk[place][0], ends_batch=place == places[-1])
 
 
-def _shape_of(model: MaskRCNN, source: ImageSource) -> Size | None:
+def _shape_of(model: Detector, source: ImageSource) -> Size | None:
     """(height, width) of an image in the network, with its padding; None where the image will be refused."""
     try:
         height, width = image_size(source, model.config.input.pixel_format)
@@ -112,7 +112,7 @@ def _shape_of(model: MaskRCNN, source: ImageSource) -> Size | None:
 class _Loader:
     """Reads an image and, where the CPU does it, brings it to the size that the network takes. For several threads."""
 
-    def __init__(self, model: MaskRCNN) -> None:
+    def __init__(self, model: Detector) -> None:
         self._transform, self._pixel_format = model.transform, model.config.input.pixel_format
         # A GPU resizes faster than threads do. It is told to by one thread alone, as CUDA graphs may be recorded there.
         self._prepares = model.transform.mean.device.type == "cpu"
@@ -127,7 +127,7 @@ class _Loader:
         return _Loaded(image, self._transform.prepare(image.detach()) if self._prepares else None)
 
 
-def _detect(model: MaskRCNN, loaded: Sequence[_Loaded], score_threshold: float | None) -> list[Detections]:
+def _detect(model: Detector, loaded: Sequence[_Loaded], score_threshold: float | None) -> list[Detections]:
     """The detections of one batch, on the CPU."""
     images = [image for image, _ in loaded]
     with evaluation_mode(model), torch.inference_mode():

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from typing import Any, cast, overload
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastmrcnn.models import padding
-from fastmrcnn.models.ahead import default_readers
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
-from fastmrcnn.models.detect_stream import detect_stream
+from fastmrcnn.models.detector import Detector
 from fastmrcnn.models.fpn import FPN
 from fastmrcnn.models.instances import ImageBatch, PaddedInstances, Size, Targets
 from fastmrcnn.models.mask_nms import thin_by_masks
-from fastmrcnn.models.predict import held, is_single_image
 from fastmrcnn.models.random_numbers import random_of_images
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
@@ -24,10 +22,10 @@ from fastmrcnn.models.rpn import RegionProposalNetwork, RPNPrediction
 from fastmrcnn.models.targets import check_images, check_targets
 from fastmrcnn.models.transform import InputTransform
 from fastmrcnn.ops import PaddedProposals
-from fastmrcnn.structures import Detections, ImageSource
+from fastmrcnn.structures import Detections
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(Detector):
     """ResNet, feature pyramid, region proposals, boxes, masks and keypoints, or as many of these parts as the
     configuration has.
 
@@ -119,7 +117,7 @@ class MaskRCNN(nn.Module):
         """:meth:`detect` in what ``self.transform`` has made of ``images``."""
         packed = padding.reading_is_free(self.transform.mean)
         found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
-        return self._as_detections(self.frame.restore(found, batch), batch.original_sizes, images)
+        return self.as_detections(self.frame.restore(found, batch), batch.original_sizes, images)
 
     def losses_and_detections(
         self,
@@ -162,7 +160,7 @@ class MaskRCNN(nn.Module):
         found = self.frame.restore(self._detect_among(features, proposals, batch.image_sizes, packed=packed), batch)
         more = self.rpn.propose(prediction, self.frame.proposal_limits(batch.image_sizes), training=True)
         losses = self._losses_of(features, prediction, more, objects)
-        return losses, self._as_detections(found, batch.original_sizes, images)
+        return losses, self.as_detections(found, batch.original_sizes, images)
 
     def _losses_of(
         self,
@@ -176,7 +174,7 @@ class MaskRCNN(nn.Module):
             return first_stage
         return self.roi_heads.losses(features, proposals, objects) | first_stage
 
-    def _as_detections(
+    def as_detections(
         self, found: PaddedInstances, originals: Sequence[Size], images: Sequence[Tensor]
     ) -> list[Detections]:
         """The filled slots of each image, whose labels then count from 0."""
@@ -241,74 +239,3 @@ class MaskRCNN(nn.Module):
             boxes = self.frame.leave_slots(proposals.boxes, proposals.counts)
             return self.frame.cut_off(PaddedInstances(boxes, proposals.scores, labels, proposals.counts), image_sizes)
         return self.roi_heads.detect(features, proposals, image_sizes, packed=packed)
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of strings
-        self,
-        images: ImageSource,
-        *,
-        score_threshold: float | None = None,
-        batch_size: int = 1,
-        readers: int | None = None,
-    ) -> Detections: ...
-
-    @overload
-    def predict(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        score_threshold: float | None = None,
-        batch_size: int = 1,
-        readers: int | None = None,
-    ) -> list[Detections]: ...
-
-    def predict(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        *,
-        score_threshold: float | None = None,
-        batch_size: int = 1,
-        readers: int | None = None,
-    ) -> Detections | list[Detections]:
-        """Detect in one image or in many, whatever form they have and whatever mode the model is in.
-
-        Args:
-            images: a path, a page of a TIFF, a Pillow image, a numpy array [H, W, C] uint8 or a tensor [C, H, W]
-                (uint8, or float in 0..1), see :func:`~fastmrcnn.structures.as_image_tensor`; or an iterable of such,
-                read as they are needed. Models of three channels take grey images too, models of one channel grey
-                images alone.
-            score_threshold: drop detections below it; None keeps those above the configuration's threshold.
-            batch_size: images that go through the network together, at most. With 1, an image gives the same detections
-                in any company; more is faster on a GPU, but the padding to a common size then shifts scores a little.
-                Among 8 batches of consecutive images those of like shape come together, so that padding to a common
-                size is at most a fifth of the pixels of a batch (:mod:`fastmrcnn.models.batching`).
-            readers: threads that decode and resize ahead of the network; None: 2 for a network on the CPU, up to 8
-                for one on a GPU, which resizes itself. 0 leaves it to the caller's thread.
-
-        Returns:
-            ``Detections`` on the CPU for one image, a list of them in the order of an iterable.
-
-        Raises:
-            UserError: an image that is missing, does not decode, is no image or has other channels than the network.
-
-        >>> model.predict("street.jpg", score_threshold=0.7).names  # doctest: +SKIP
-        ['person', 'dog']
-        """
-        for name, value, least in (("batch_size", batch_size, 1), ("readers", readers, 0)):
-            if value is not None and value < least:
-                raise ValueError(f"predict: {name} must be at least {least}; got {value}")
-        if is_single_image(images):
-            sources: Iterable[ImageSource] = [cast(ImageSource, images)]
-        else:
-            sources = held(cast(Iterable[ImageSource], images), self.config.input.pixel_format)
-        if isinstance(sources, Sized) and len(sources) < 2:
-            readers = 0  # there is nothing to be ahead of
-        stream = detect_stream(
-            self,
-            enumerate(sources),
-            score_threshold=score_threshold,
-            batch_size=batch_size,
-            readers=default_readers(self.transform.mean.device) if readers is None else readers,
-        )
-        found = {place: detections for place, _, detections in stream}
-        return found[0] if is_single_image(images) else [found[place] for place in range(len(found))]

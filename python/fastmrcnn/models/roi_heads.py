@@ -117,6 +117,14 @@ class RoIHeads(nn.Module):
 
         packed: the heads compute the filled slots alone, which takes the counts to the host.
         """
+        instances = self.detect_boxes(features, proposals, image_sizes, packed=packed)
+        instances = self._look_closer(features, instances, packed=packed)
+        return instances._replace(boxes=self.frame.leave_slots(instances.boxes, instances.counts))
+
+    def detect_boxes(
+        self, features: Sequence[Tensor], proposals: PaddedProposals, image_sizes: Tensor, *, packed: bool
+    ) -> PaddedInstances:
+        """What the box head finds, with boxes as they are inside the network: see :meth:`detect`."""
         batch, capacity = proposals.boxes.shape[:2]
         rows = padding.filled_rows(proposals.counts, capacity) if packed else None
         rois = padding.pack(padding.as_rois(proposals.boxes), rows)
@@ -129,9 +137,7 @@ class RoIHeads(nn.Module):
             found = self.box_head.detect(prediction, proposals._replace(boxes=proposals.boxes - origins), limits)
             filled = padding.is_filled(found.counts, found.boxes.shape[1])[..., None]
             found = found._replace(boxes=torch.where(filled, found.boxes + origins, 0))
-        instances = PaddedInstances(found.boxes, found.scores, found.labels, found.counts)
-        instances = self._look_closer(features, instances, packed=packed)
-        return instances._replace(boxes=self.frame.leave_slots(instances.boxes, instances.counts))
+        return PaddedInstances(found.boxes, found.scores, found.labels, found.counts)
 
     def _look_closer(self, features: Sequence[Tensor], found: PaddedInstances, *, packed: bool) -> PaddedInstances:
         """The instances with what the mask head and the keypoint head see of them; zeros in empty slots."""

@@ -43,14 +43,17 @@ class InputTransform(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
 
-    def forward(self, images: Sequence[Tensor], random: Sequence[RandomNumbers] | None = None) -> ImageBatch:
+    def forward(
+        self, images: Sequence[Tensor], random: Sequence[RandomNumbers] | None = None, scale: float = 1.0
+    ) -> ImageBatch:
         """Images [C, H, W], float in 0..1 or uint8, of any sizes, to one batch on the module's device.
 
         random: what the size of each is drawn with in training; None: torch's default generator.
+        scale: makes images so much larger than the configuration says, also beyond its limits.
         """
         generators = [None] * len(images) if random is None else [own.on(torch.device("cpu")) for own in random]
         sizes = [
-            self.target_size(image.shape[-2], image.shape[-1], own)
+            _scaled(self.target_size(image.shape[-2], image.shape[-1], own), scale)
             for image, own in zip(images, generators, strict=True)
         ]
         return self.collate([self.prepare(image, size) for image, size in zip(images, sizes, strict=True)], images)
@@ -180,6 +183,10 @@ class InputTransform(nn.Module):
         if keypoints is not None:
             keypoints = scale_keypoints(to_device(keypoints, device).to(boxes.dtype), original, size)
         return Targets(boxes, to_device(target["labels"], device), masks, ignore, keypoints, origin)
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return size if scale == 1.0 else (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
 
 
 def ceil_to_multiple(value: int, divisor: int) -> int:

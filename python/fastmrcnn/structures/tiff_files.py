@@ -21,7 +21,7 @@ SUFFIXES = (".tif", ".tiff")
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the latter two with 64-bit offsets
 _BITS, _SAMPLES, ORIENTATION = 258, 277, 274  # tags
 _ALPHA = (1, 2)  # of the kinds of extra samples
-_NO_PICTURE = 0b101  # of the kinds of pages: reduced copies and masks
+NO_PICTURE = 0b101  # of the kinds of pages: reduced copies and masks
 
 
 def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
@@ -48,7 +48,7 @@ def tiff_frames(path: str | os.PathLike[str], wanted: PixelFormat) -> list[int]:
         bands = wanted.channels
         if bands not in (None, 1, 3) and file.pages[0].samplesperpixel - bands not in (0, 1):  # one may be alpha
             return [0]
-        return [frame for frame, page in enumerate(file.pages) if frame == 0 or not page.subfiletype & _NO_PICTURE]
+        return [frame for frame, page in enumerate(file.pages) if frame == 0 or not page.subfiletype & NO_PICTURE]
 
 
 def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat, frame: int | None = None) -> Bands:

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from fastmrcnn.structures.image_files import readable
-from fastmrcnn.structures.tiff_files import ORIENTATION, SUFFIXES
+from fastmrcnn.structures.tiff_files import NO_PICTURE, ORIENTATION, SUFFIXES
 
 _KEPT = 2**28  # bytes of decoded tiles or strips; a row of windows of 1024 px takes 63 MB of 20,000 px of RGB
 _PLAIN = (1, 2)  # photometric interpretations: grey from black to white, and RGB
 _JPEG = (6, 7, 33007)  # compressions that may hold other colours than the tags say
 
 
-def open_page(path: str | os.PathLike[str]) -> Page | None:
-    """The one picture of a TIFF file; None of any file that has to be read otherwise.
+def open_page(path: str | os.PathLike[str], frame: int | None = None) -> Page | None:
+    """A page of a TIFF file, by default its one picture; None of a file that has to be read otherwise.
 
-    Such are files with several pages, palettes, colours other than grey and RGB, or an orientation, and all of them
-    where the package tifffile is missing.
+    Such are files with several pictures when none is named, palettes, colours other than grey and RGB, or an
+    orientation, and all of them where the package tifffile is missing.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         return None
@@ -29,17 +29,19 @@ def open_page(path: str | os.PathLike[str]) -> Page | None:
         import tifffile
     except ImportError:
         return None
-    with readable(path):
+    with readable(path, frame):
         try:
             file = tifffile.TiffFile(path)
         except tifffile.TiffFileError:
             return None  # some other format, by its content
-        page: Any = file.pages[0]
+        page: Any = file.pages[frame or 0]
+        others: Any = file.pages[1:] if frame is None else []
+        alone = all(other.subfiletype & NO_PICTURE for other in others)
         turned = page.tags.get(ORIENTATION)
         plain = page.photometric in _PLAIN and page.compression not in _JPEG and page.dtype is not None
         full = plain and page.bitspersample == 8 * page.dtype.itemsize and page.shaped[1] == 1
-        if len(file.pages) == 1 and full and (turned is None or turned.value == 1) and min(page.shaped) > 0:
-            return Page(file, page, path)
+        if alone and full and (turned is None or turned.value == 1) and min(page.shaped) > 0:
+            return Page(file, page, path, frame)
         file.close()
         return None
 
@@ -47,8 +49,8 @@ def open_page(path: str | os.PathLike[str]) -> Page | None:
 class Page:
     """A page, whose ``size`` is (height, width); ``page`` is tifffile's."""
 
-    def __init__(self, file: Any, page: Any, path: str | os.PathLike[str]) -> None:
-        self._file, self.page, self._path = file, page, path
+    def __init__(self, file: Any, page: Any, path: str | os.PathLike[str], frame: int | None) -> None:
+        self._file, self.page, self._path, self._frame = file, page, path, frame
         self.size = (int(page.imagelength), int(page.imagewidth))
         self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._bytes = 0  # of these
@@ -58,7 +60,7 @@ class Page:
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Pixels [height, width, K]; UserError where they do not decode."""
-        with readable(self._path):
+        with readable(self._path, self._frame):
             if self.page.is_memmappable:
                 return self._read_mapped(top, left, height, width)
             return self._read_segments(top, left, height, width)

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastmrcnn.structures import arrays, pillow_images, tiff_files, tiff_windows
 from fastmrcnn.structures.bands import fit_channels
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
+from fastmrcnn.structures.pages import ImagePage
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
 
 
@@ -55,12 +56,16 @@ def open_windows(source: ImageSource, pixel_format: PixelFormat = RGB) -> ImageW
     ...     windows.size, windows.read(10, 0, 5, 8).shape
     ((30, 40), torch.Size([3, 5, 8]))
     """
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, ImagePage):
+        page = tiff_windows.open_page(source.path, source.frame)
+        if page is not None:
+            return _Tiff(page, str(source), pixel_format)
+    elif isinstance(source, str | os.PathLike):
         if arrays.is_array_file(source):
             return _ArrayFile(source, pixel_format)
-        pages = tiff_windows.open_page(source)
-        if pages is not None:
-            return _Tiff(pages, str(source), pixel_format)
+        page = tiff_windows.open_page(source)
+        if page is not None:
+            return _Tiff(page, str(source), pixel_format)
         image = pillow_images.load_cuttable(source)
         if image is not None:
             return _Pillow(image, str(source), pixel_format)
