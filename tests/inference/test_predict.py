@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files
+from fastmrcnn.inference.config import OutputKind
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.weights import load_model, save_model
 
@@ -74,6 +78,36 @@ def test_a_folder(photos: Path, weights: str) -> None:
     for result in results:
         assert result["segmentation"]["size"] == [40 + result["image_id"], 64]
         assert result["score"] >= 0.05
+
+
+def test_threads_change_nothing_but_speed(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "scenes", images=3, seed=3, size=(96, 128))
+    photos, found = tmp_path / "scenes" / "images", tmp_path / "scenes" / "found"
+    trees = []
+    for readers in (0, 3):
+        config = config_for(photos, "tiny", save=get_args(OutputKind), readers=readers, batch_size=2)
+        predict_files(config, progress=False)
+        trees.append({path.relative_to(found): path.read_bytes() for path in found.rglob("*.*") if path.is_file()})
+    assert trees[0] == trees[1]
+    assert {path.parts[0] for path in trees[0]} >= {"overlays", "crops", "geojson", "labelme", "yolo", "labels"}
+    # Nothing is left of all that when less is asked for.
+    predict_files(config_for(photos, "tiny", save=("csv",)), progress=False)
+    assert sorted(path.name for path in found.iterdir()) == ["instances.csv", "predict.json"]
+
+
+@pytest.mark.parametrize("images", [2, 10])
+def test_a_disk_that_fills_up_behind_the_network_ends_the_run(
+    images: int, photos: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Image.Image, path: Path, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    sources = tuple(str(photos / f"{number}.jpg") for number in range(1, images + 1))
+    with pytest.raises(OSError, match="No space left on device"):
+        predict_files(config_for(photos, weights, images=sources, readers=2), progress=False)
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("write_results")]
 
 
 def test_batches_change_nothing_but_speed(photos: Path, weights: str) -> None:

@@ -87,7 +87,7 @@ def test_the_blocks_on_augmentation_work(folder: Path, capsys: pytest.CaptureFix
     assert {tuple(sample.image.shape) for sample in (names["dataset"][0], names["dataset"][1])} == {(3, 1024, 1024)}
 
 
-@pytest.mark.parametrize("page", ["TRAINING.md", "AUGMENTATION.md", "README.md"])
+@pytest.mark.parametrize("page", ["TRAINING.md", "AUGMENTATION.md", "PREDICTION.md", "README.md"])
 def test_every_command_is_understood(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "mine"

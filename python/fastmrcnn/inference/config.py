@@ -45,8 +45,9 @@ class PredictConfig:
     skip_broken: bool = False
     # Images that go through the network together, at most: those of like shape among 8 batches of consecutive images.
     batch_size: int = 1
-    # Threads that decode and resize images ahead of the network. The default is 2 for one on the CPU and up to 8, one a
-    # core, for one on a GPU, which resizes itself. 0 takes turns with the network.
+    # Threads that decode and resize images ahead of the network, and as many that write pictures behind it. The default
+    # is 2 for one on the CPU and up to 8, one a core, for one on a GPU, which resizes itself. 0 takes turns with the
+    # network.
     readers: int | None = None
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"

@@ -12,6 +12,7 @@ from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.outputs import Output
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.inference.progress import progress_bar
+from fastmrcnn.inference.writing import WriteBehind
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.ahead import default_readers
 from fastmrcnn.models.batching import window_of
@@ -48,23 +49,24 @@ def predict_share(
 ) -> Share:
     """Segment the share of this process and add it to its ``outputs``, which are closed then."""
     windows = places_of_share(len(pictures), window_of(config.batch_size), distributed.rank(), distributed.processes())
+    threads = default_readers(model.transform.mean.device) if config.readers is None else config.readers
     share = Share()
     stream = detect_stream(
         model,
         ((picture, picture.source) for places in windows for picture in map(pictures.__getitem__, places)),
         score_threshold=config.score_threshold,
         batch_size=config.batch_size,
-        readers=default_readers(model.transform.mean.device) if config.readers is None else config.readers,
+        readers=threads,
         broken=share.add_broken if config.skip_broken else None,
     )
     with ExitStack() as stack:
         for output in outputs:
             stack.enter_context(output)
+        writer = stack.enter_context(WriteBehind(outputs, threads))
         shown = progress and distributed.is_first()
         bar = stack.enter_context(progress_bar(sum(map(len, windows)), "predict", " images", shown=shown))
         for picture, image, detections in stack.enter_context(closing(stream)):
-            for output in outputs:
-                output.add(picture, image, detections)
+            writer.add(picture, image, detections)
             share.images += 1
             share.detections += len(detections)
             bar.update(share.images + len(share.broken) - bar.n)

@@ -36,7 +36,7 @@ class Readers:
     """
 
     def __init__(self, threads: int) -> None:
-        self._pool = _lone_threads(threads) if threads else None
+        self._pool = lone_threads(threads, "read_image") if threads else None
 
     def ahead(
         self, work: Callable[[Item], Result], items: Iterable[Item], *, depth: int
@@ -72,7 +72,7 @@ class Readers:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _lone_threads(count: int) -> ThreadPoolExecutor:
+def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
     """Threads whose torch operators do not start further threads, which would contend with the network's."""
     computing = torch.get_num_threads()
     started = Barrier(count + 1)
@@ -81,7 +81,7 @@ def _lone_threads(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)  # in this thread, and in all that torch sees first from now on
         started.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="read_image", initializer=start)
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=start)
     for _ in range(count):
         pool.submit(int)  # none of them is idle before all have started
     started.wait()

@@ -18,6 +18,7 @@ class CocoResults(Output):
     """``predictions.json``: one result for each instance; ``images.json`` where the ids are nobody else's."""
 
     files = ("images.json", "predictions.json")
+    file_per_picture = False
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)

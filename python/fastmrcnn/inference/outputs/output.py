@@ -40,6 +40,8 @@ class Output(ABC):
 
     # Globs of what it leaves in the folder of results; an earlier run's are removed.
     files: ClassVar[tuple[str, ...]]
+    # Whether it writes files of their own for each picture: then it is fed by several threads, in any order.
+    file_per_picture: ClassVar[bool] = True
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -48,8 +50,8 @@ class Output(ABC):
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
         """Write what was found in a picture.
 
-        Pictures come in any order within the few that are segmented together, else in their own
-        (:class:`~fastmrcnn.inference.outputs.parts.PartFile` puts them in order).
+        Where there are not files for each picture, pictures come in any order within the few that are segmented
+        together, else in their own (:class:`~fastmrcnn.inference.outputs.parts.PartFile` puts them in order).
 
         image: [C, H, W], what the model looked at.
         """

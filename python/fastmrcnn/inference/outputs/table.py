@@ -24,6 +24,7 @@ class Table(Output):
     """
 
     files = ("instances.csv",)
+    file_per_picture = False
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
