@@ -65,6 +65,13 @@ def test_no_masks_unite_to_an_empty_one() -> None:
     assert len(subtract_mask(none, unite_masks(none))) == len(pad_masks(none, 1, 1, 1, 1)) == 0
 
 
+def test_numbers_that_a_dtype_does_not_hold() -> None:
+    masks = InstanceMasks.from_bitmaps(torch.ones(200, 1, 1), 1, 1)
+    for dtype in (torch.int8, torch.float32):
+        with pytest.raises(ValueError, match=f"^number_pixels: dtype must hold whole numbers up to 200; got {dtype}$"):
+            number_pixels(masks, torch.arange(200), dtype)
+
+
 def test_errors() -> None:
     masks = InstanceMasks.from_coco([[[0, 0, 2, 0, 2, 3]]], 4, 5)
     with pytest.raises(ValueError, match=r"^concatenate_masks: expected masks of one image size; got \[\(4, 5\), \(5"):
@@ -89,4 +96,7 @@ def test_pixels_have_the_number_of_the_first_mask(seed: int) -> None:
     for index in reversed(order.tolist()):
         expected[masks.to_bitmaps()[index]] = index + 1
     assert torch.equal(number_pixels(masks, order), expected)
+    small = number_pixels(masks, order, torch.uint8)
+    assert small.dtype == torch.uint8
+    assert torch.equal(small, expected.to(torch.uint8))
     assert not number_pixels(masks, order[:0]).any()

@@ -45,11 +45,6 @@ class _Ring:
     points: Integers  # [V, 2]
     edges: Integers  # the horizontal ones among its edges
 
-    @property
-    def is_hole(self) -> bool:
-        x, y = self.points.T
-        return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0)
-
 
 def trace_outlines(runs: ColumnRuns) -> list[Outline]:
     """The connected parts of a mask, from left to right; pixels that meet at a corner alone are not connected."""
@@ -58,10 +53,11 @@ def trace_outlines(runs: ColumnRuns) -> list[Outline]:
     ring_of = np.empty(len(edges.row), dtype=np.int64)
     for number, ring in enumerate(rings):
         ring_of[ring.edges] = number
-    holes = [number for number, ring in enumerate(rings) if ring.is_hole]
-    found = {number: Outline(ring.points, []) for number, ring in enumerate(rings) if not ring.is_hole}
+    areas = np.bincount(ring_of, weights=edges.row * (edges.start - edges.end))  # negative where it is a hole
+    found = {number: Outline(rings[number].points, []) for number in np.flatnonzero(areas > 0).tolist()}
     part_of = {number: number for number in found}
     # The run above a hole begins at the outer ring, or at the bottom of another hole, which lies higher.
+    holes = np.flatnonzero(areas < 0).tolist()
     for number in sorted(holes, key=lambda number: int(rings[number].points[:, 1].min())):
         above = ring_of[edges.of_top[_run_above(rings[number], edges, runs)]]
         part_of[number] = part_of[int(above)]
@@ -109,7 +105,8 @@ def _follow(edges: _Edges) -> Iterator[_Ring]:
 
 def _split(ring: _Ring) -> Iterator[_Ring]:
     """A ring that meets a point twice as rings that do not: what lies between is a hole that touches the outline."""
-    if len(np.unique(ring.points, axis=0)) == len(ring.points):
+    x, y = ring.points.T
+    if len(np.unique(x * (y.max() + 1) + y)) == len(ring.points):
         yield ring
         return
     place_of: dict[tuple[int, int], int] = {}

@@ -126,15 +126,19 @@ def subtract_mask(masks: InstanceMasks, removed: InstanceMasks) -> InstanceMasks
     return _with_runs(runs, *subtract(*_runs_of(runs), hole, masks.height * masks.width))
 
 
-def number_pixels(masks: InstanceMasks, order: Tensor) -> Tensor:
+def number_pixels(masks: InstanceMasks, order: Tensor, dtype: torch.dtype = torch.int32) -> Tensor:
     """An image that numbers the objects: at each pixel the first one, in the given order, that covers it.
 
     Args:
         masks: of G objects.
         order: `[K]` int64, indices of objects; those that it leaves out have no pixels.
+        dtype: of the image; one of whole numbers up to G.
 
     Returns:
-        `[height, width]` int32, on the CPU: the index of an object plus 1, 0 where there is none.
+        `[height, width]`, on the CPU: the index of an object plus 1, 0 where there is none.
+
+    Raises:
+        ValueError: the dtype does not hold the number of the last object.
 
     Example:
         >>> halves = [[[0, 0, 3, 0, 3, 2, 0, 2]], [[1, 0, 4, 0, 4, 2, 1, 2]]]
@@ -142,8 +146,10 @@ def number_pixels(masks: InstanceMasks, order: Tensor) -> Tensor:
         tensor([[1, 2, 2, 2],
                 [1, 2, 2, 2]], dtype=torch.int32)
     """
+    if dtype.is_floating_point or len(masks) > torch.iinfo(dtype).max:
+        raise ValueError(f"number_pixels: dtype must hold whole numbers up to {len(masks)}; got {dtype}")
     runs, pixels = masks.to_runs().to("cpu"), masks.height * masks.width
-    numbers = np.zeros(pixels, dtype=np.int32)  # down the columns, as the runs go
+    numbers = np.zeros(pixels, dtype=torch.empty(0, dtype=dtype).numpy().dtype)  # down the columns, as the runs go
     bounds, transitions = runs.object_transitions.tolist(), runs.transitions.tolist()
     for index in reversed(order.tolist()):
         own = [*transitions[bounds[index] : bounds[index + 1]], pixels]  # which ends what has no end of its own

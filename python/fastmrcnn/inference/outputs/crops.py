@@ -23,14 +23,16 @@ class Crops(Output):
     files = ("crops/*/*.png",)
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
-        pixels = as_picture(image.permute(1, 2, 0).numpy(force=True))
+        pixels = image.permute(1, 2, 0).numpy(force=True)
+        if pixels.dtype != np.uint8:
+            pixels = as_picture(pixels)  # all of it, as it is brighter where all of it is dark
         height, width = found.image_size
         boxes = found.run_lengths.boxes() if found.has_masks else found.boxes.detach().cpu().nan_to_num()
         corners = np.clip(np.round(boxes.numpy()), 0, [width, height, width, height]).astype(int).tolist()
         for number, (name, (left, top, right, bottom)) in enumerate(zip(found.names, corners, strict=True), 1):
             if left >= right or top >= bottom:
                 continue
-            crop = Image.fromarray(pixels[top:bottom, left:right])
+            crop = Image.fromarray(as_picture(pixels[top:bottom, left:right]))
             if found.has_masks:
                 mask = found.run_lengths[number - 1 : number].crop(top, left, bottom - top, right - left)
                 crop.putalpha(Image.fromarray(mask.to_bitmaps()[0].numpy().astype(np.uint8) * 255))

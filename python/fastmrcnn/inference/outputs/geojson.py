@@ -32,14 +32,14 @@ class GeoJson(Output):
                 "properties": {
                     "instance": number,
                     "class": name,
-                    "score": score,
+                    "score": finite(score),
                     "objectType": "annotation",
                     "classification": {"name": name},
                 },
             }
             for number, (name, score, parts) in enumerate(instances, 1)
         ]
-        document = {"type": "FeatureCollection", "features": finite(features)}
+        document = {"type": "FeatureCollection", "features": features}
         self.folder("geojson").joinpath(f"{picture.name}.geojson").write_text(json.dumps(document), encoding="utf-8")
 
 

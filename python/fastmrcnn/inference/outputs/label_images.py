@@ -31,9 +31,9 @@ class LabelImages(Output):
         if not found.has_masks:
             raise UserError("save: labels are made of masks; this model finds boxes alone")
         falling = torch.argsort(found.scores.cpu(), descending=True, stable=True)
-        instances = number_pixels(found.run_lengths, falling).numpy()
         wide = len(found) > _MOST_IN_16_BITS
-        numbers = Image.fromarray(instances.astype(np.int32 if wide else np.uint16))
+        instances = number_pixels(found.run_lengths, falling, torch.int32 if wide else torch.uint16).numpy()
+        numbers = Image.fromarray(instances)
         if wide:
             numbers.save(self.folder("labels/instances") / f"{picture.name}.tif", compression="tiff_deflate")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from torch import Tensor
 
@@ -26,7 +27,7 @@ class LabelMe(Output):
     files = ("labelme/*.json", "labelme/*.png")
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
-        shapes = []
+        shapes: list[dict[str, Any]] = []
         instances = zip(found.names, found.scores.tolist(), outlines(found, self.run.config.tolerance), strict=True)
         for number, (name, score, parts) in enumerate(instances, 1):
             for part in parts:
@@ -39,14 +40,14 @@ class LabelMe(Output):
                         "shape_type": "polygon",
                         "flags": {},
                         "mask": None,
-                        "score": score,
+                        "score": finite(score),
                     }
                 )
         height, width = found.image_size
-        document = {
+        document: dict[str, Any] = {
             "version": _VERSION,
             "flags": {},
-            "shapes": finite(shapes),
+            "shapes": shapes,
             "imagePath": self.image_for(picture, image, "labelme"),
             "imageData": None,
             "imageHeight": height,
