@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastmrcnn.deployment import optimize
     from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
     from fastmrcnn.structures import Detections
     from fastmrcnn.weights import load_model, load_model_for_finetuning, save_model
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "load_model",
     "load_model_for_finetuning",
+    "optimize",
     "save_model",
 ]
 
@@ -40,6 +42,7 @@ _HOME = {
     "MaskRCNNConfig": "models",
     "load_model": "weights",
     "load_model_for_finetuning": "weights",
+    "optimize": "deployment",
     "save_model": "weights",
 }
 

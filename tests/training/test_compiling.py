@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.training import TrainConfig, compiling, state, train
+from fastmrcnn.models import compiling
+from fastmrcnn.training import TrainConfig, state, train
 
 # torch hides this warning of its own, but not from those who make errors of warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -101,6 +101,9 @@ class Evaluate:
     # Of a model with keypoints: how precisely each can be placed, as a share of the object's scale. The default is
     # COCO's for the joints of a body, 0.07 for others.
     keypoint_sigmas: tuple[float, ...] = ()
+    # Make the model as fast as this machine allows first (fastmrcnn.optimize), and say what that changes: the table is
+    # then that of the faster model.
+    fast: bool = False
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 
@@ -127,7 +130,8 @@ class Predict(PredictConfig):
         from fastmrcnn.distributed import is_first
         from fastmrcnn.inference.stream import predict_files
 
-        summary = predict_files(self)
+        with log_on_stderr():  # what --fast does
+            summary = predict_files(self)
         for line in summary.broken if is_first() else ():
             print(f"skipped: {line}", file=sys.stderr)
         rate = summary.images / max(summary.seconds, 1e-9)

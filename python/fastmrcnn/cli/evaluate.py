@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from fastmrcnn import distributed
 from fastmrcnn.cli.commands import Evaluate
+from fastmrcnn.cli.log import log_on_stderr
 from fastmrcnn.data import open_dataset
+from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
 from fastmrcnn.files import write_json
@@ -23,6 +25,9 @@ def evaluate_files(options: Evaluate) -> None:
     model = load_model(options.weights, device=resolve_device(options.device))
     dataset.read_pixels_as(model.config.input.pixel_format)
     _check_classes(dataset.class_names, model.config.class_names, options)
+    if options.fast:
+        with log_on_stderr():
+            model = optimize(model, sample=[dataset[0].image] if len(dataset) > 0 else None)
     result = evaluate(
         model, dataset, batch_size=options.batch_size, progress=True, keypoint_sigmas=options.keypoint_sigmas
     )

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from fastmrcnn.deployment.exported import ExportedModel, load_exported
     from fastmrcnn.deployment.exporting import Exported, export, export_file
     from fastmrcnn.deployment.interface import Interface
+    from fastmrcnn.deployment.optimization import optimize
+    from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
+    from fastmrcnn.deployment.report import OptimizationReport, Step
 
 __all__ = [
     "Agreement",
@@ -18,10 +21,14 @@ __all__ = [
     "Exported",
     "ExportedModel",
     "Interface",
+    "OptimizationReport",
+    "OptimizedMaskRCNN",
+    "Step",
     "compare",
     "export",
     "export_file",
     "load_exported",
+    "optimize",
 ]
 
 _HOME = {
@@ -30,10 +37,14 @@ _HOME = {
     "Exported": "exporting",
     "ExportedModel": "exported",
     "Interface": "interface",
+    "OptimizationReport": "report",
+    "OptimizedMaskRCNN": "optimized",
+    "Step": "report",
     "compare": "agreement",
     "export": "exporting",
     "export_file": "exporting",
     "load_exported": "exported",
+    "optimize": "optimization",
 }
 
 

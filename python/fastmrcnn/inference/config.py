@@ -49,6 +49,9 @@ class PredictConfig:
     # is 2 for one on the CPU and up to 8, one a core, for one on a GPU, which resizes itself. 0 takes turns with the
     # network.
     readers: int | None = None
+    # Make the model as fast as this machine allows first (fastmrcnn.optimize), and say what that changes: some seconds
+    # at the start.
+    fast: bool = False
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,13 +46,15 @@ class GraphedDetector:
     Args:
         model: on a GPU; put in evaluation mode and shared, so weights changed in place are seen.
         pixels, image_sizes: as for :meth:`MaskRCNN.detect_batch`, an example of what will come.
+        pool: of memory that graphs share (``torch.cuda.graph_pool_handle()``) which never run at the same time; None: a
+            pool of its own.
 
     >>> batch = model.transform(images)  # doctest: +SKIP
     >>> detector = GraphedDetector(model, batch.pixels, batch.image_sizes)  # doctest: +SKIP
     >>> found = detector(batch.pixels, batch.image_sizes)  # doctest: +SKIP
     """
 
-    def __init__(self, model: MaskRCNN, pixels: Tensor, image_sizes: Tensor) -> None:
+    def __init__(self, model: MaskRCNN, pixels: Tensor, image_sizes: Tensor, *, pool: Any = None) -> None:
         if not pixels.is_cuda:
             raise ValueError(f"GraphedDetector: pixels must be on a GPU; got {pixels.device}")
         self._inputs = (pixels.clone(), image_sizes.to(pixels.device, copy=True))
@@ -70,7 +74,7 @@ class GraphedDetector:
                     detector(*self._inputs)
             torch.cuda.current_stream().wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, pool=pool):
                 self._found: PaddedInstances = detector(*self._inputs)
 
     @torch.no_grad()

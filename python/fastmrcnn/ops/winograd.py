@@ -130,7 +130,8 @@ class WinogradConv2d(nn.Conv2d):
             and input.dtype == self.points.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
             and not (torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad))
-            and tiles_of(input) >= LEAST_TILES
+            # Compiled, one program for maps of all sizes.
+            and (torch.compiler.is_compiling() or tiles_of(input) >= LEAST_TILES)
         )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.training.compiling import compile_trunk
+from fastmrcnn.models.compiling import compile_trunk
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.ema import WeightAverage
 from fastmrcnn.training.schedule import make_optimizer

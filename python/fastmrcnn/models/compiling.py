@@ -12,26 +12,41 @@ import shutil
 import sys
 
 import torch
+from torch import nn
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.mask_rcnn import MaskRCNN
 
 # Where torch looks for one, too.
 _COMPILERS = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
 
 
-def compile_trunk(model: MaskRCNN, device: torch.device, *, backend: str = "inductor") -> None:
+def compile_trunk(
+    model: MaskRCNN, device: torch.device, *, backend: str = "inductor", dynamic: bool | None = None
+) -> None:
     """Let torch compile the trunk of ``model`` in place, when it is first called with images of a new kind.
 
-    Parameters, their names and the checkpoints stay the same. Results differ by rounding.
+    Parameters, their names and the checkpoints stay the same. Results differ by rounding. dynamic: for all sizes of
+    images at once; None: for the first size, and at the second for all.
 
     Raises:
         UserError: there is nothing to compile with.
     """
     check_compiler(device)
-    for part in (model.backbone, model.fpn, model.rpn.head):
-        if part is not None:
-            part.compile(backend=backend)
+    for part in trunk(model):
+        part.compile(backend=backend, dynamic=dynamic)
+
+
+def leave_uncompiled(model: MaskRCNN) -> None:
+    """Undo :func:`compile_trunk`."""
+    for part in trunk(model):
+        part._compiled_call_impl = None
+
+
+def trunk(model: MaskRCNN) -> list[nn.Module]:
+    """The parts that are compiled, each for itself."""
+    parts = (model.backbone, model.fpn, model.rpn.head)
+    return [part for part in parts if part is not None]
 
 
 def check_compiler(device: torch.device) -> None:

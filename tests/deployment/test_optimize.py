@@ -1,0 +1,318 @@
+"""A model made fast: the same detections, everything said that was done or was not possible, the original untouched."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fastmrcnn
+from fastmrcnn.cli import main
+from fastmrcnn.deployment import OptimizedMaskRCNN, compare, graphs, optimization, optimize, precision
+from fastmrcnn.deployment.folding import scale_and_shift
+from fastmrcnn.errors import UserError
+from fastmrcnn.models import InputConfig, MaskRCNN, PaddedInstances, compiling
+from fastmrcnn.models.blocks import ConvNorm
+from fastmrcnn.ops import FrozenBatchNorm2d
+from fastmrcnn.ops.winograd import WinogradConv2d
+from fastmrcnn.weights import load_model, save_model
+from tests.models.architectures import ARCHITECTURES, model_of, with_pyramid
+from tests.models.small import images_of
+
+SIZES = ((64, 96), (90, 60))
+FAMILIES = ("resnet18", "resnext101", "c4", "rpn", "bn everywhere", "sync_bn everywhere", "gn everywhere")
+FAMILIES += ("frozen_bn everywhere", "torchvision keypoints", "detectron2", "matterport")
+NORMS = nn.BatchNorm2d | nn.SyncBatchNorm | FrozenBatchNorm2d
+
+
+@pytest.fixture(scope="module")
+def shipped() -> MaskRCNN:
+    return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def fast(shipped: MaskRCNN) -> OptimizedMaskRCNN:
+    return optimize(shipped, precision="float32")
+
+
+def with_statistics(name: str) -> MaskRCNN:
+    """A small model whose batch norms are no identities."""
+    model = model_of(ARCHITECTURES[name])
+    for norm in model.modules():
+        if isinstance(norm, NORMS):
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                tensor.data.add_(torch.rand_like(tensor), alpha=0.1)
+    return model
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_architecture_detects_the_same(name: str) -> None:
+    model = with_statistics(name)
+    fast, images = optimize(model, precision="float32", sample=images_of(*SIZES)), images_of(*SIZES)
+    assert fast.report.deviation is not None
+    assert fast.report.deviation.detections > 10
+    assert fast.report.deviation.alone == 0
+    assert fast.report.deviation.box < 1e-3
+    assert fast.report.deviation.score < 1e-5
+    norms = [module for module in fast.modules() if isinstance(module, ConvNorm)]
+    left = [module for module in norms if scale_and_shift(module.norm) is not None]
+    assert not left
+    with torch.no_grad():
+        agreement = compare(model(images), fast(images))
+    assert agreement.alone == 0
+
+
+def test_the_shipped_model_detects_the_same_by_winograd(shipped: MaskRCNN, fast: OptimizedMaskRCNN) -> None:
+    layers = [module for module in fast.modules() if isinstance(module, WinogradConv2d)]
+    assert len(layers) > 10
+    assert fast.report.step("Winograd").detail.startswith(f"{len(layers)} 3x3 convolutions, ")
+    assert fast.report.step("batch norms").detail == "20 folded into the layers before them"
+    deviation = fast.report.deviation
+    assert deviation is not None
+    assert deviation.detections == 24
+    assert deviation.alone == 0
+    assert deviation.box < 1e-3
+    assert deviation.mask_iou is not None
+    assert deviation.mask_iou > 0.999
+
+
+def test_the_original_stays_as_it_is(shipped: MaskRCNN) -> None:
+    model = copy.deepcopy(shipped).train()
+    state, image = copy.deepcopy(model.state_dict()), torch.rand(3, 60, 80)
+    fast = optimize(model, precision="bfloat16", compile=False, sample=[image])
+    assert model.training
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.rpn.parameters())
+    assert not fast.training
+    assert type(model) is MaskRCNN
+
+
+def test_a_copy_and_a_pickle_detect_the_same(fast: OptimizedMaskRCNN) -> None:
+    image = torch.rand(3, 60, 80)
+    expected = fast.predict(image, score_threshold=0.1)
+    for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert torch.equal(twin.predict(image, score_threshold=0.1).boxes, expected.boxes)
+        assert twin.report == fast.report
+
+
+def test_it_only_detects(shipped: MaskRCNN, fast: OptimizedMaskRCNN, tmp_path: Path) -> None:
+    for call in (
+        fast.train,
+        lambda: fast.losses([], []),
+        lambda: fast.losses_and_detections([], []),
+        lambda: save_model(fast, tmp_path / "model.safetensors"),
+    ):
+        with pytest.raises(UserError, match="an optimised model only detects; train, save and convert the model that"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="optimize: expected a plain model; this one is optimised already"):
+        optimize(fast)
+
+
+def test_the_report_reads_well(fast: OptimizedMaskRCNN) -> None:
+    lines = str(fast.report).splitlines()
+    assert lines[0] == "batch norms      20 folded into the layers before them"
+    assert "CUDA graphs      no: the model is not on a GPU" in lines
+    assert max(map(len, lines)) <= 120
+    assert str(fast.report.step("channels-last")) == "channels-last: maps and weights, as they were"
+
+
+def test_what_the_deviation_is_measured_on(shipped: MaskRCNN, tmp_path: Path) -> None:
+    dark = optimize(shipped, precision="float32", sample=torch.zeros(3, 50, 80)).report
+    assert "nothing was detected in the sample" in str(dark)
+    assert optimize(shipped, precision="float32", sample=[]).report.deviation is None
+    with pytest.raises(UserError, match=r"missing\.png"):
+        optimize(shipped, sample=tmp_path / "missing.png")
+    bands = InputConfig(min_size=64, max_size=128, mean=(0.5,) * 5, std=(0.2,) * 5)
+    config = dataclasses.replace(with_pyramid(), input=bands)
+    assert optimize(MaskRCNN(config), precision="float32").report.deviation is not None
+
+
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Sets the flags that the CPU seems to have."""
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+    def of_cpu(*names: str) -> None:
+        listed = tmp_path / "cpuinfo"
+        listed.write_text(f"processor : 0\nflags : fpu {' '.join(names)}\n")
+        monkeypatch.setattr(precision, "_CPU_FLAGS", listed)
+
+    return of_cpu
+
+
+def test_the_precision_follows_the_cpu(flags: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    flags("avx512f")
+    assert precision.choose_precision("auto", cpu) == (
+        torch.float32,
+        "float32: this CPU has neither AMX nor AVX-512-BF16",
+    )
+    dtype, why = precision.choose_precision("bfloat16", cpu)
+    assert (dtype, "emulate" in why) == (torch.bfloat16, True)
+    for flag, name in (("avx512_bf16", "AVX-512-BF16"), ("amx_bf16", "AMX")):
+        flags(flag)
+        assert precision.choose_precision("auto", cpu) == (torch.bfloat16, f"bfloat16, which this CPU has {name} for")
+    assert precision.choose_precision("float32", cpu)[0] == torch.float32
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+    assert precision.choose_precision("auto", cpu)[0] == torch.float32
+    monkeypatch.setattr(precision, "_CPU_FLAGS", Path("nowhere"))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert precision.cpu_bfloat16() is None
+    with pytest.raises(ValueError, match="precision must be auto, float32, bfloat16, float16; got 'int8'"):
+        precision.choose_precision("int8", cpu)  # type: ignore[arg-type]
+
+
+def test_a_cpu_with_bfloat16_computes_in_it(shipped: MaskRCNN, flags: Any) -> None:
+    flags("amx_bf16")
+    fast = optimize(shipped, compile=False)
+    step, deviation = fast.report.step("precision"), fast.report.deviation
+    assert step.detail.startswith("bfloat16, which this CPU has AMX for: ")
+    assert fast.backbone.stem.conv1.conv.weight.dtype == torch.bfloat16
+    assert "convolutions of bfloat16 on the CPU are torch's" in fast.report.step("Winograd").detail
+    assert deviation is not None
+    assert (deviation.detections, deviation.alone) == (24, 0)
+    assert 0 < deviation.box < 1
+    assert fast.predict(torch.rand(3, 60, 80)).boxes.dtype == torch.float32
+
+
+def test_a_precision_that_overflows_is_left(shipped: MaskRCNN) -> None:
+    model = copy.deepcopy(shipped)
+    model.backbone.stem.conv1.conv.weight.data.mul_(1e6)
+    step = optimize(model, precision="bfloat16", compile=False, sample=[]).report.step("precision")
+    assert step.done
+    model.backbone.stem.conv1.conv.weight.data.mul_(torch.inf)
+    fast = optimize(model, precision="bfloat16", compile=False, sample=[])
+    assert str(fast.report.step("precision")) == (
+        "precision: no: bfloat16 is not possible: features exceed its range; float32"
+    )
+    assert fast.precision == torch.float32
+
+
+def test_the_trunk_is_compiled_where_asked_for(shipped: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        seen.append([str(node.target) for node in graph.graph.nodes])
+        return graph.forward
+
+    monkeypatch.setattr(optimization, "check_compiler", lambda device: None)
+    monkeypatch.setattr(optimization, "compile_trunk", partial(compiling.compile_trunk, backend=backend))
+    assert not optimize(shipped, precision="float32", sample=[]).report.step("compilation").done
+    assert str(optimize(shipped, compile=False, sample=[]).report.step("compilation")).endswith("no: not wanted")
+    assert not seen
+    fast = optimize(shipped, precision="float32", compile=True)
+    assert fast.report.step("compilation").done
+    assert any("winograd_conv3x3" in target for graph in seen for target in graph)
+    assert fast.report.deviation is not None
+    assert fast.report.deviation.box < 1e-3
+    before, sizes = len(seen), [(200, 300), (100, 400), (300, 301), (310, 450), (260, 130)]
+    for size in sizes:
+        fast.predict(torch.rand(3, *size))
+    assert len(seen) - before < len(sizes)  # torch has other programs for small maps
+
+
+def test_without_a_compiler_it_runs_and_says_so(shipped: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    fast = optimize(shipped, precision="float32", compile=True, sample=[])
+    assert "on the PATH; there is none" in fast.report.step("compilation").detail
+
+    def broken(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(optimization, "check_compiler", lambda device: None)
+    monkeypatch.setattr(optimization, "compile_trunk", partial(compiling.compile_trunk, backend=broken))
+    fast = optimize(shipped, precision="float32", compile=True)
+    assert not fast.report.step("compilation").done
+    assert fast.report.deviation is not None
+    assert fast.report.deviation.alone == 0
+
+
+class CountedGraphs(graphs.GraphCache):
+    """Records nothing, for there is no GPU; says what it would have recorded."""
+
+    def __init__(self, detect: graphs.Detect, capacity: int) -> None:
+        super().__init__(detect, capacity)
+        self.recorded: list[tuple[int, ...]] = []
+
+    def record(self, pixels: Tensor, image_sizes: Tensor) -> graphs.Detect:
+        if pixels.shape[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory\nof much")
+        self.recorded.append(tuple(pixels.shape))
+        return self.detect
+
+
+def padded(pixels: Tensor, image_sizes: Tensor) -> PaddedInstances:
+    return PaddedInstances(*(torch.zeros(1) for _ in range(4)))
+
+
+def test_a_size_is_recorded_when_it_comes_again_and_forgotten_last() -> None:
+    cache: Any = CountedGraphs(padded, capacity=2)
+    small, wide, tall = (torch.zeros(1, 3, *size) for size in ((32, 32), (32, 64), (64, 32)))
+    for pixels in (small, wide, small, small, tall, wide, small):
+        cache(pixels, torch.zeros(1, 2))
+    assert cache.recorded == [(1, 3, 32, 32)]
+    cache(small, torch.zeros(1, 2))
+    assert cache.recorded == [(1, 3, 32, 32), (1, 3, 32, 32)]
+    assert copy.deepcopy(cache).recorded == []
+
+
+def test_a_graph_that_cannot_be_recorded_is_a_warning() -> None:
+    cache, pixels = CountedGraphs(padded, capacity=2), torch.zeros(3, 3, 32, 32)
+    cache(pixels, torch.zeros(1, 2))
+    with pytest.warns(UserWarning, match="^detection runs without CUDA graphs: CUDA out of memory$"):
+        assert cache(pixels, torch.zeros(1, 2)).mask_probs is None
+    cache(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2))
+    cache(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2))
+    assert cache.recorded == []
+
+
+def test_graphs_are_at_least_none(shipped: MaskRCNN) -> None:
+    with pytest.raises(ValueError, match="optimize: graphs must be at least 0; got -1"):
+        optimize(shipped, graphs=-1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
+def test_on_a_gpu(shipped: MaskRCNN, wanted: Any) -> None:
+    model = copy.deepcopy(shipped).cuda()
+    fast = optimize(model, precision=wanted, compile=False, graphs=2)
+    assert fast.report.step("CUDA graphs").done, str(fast.report)
+    assert fast.report.deviation is not None
+    assert (fast.report.deviation.alone, fast.report.deviation.box < 1) == (0, True)
+    images = images_of((64, 96), (90, 60), (200, 200))
+    for image in (*images, *images, *images):
+        agreement = compare([model.predict(image)], [fast.predict(image)])
+        assert agreement.alone <= 0.1 * max(agreement.detections, 10)
+
+
+def test_the_commands_take_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assets = Path(fastmrcnn.__file__).parent / "assets"
+    results = {}
+    for name, options in (("plain", []), ("fast", ["--fast"])):
+        command = ["predict", str(assets / "coins.png"), "--output", str(tmp_path / name), "--save", "coco", *options]
+        assert main(command) == 0
+        said = capsys.readouterr().err
+        assert ("batch norms      20 folded" in said) == (name == "fast")
+        results[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert len(results["plain"]) == len(results["fast"]) == 24
+    for one, other in zip(results["plain"], results["fast"], strict=True):
+        assert other["bbox"] == pytest.approx(one["bbox"], abs=1e-3)
+    assert main(["eval", "--annotations", str(assets / "coins.json"), "--images", str(assets), "--fast"]) == 0
+    table, said = capsys.readouterr()
+    assert table.startswith("Boxes")
+    assert "deviation        24 detections in 1 images" in said
+
+
+def test_it_is_a_name_of_the_package() -> None:
+    assert fastmrcnn.optimize is optimize
