@@ -17,6 +17,7 @@ PACKAGE = Path(fastmrcnn.__file__).parent
 LAYERS = [
     "errors",
     "files",
+    "interrupt",
     "distributed",
     "ops",
     "environment",

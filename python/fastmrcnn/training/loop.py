@@ -19,12 +19,12 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation.keypoints import sigmas_of
 from fastmrcnn.files import owned_directory, remove_partial, write_json
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.interrupt import InterruptFlag
 from fastmrcnn.training.augmentation import brings_images_to_size
 from fastmrcnn.training.batches import check_shares, training_loader
 from fastmrcnn.training.checkpoint import save_checkpoint, save_result
 from fastmrcnn.training.config import TrainConfig
 from fastmrcnn.training.divergence import report_divergence
-from fastmrcnn.training.interrupt import InterruptFlag
 from fastmrcnn.training.metrics import read_metrics
 from fastmrcnn.training.result import TrainResult
 from fastmrcnn.training.resume import new_state, resumed_state
