@@ -1,4 +1,4 @@
-"""Prediction over files, folders and globs. Names load what they need at first use, so that the CLI starts quickly."""
+"""Prediction over files, folders, globs and videos. Names load what they need when used: the CLI starts fast."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ if TYPE_CHECKING:
     from fastmrcnn.inference.sources import find_images
     from fastmrcnn.inference.stream import PredictSummary, predict_files
     from fastmrcnn.inference.tiles import predict_tiled
+    from fastmrcnn.inference.video.predict import Frame, predict_video
 
 __all__ = [
     "AugmentedDetector",
+    "Frame",
     "PredictConfig",
     "PredictSummary",
     "find_images",
     "predict_files",
     "predict_tiled",
+    "predict_video",
     "resolve_device",
 ]
 
 _HOME = {
+    "Frame": "video.predict",
     "AugmentedDetector": "augmented",
     "PredictConfig": "config",
     "PredictSummary": "stream",
     "find_images": "sources",
     "predict_files": "stream",
     "predict_tiled": "tiles",
+    "predict_video": "video.predict",
     "resolve_device": "device",
 }
 

@@ -44,6 +44,7 @@ def detect_stream(
     score_threshold: float | None = None,
     batch_size: int = 1,
     readers: int = 0,
+    same_size: bool = False,
     broken: Callable[[Key, UserError], None] | None = None,
 ) -> Generator[tuple[Key, Tensor, Detections], None, None]:
     """Read, detect and bring to the CPU, batch by batch: memory does not grow with the number of images.
@@ -55,6 +56,8 @@ def detect_stream(
         sources: images, each with what tells it from others. They are asked for in the caller's thread as they are
             needed, up to two windows ahead.
         readers: threads that decode and, for a network on the CPU, resize ahead of it; 0: the caller's.
+        same_size: the images are of one size, as the frames of a video are: batches are of consecutive ones, and
+            sources are asked for one batch ahead.
         broken: is told of an image that does not decode, which is then left out; None raises its ``UserError``.
 
     Yields:
@@ -62,7 +65,7 @@ def detect_stream(
     """
     load = _Loader(model)
     with decoders_hushed, Readers(readers) as pool:
-        items = _in_batches(model, sources, batch_size, pool)
+        items = _consecutive(sources, batch_size) if same_size else _in_batches(model, sources, batch_size, pool)
         batch: list[tuple[_Item[Key], _Loaded]] = []
         for item, loading in pool.ahead(lambda item: load(item.source), items, depth=batch_size + readers):
             try:
@@ -83,6 +86,12 @@ def batches_of(model: Detector, images: Sequence[Tensor], batch_size: int) -> li
     if batch_size == 1:
         return [[place] for place in range(len(images))]
     return group_by_shape([_shape_of(model, image) for image in images], batch_size)
+
+
+def _consecutive(sources: Iterable[tuple[Key, ImageSource]], batch_size: int) -> Iterator[_Item[Key]]:
+    remaining = iter(sources)
+    while chunk := list(islice(remaining, batch_size)):
+        yield from (_Item(key, source, place == len(chunk)) for place, (key, source) in enumerate(chunk, 1))
 
 
 def _in_batches(

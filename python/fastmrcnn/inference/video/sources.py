@@ -1,0 +1,91 @@
+"""What is a video, and how it is called."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.inference.sources import natural_key
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
+    *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+"""By which video files are told from images."""
+
+
+def is_stream(source: str) -> bool:
+    """A camera or an address.
+
+    >>> [is_stream(source) for source in ("/dev/video0", "rtsp://camera.local/1", "film.mp4")]
+    [True, True, False]
+    """
+    return is_camera(source) or re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE) is not None
+
+
+def is_camera(source: str) -> bool:
+    """A device of Video4Linux."""
+    return source.startswith(("/dev/video", "/dev/v4l/"))
+
+
+def is_video(source: str) -> bool:
+    """A camera, an address, or a video file by its suffix."""
+    return is_stream(source) or os.path.splitext(source)[1].lower() in VIDEO_SUFFIXES
+
+
+def video_files(sources: Iterable[str]) -> list[str]:
+    """The videos that files, globs and addresses mean, in their order; none where ``sources`` are images.
+
+    Raises ``UserError`` for images beside videos, a stream beside other videos, a file that does not exist and a glob
+    that matches no video.
+    """
+    sources = list(sources)
+    videos = [source for source in sources if is_video(source)]
+    if not videos:
+        return []
+    if len(videos) < len(sources):
+        image = next(source for source in sources if source not in videos)
+        raise UserError(f"images: expected images or videos, not both; got {shown_name(videos[0])} beside {image}")
+    if len(videos) > 1 and any(map(is_stream, videos)):
+        stream = next(filter(is_stream, videos))
+        raise UserError(f"images: expected a camera or stream to be the only source; got {shown_name(stream)} and more")
+    return list(dict.fromkeys(path for source in videos for path in _expand(source)))
+
+
+def _expand(source: str) -> list[str]:
+    if is_stream(source) or os.path.isfile(source):  # before the glob: a file may have brackets in its name
+        return [source]
+    found = [path for path in glob.iglob(source, recursive=True) if is_video(path) and os.path.isfile(path)]
+    if not found:
+        expected = "a glob that matches videos" if glob.has_magic(source) else "a video file"
+        raise UserError(f"{source}: expected {expected}; there is no such file")
+    return sorted(found, key=natural_key)
+
+
+def shown_name(source: str) -> str:
+    """A source without the password, and without the query, which may hold a key: what messages and results say.
+
+    >>> shown_name("rtsp://admin:secret@camera.local:554/stream1?token=1")
+    'rtsp://camera.local:554/stream1'
+    """
+    if not is_stream(source) or is_camera(source):
+        return source
+    address = urlsplit(source)
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+
+
+def result_name(source: str) -> str:
+    """A file name for results, without a suffix.
+
+    >>> result_name("rtsp://admin:secret@camera.local:554/stream1"), result_name("a/film.mp4")
+    ('camera.local-554-stream1', 'film')
+    """
+    if not is_stream(source):
+        return Path(source).stem
+    whole = shown_name(source).partition("://")[2] or PurePosixPath(source).name
+    return re.sub(r"[^\w.]+", "-", whole).strip("-.") or "stream"
