@@ -27,6 +27,8 @@ from fastmrcnn.ops import InstanceMasks
 
 _FITTED = {"nearest": nearest_size, "nearest_even": nearest_even_size, "nearest_at_once": nearest_size_at_once}
 
+_CACHED_PIXELS = 65536
+
 
 class InputTransform(nn.Module):
     """Normalise, resize and pad images; resize their targets alike."""
@@ -119,12 +121,18 @@ class InputTransform(nn.Module):
     def _normalise(self, image: Tensor) -> Tensor:
         """Float in 0..1 or uint8 to what the network was trained on."""
         image, white = to_device(image, self.mean.device), 255.0 if image.dtype == torch.uint8 else 1.0
-        pixels = image.to(self.mean.dtype)
-        if white != self.config.pixel_max:
-            pixels = pixels / white * self.config.pixel_max
         if self.config.channel_order == "bgr":
-            pixels = pixels.flip(0)
-        return (pixels - self.mean) / self.std
+            image = image.flip(0)
+        pixels = torch.empty(image.shape, dtype=self.mean.dtype, device=image.device)
+        # Some rows at a time stay in a processor's cache, where each of the steps would go through the memory.
+        rows = max(_CACHED_PIXELS // image.shape[2], 1) if image.device.type == "cpu" else image.shape[1]
+        for top in range(0, image.shape[1], rows):
+            part = pixels[:, top : top + rows]
+            part.copy_(image[:, top : top + rows])
+            if white != self.config.pixel_max:
+                part.div_(white).mul_(self.config.pixel_max)
+            part.sub_(self.mean).div_(self.std)
+        return pixels
 
     def _resize(self, image: Tensor, size: Size) -> Tensor:
         if image.shape[-2:] == size:
