@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.inference.config import OutputKind
@@ -18,6 +19,19 @@ PAGE = (Path(__file__).resolve().parents[2] / "PREDICTION.md").read_text(encodin
 def test_the_table_lists_every_kind_of_output() -> None:
     table = PAGE.partition("| `--save` |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(get_args(OutputKind))
+
+
+def test_many_images_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = [Image.new("RGB", (64, 48), (40 * number, 90, 90)) for number in range(3)]
+    images[0].save("scan.tif", save_all=True, append_images=images[1:])
+    images[0].save("photo.jpg")  # after the TIFF: Pillow would use what it is told for JPEG again there
+    images[1].save("scan.png")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "image_pages" in block]
+    names: dict[str, Any] = {}
+    exec(compile(code, "PREDICTION.md", "exec"), names)
+    assert [found.source.frame for found in names["found"]] == [0, 1, 2]
+    assert names["found"][2].plot().size == (64, 48)
 
 
 def test_what_detections_turn_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
