@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import overload
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import RGB, ImagePage, PixelFormat, image_pages
+from fastmrcnn.structures.tiff_files import SUFFIXES
 
 _WHOLE_FILE = -1  # in place of a page
 
@@ -77,12 +79,16 @@ class Pictures(Sequence[Picture]):
         return Picture(place, source, self._renamed.get(place) or self._own_name(place))
 
     def _own_name(self, place: int) -> str:
-        stem, frame = Path(self._paths[self._files[place]]).stem, self._frames[place]
+        # Not by pathlib, which would put the parts of every path into Python's table of names.
+        stem = os.path.splitext(os.path.basename(self._paths[self._files[place]]))[0]
+        frame = self._frames[place]
         return stem if frame == _WHOLE_FILE else f"{stem}-p{frame + 1:03}"
 
 
 def _frames_of(path: str, pixel_format: PixelFormat) -> list[int]:
     """The pages of a file of several pictures."""
+    if os.path.splitext(path)[1].lower() not in SUFFIXES:
+        return [_WHOLE_FILE]
     try:
         pages = image_pages(path, pixel_format)
     except UserError:  # which is said again when it is its turn to be read
