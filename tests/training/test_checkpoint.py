@@ -19,6 +19,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, presets
 from fastmrcnn.training import TrainConfig, checkpoint, read_metrics, train
 from fastmrcnn.training.checkpoint import checkpoint_folders, load_checkpoint, load_newest, save_checkpoint
+from fastmrcnn.training.config import read_config_fields
 from fastmrcnn.training.state import TrainState
 from tests.training.runs import assert_same_run, assert_same_tensors, largest_file
 
@@ -103,6 +104,12 @@ def test_a_run_goes_on_before_its_damaged_checkpoint(make_config: MakeConfig, tm
     cut(tmp_path / "again" / "checkpoints" / "step-00000003" / "weights.safetensors")
     train(again, resume=True, progress=False)
     assert_same_run(whole.output, tmp_path / "again")
+
+
+def test_a_short_run_has_checkpoints_on_its_way_where_nothing_is_said(make_config: MakeConfig) -> None:
+    output = train(make_config(steps=2, checkpoint_every=None), progress=False).output
+    assert [folder.name for folder in checkpoint_folders(output)] == ["step-00000001", "step-00000002"]
+    assert read_config_fields(output / "config.json")["checkpoint_every"] == 1
 
 
 def test_a_checkpoint_replaces_those_beyond_it(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ def test_json_round_trip() -> None:
     assert TrainConfig.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
 
+@pytest.mark.parametrize(
+    ("asked", "total_steps", "expected"),
+    [(None, 300, 30), (None, 5, 1), (None, 90_000, 500), (0, 300, 0), (250, 300, 250)],
+)
+def test_little_is_lost_of_short_and_of_long_runs(asked: int | None, total_steps: int, expected: int) -> None:
+    assert config(checkpoint_every=asked).steps_between_checkpoints(total_steps) == expected
+
+
 def test_paths_may_be_strings() -> None:
     assert TrainConfig("a.json", "images") == config()  # type: ignore[arg-type]
 

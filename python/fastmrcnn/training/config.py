@@ -14,6 +14,8 @@ from fastmrcnn.training.typed_fields import typed_fields
 
 DataFormat = Literal["coco", "via", "labelme", "yolo", "voc", "cityscapes", "masks"]  # that of data, without torch
 
+MOST_UNSAVED_STEPS = 500  # between two checkpoints, where nothing is said
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -159,8 +161,9 @@ class TrainConfig:
     keypoint_sigmas: tuple[float, ...] = ()
     # Stop when that many evaluations, one after the other, brought no better AP; 0 never does.
     patience: int = 0
-    # Steps between checkpoints; 0 writes one at the end and on Ctrl-C only.
-    checkpoint_every: int = 500
+    # Steps between checkpoints; 0 writes one at the end and on Ctrl-C only. The default is a tenth of the run, and 500
+    # at most.
+    checkpoint_every: int | None = None
     # Newest checkpoints that are kept.
     keep_checkpoints: int = 2
     # Evaluation images whose predictions report.html (and TensorBoard) shows after every evaluation.
@@ -187,6 +190,12 @@ class TrainConfig:
     def total_steps(self, images: int) -> int:
         """Optimizer steps of the whole run over a data set of ``images`` images."""
         return self.steps or max(1, math.ceil(self.epochs * images / self.batch_size))
+
+    def steps_between_checkpoints(self, total_steps: int) -> int:
+        """``checkpoint_every``, or its default for a run of so many steps: little is lost of short and of long ones."""
+        if self.checkpoint_every is not None:
+            return self.checkpoint_every
+        return min(MOST_UNSAVED_STEPS, math.ceil(total_steps / 10))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able dictionary; :meth:`from_dict` reads it back."""

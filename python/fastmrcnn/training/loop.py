@@ -85,7 +85,8 @@ class Trainer:
         transform.keeps_training_sizes = brings_images_to_size(config, transform.config)
         # Chosen last: what cannot start takes no folder.
         self.output = config.output or distributed.from_first(next_free_output)
-        self.config = dataclasses.replace(config, output=self.output)
+        self.checkpoint_every = config.steps_between_checkpoints(self.total_steps)
+        self.config = dataclasses.replace(config, output=self.output, checkpoint_every=self.checkpoint_every)
         self.validation: Validation | None = None
         self.kept_step = self.state.step  # of the newest checkpoint
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
@@ -157,7 +158,7 @@ class Trainer:
             self.watchers.write(self._step(self._parts_from(batches)))
             if distributed.any_process(interrupt.requested):  # or else some would wait for the others
                 self._stop()
-            if self.state.step == self.total_steps or _due(self.state.step, config.checkpoint_every):
+            if self.state.step == self.total_steps or _due(self.state.step, self.checkpoint_every):
                 self._checkpoint()
             self._evaluate_if_due(interrupt)
             if self._is_exhausted():
