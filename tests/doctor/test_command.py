@@ -164,6 +164,15 @@ def test_any_number_of_threads_finds_the_same(tmp_path: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize(("options", "links"), [([], 1), (["--fix-images", "link"], 2)])
+def test_an_editor_at_work_in_the_copy_leaves_the_original(options: list[str], links: int, tmp_path: Path) -> None:
+    write_patient(tmp_path)
+    assert main([*words(tmp_path), "--fix", str(tmp_path / "repaired"), *options]) == 0
+    original, copied = tmp_path / "train images" / "1.png", tmp_path / "repaired" / "train" / "1.png"
+    assert copied.read_bytes() == original.read_bytes()
+    assert copied.stat().st_nlink == links  # one name alone: what is written through it is seen through no other
+
+
 def test_names_that_lead_out_of_the_folder_stay_inside_of_the_copy(tmp_path: Path) -> None:
     def outside(document: Document, images: Path) -> None:
         (images / "1.png").rename(images.parent / "1.png")

@@ -160,7 +160,7 @@ def test_a_repaired_sound_data_set_is_the_same(name: str, tmp_path: Path) -> Non
     dataset = WRITERS[name](tmp_path / "data")
     splits = examine(dataset, DoctorConfig())
     assert {problem.kind.severity for problem in problems_of(splits)} <= {"note", "warning"}
-    [file] = write_repaired(splits, tmp_path / "repaired", link=False)
+    [file] = write_repaired(splits, tmp_path / "repaired", link=True)
     original, repaired = open_dataset(dataset, split="train"), open_dataset(file, file.with_suffix(""))
     assert repaired.class_names == original.class_names
     for own, other in zip(original, repaired, strict=True):

@@ -37,8 +37,9 @@ class DoctorConfig:
     val_split: str = "val"
     # Write a repaired copy to this new folder: COCO files, and the images.
     fix: Path | None = None
-    # How the copy gets its images: "link" takes no space (it copies where the folder is on another disk).
-    fix_images: Literal["link", "copy"] = "link"
+    # How the copy gets its images. "link" makes hard links, which take no space, but a program that writes into such an
+    # image changes the original too; it copies where the folder is on another disk.
+    fix_images: Literal["copy", "link"] = "copy"
     # HTML page of pictures and numbers to write.
     report: Path | None = None
     # JSON file with every problem and all numbers to write.

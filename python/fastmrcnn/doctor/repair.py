@@ -23,11 +23,11 @@ from fastmrcnn.structures.image_files import open_image
 REPAIRS = "repairs.json"
 
 
-def write_repaired(splits: Sequence[Split], folder: Path, *, link: bool = True) -> list[Path]:
+def write_repaired(splits: Sequence[Split], folder: Path, *, link: bool = False) -> list[Path]:
     """Write ``folder`` with ``train.json``, the images in ``train``, likewise ``val``, and ``repairs.json``.
 
-    Images keep their bytes; ``link`` makes hard links where the file system has them. Of a COCO file everything else
-    that it says is kept: licences, supercategories, keypoints.
+    Images keep their bytes; ``link`` makes hard links of them where the file system has any. Of a COCO file everything
+    else that it says is kept: licences, supercategories, keypoints.
 
     Returns:
         The annotation files, in the order of the splits.
