@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +156,19 @@ def environment(pid: int) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items if "=" in item)
 
 
-def test_the_error_of_one_process_is_told_once(scenes: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(scenes, broken)
-    victim = sorted((broken / "images").iterdir())[2]
+@pytest.mark.parametrize("broken", [pytest.param("training", marks=pytest.mark.slow), "evaluation"])
+def test_an_image_that_one_process_cannot_read(broken: str, scenes: Path, tmp_path: Path) -> None:
+    """Its error is told once, and costs no finished step."""
+    shutil.copytree(scenes, tmp_path / "broken")
+    # The second step is the first one with the image 2, and of evaluations the second process has the images 4 and 5.
+    victim = sorted((tmp_path / "broken" / "images").iterdir())[2 if broken == "training" else 4]
     victim.write_bytes(victim.read_bytes()[:200])
-    done = run(*words_of(config_of(broken, tmp_path / "run"), tmp_path))
+    config = config_of(scenes, tmp_path / "run", evaluate_every=1, checkpoint_every=0, eval_images=scenes / "images")
+    config = replace(config, **{"train_images" if broken == "training" else "eval_images": victim.parent})
+    done = run(*words_of(config, tmp_path))
     assert done.returncode != 0
     own = [line for line in done.stderr.splitlines() if "fastmrcnn: error" in line]
     assert len(own) == 1, done.stderr
     assert str(victim) in own[0]
     assert "gloo" not in done.stderr
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000001"]

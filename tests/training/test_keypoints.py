@@ -73,6 +73,11 @@ def test_data_without_keypoints_are_refused(make_config: Callable[..., TrainConf
         train(make_config(weights=weights), progress=False)
 
 
+def test_sigmas_of_a_model_without_keypoints_are_refused(make_config: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(UserError, match=r"keypoint_sigmas: expected a model that finds keypoints; got \[0.1\]"):
+        train(make_config(keypoint_sigmas=(0.1,)), progress=False)
+
+
 def test_sigmas_of_other_keypoints_are_refused_before_the_first_step(
     make_config: Callable[..., TrainConfig], scenes: Path, weights: Path, tmp_path: Path
 ) -> None:

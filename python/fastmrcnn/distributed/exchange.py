@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fastmrcnn.distributed.failures import OtherProcessFailedError
 from fastmrcnn.distributed.processes import is_first, processes
 
 Value = TypeVar("Value")
@@ -52,8 +54,28 @@ def gather(value: Value) -> list[Value]:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns in the first process, the only one that calls it, in every process."""
-    values = [make() if is_first() else None]
+    """What ``make`` returns in the first process, the only one that calls it, in every process; where it raises, the
+    others get an ``OtherProcessFailedError``."""
+    values: list[Value | None] = [None]
+    with failing_together():
+        if is_first():
+            values = [make()]
     if processes() > 1:
         dist.broadcast_object_list(values)
     return values[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """A block that raises in one process ends in all, so that none waits for what does not come: in the others with an
+    ``OtherProcessFailedError``."""
+    problem: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        problem = error
+    if any_process(problem is not None):
+        try:
+            raise problem or OtherProcessFailedError
+        finally:
+            del problem  # whose traceback holds this frame, and so all that the block has

@@ -196,13 +196,16 @@ def evaluate(
 
     Raises:
         UserError: an image does not decode; the model and the data set have no class in common; losses are asked for
-            and the model does not know all classes.
+            and the model does not know all classes; ``keypoint_sigmas`` are not those of the model.
 
     Example:
         >>> result = evaluate(model, open_dataset("annotations.json", "images"))  # doctest: +SKIP
         >>> result.mask_ap, result.per_class["coin"]["mask_ap"]  # doctest: +SKIP
         (0.64, 0.81)
     """
+    if isinstance(model, MaskRCNN):  # told now, not after all images
+        head = model.config.keypoint_head
+        sigmas_of(() if head is None else head.keypoint_names, keypoint_sigmas)
     evaluator = CocoEvaluator(dataset.content, class_names=dataset.class_names, keypoint_sigmas=keypoint_sigmas)
     losses = None if loss_seed is None else ValidationLosses(_with_losses(model), dataset, loss_seed)
     places = [list(range(first, min(first + batch_size, len(dataset)))) for first in range(0, len(dataset), batch_size)]
@@ -215,13 +218,14 @@ def evaluate(
     for first in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
         if before_batch is not None:
             before_batch()
-        images, targets, samples = next(batches, ([], [], []))
-        if losses is None or not images:
-            found = model.predict(images, batch_size=batch_size)
-        else:
-            found = losses.detect(images, targets, places[first + rank])
-        for sample, detections in zip(samples, found, strict=True):
-            evaluator.update(sample.image_id, detections)
+        with distributed.failing_together():  # or else the others would wait for one that cannot read an image
+            images, targets, samples = next(batches, ([], [], []))
+            if losses is None or not images:
+                found = model.predict(images, batch_size=batch_size)
+            else:
+                found = losses.detect(images, targets, places[first + rank])
+            for sample, detections in zip(samples, found, strict=True):
+                evaluator.update(sample.image_id, detections)
     evaluator.gather()
     means = {} if losses is None else losses.means()
     return distributed.from_first(lambda: replace(evaluator.summarize(), losses=means))

@@ -30,11 +30,13 @@ def sigmas_of(names: Sequence[str], given: Sequence[float] = ()) -> list[float]:
             for others.
 
     Raises:
-        UserError: not one positive number for each keypoint is given.
+        UserError: not one positive number for each keypoint is given, or any without keypoints.
 
     >>> sigmas_of(["nose", "tail"])
     [0.026, 0.07]
     """
+    if given and not names:
+        raise UserError(f"keypoint_sigmas: expected a model that finds keypoints; got {list(given)} and one without")
     if given and not (len(given) == len(names) and all(0 < sigma < math.inf for sigma in given)):
         raise UserError(
             f"keypoint_sigmas must be {len(names)} numbers above 0, for {', '.join(names)}; got {list(given)}"

@@ -33,7 +33,7 @@ from fastmrcnn.training.schedule import learning_rate
 from fastmrcnn.training.start import next_free_output, open_datasets
 from fastmrcnn.training.step import NotFiniteError, take_step, warn_of_slow_float16
 from fastmrcnn.training.validation import Validation
-from fastmrcnn.training.watch import Row, watching
+from fastmrcnn.training.watch import Row, Watchers, watching
 from fastmrcnn.training.watch.memory import memory_row
 
 
@@ -88,7 +88,9 @@ class Trainer:
         self.checkpoint_every = config.steps_between_checkpoints(self.total_steps)
         self.config = dataclasses.replace(config, output=self.output, checkpoint_every=self.checkpoint_every)
         self.validation: Validation | None = None
+        self.watchers = Watchers()  # those of the run, while it runs
         self.kept_step = self.state.step  # of the newest checkpoint
+        self.last_step_end = 0.0  # by the monotonic clock
         self.training_seconds = 0.0  # spent in steps, evaluations excluded
 
     def _read_as_the_model_needs(self, config: TrainConfig) -> None:
@@ -97,8 +99,8 @@ class Trainer:
         for data in (self.train_data, self.eval_data):
             if data is not None:
                 data.read_pixels_as(known.input.pixel_format)
+        sigmas_of(() if known.keypoint_head is None else known.keypoint_head.keypoint_names, config.keypoint_sigmas)
         if known.keypoint_head is not None:
-            sigmas_of(known.keypoint_head.keypoint_names, config.keypoint_sigmas)
             self.train_data.read_keypoints(known.keypoint_head)
             if self.eval_data is not None and self.eval_data.keypoint_names:
                 self.eval_data.read_keypoints(known.keypoint_head)
@@ -168,21 +170,9 @@ class Trainer:
             self._evaluate_if_due(interrupt)
 
     def _parts_from(self, batches: Iterator[Batch]) -> list[Batch]:
-        """The parts of the next step. Where any process cannot read an image, a checkpoint keeps what was learned."""
-        parts: list[Batch] = []
-        problem: Exception | None = None
-        try:
-            parts = list(islice(batches, self.config.accumulate))
-        except (UserError, RuntimeError) as error:
-            problem = error
-        if distributed.any_process(problem is not None):
-            if self.state.step > self.kept_step:
-                self._checkpoint()
-            try:
-                raise problem or distributed.OtherProcessFailedError
-            finally:
-                del problem  # whose traceback holds this frame, and so the workers
-        return parts
+        """The parts of the next step."""
+        with self._steps_kept(), distributed.failing_together():
+            return list(islice(batches, self.config.accumulate))
 
     def _step(self, parts: list[Batch]) -> Row:
         """One optimizer step and its row of the metrics log; its time includes the wait for the images."""
@@ -214,15 +204,12 @@ class Trainer:
         if validation is None or not due:
             return
         alone = distributed.processes() == 1  # several stop together, between two batches
+        at_once = interrupt.at_once() if alone else contextlib.nullcontext()
         try:
-            with self.watchers.doing("evaluate"), interrupt.at_once() if alone else contextlib.nullcontext():
+            with self._steps_kept(), self.watchers.doing("evaluate"), at_once:
                 result = validation.measure(self.state, None if alone else partial(_stop_together, interrupt))
         except KeyboardInterrupt:
             self._stop()
-        except (UserError, RuntimeError):  # an image that cannot be read, say: it costs no finished step
-            if alone and self.state.step > self.kept_step:
-                self._checkpoint()
-            raise
         if not validation.is_done(step):
             # The row is told when the best model is safe: without it, a resumed run evaluates again.
             self.watchers.write(validation.keep(self.state))
@@ -249,6 +236,16 @@ class Trainer:
         folder = distributed.from_first(lambda: save_checkpoint(self.output, self.state, keep=keep))
         self.kept_step = self.state.step
         return folder
+
+    @contextlib.contextmanager
+    def _steps_kept(self) -> Iterator[None]:
+        """What ends a block in all processes, an image that one cannot read, say, costs no finished step."""
+        try:
+            yield
+        except Exception as error:
+            if self.state.step > self.kept_step and not distributed.is_lost_process(error):
+                self._checkpoint()
+            raise
 
     def _stop(self) -> NoReturn:
         """Ctrl-C: leave a checkpoint of the last finished step and say how to go on."""
