@@ -42,6 +42,9 @@ AVERAGE_PRECISIONS = {"box_ap": "box AP", "mask_ap": "mask AP", "mask_ap50": "ma
 _INK = "#010203"
 _COLOURS = tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in LINE_COLOURS)
 _PANEL_INCHES = (6.4, 3.4)
+# Around the axes of a panel, in inches. Matplotlib's own layouts draw every figure twice to find them.
+_LEFT, _BOTTOM, _TOP = 0.75, 0.55, 0.35
+_LEGEND = (0.45, 0.085)  # its line and gaps, and about a letter of its longest name
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,9 @@ def draw_panels(panels: Sequence[Panel], *, format: str = "svg") -> bytes:
         **{f"axes.{part}": _INK for part in ("edgecolor", "labelcolor", "titlecolor")},
     }
     with matplotlib.rc_context(options):
-        width, height = _PANEL_INCHES
-        figure = Figure(figsize=(width, height * max(len(panels), 1)), layout="constrained")
-        for index, panel in enumerate(panels, start=1):
-            _draw(figure.add_subplot(len(panels), 1, index), panel)
+        figure = Figure(figsize=(_PANEL_INCHES[0], _PANEL_INCHES[1] * max(len(panels), 1)))
+        for panel, place in zip(panels, _places(panels), strict=True):
+            _draw(figure.add_axes(place), panel)
         stream = io.BytesIO()
         vector = format == "svg"
         metadata = {"Date": None} if vector else None
@@ -168,6 +170,16 @@ def _curves(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list
         for key, chosen in having.items()
         if chosen
     ]
+
+
+def _places(panels: Sequence[Panel]) -> list[tuple[float, float, float, float]]:
+    """Left, bottom, width and height of the axes of each panel, as shares of the figure: one below the other, and all
+    as wide as the longest legend leaves them."""
+    width, height = _PANEL_INCHES
+    longest = max((len(curve.name) for panel in panels for curve in panel.curves), default=0)
+    right = min(_LEGEND[0] + _LEGEND[1] * longest, width / 2)
+    size = (width - _LEFT - right) / width, (height - _BOTTOM - _TOP) / height / max(len(panels), 1)
+    return [(_LEFT / width, (row + _BOTTOM / height) / len(panels), *size) for row in reversed(range(len(panels)))]
 
 
 def _draw(ax: Axes, panel: Panel) -> None:

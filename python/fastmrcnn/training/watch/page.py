@@ -1,4 +1,4 @@
-"""Keeps the pictures of a run up to date: curves.png, and report.html with all that there is to look at."""
+"""Keeps report.html up to date, with all of a run that there is to look at, and draws curves.png when it ends."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ JPEG_QUALITY = 80
 
 class RunPage(Sink):
     """Writes ``evaluations/step-N`` (the numbers and small pictures of each evaluation), ``sessions.json`` (on what the
-    run was started and resumed), and from these and the rows ``report.html`` and ``curves.png``.
+    run was started and resumed), and from these and the rows ``report.html`` and, in the end, ``curves.png``.
 
-    A report is written at the beginning, after every evaluation, every few minutes, and at the end, however that comes.
+    A report is written after every evaluation, every few minutes, and at the end, however that comes.
     """
 
     def __init__(self, output: Path, history: Iterable[Row], *, first_step: int, total_steps: int, device: str) -> None:
@@ -41,9 +41,9 @@ class RunPage(Sink):
         write_json(output / "sessions.json", sessions, indent=2)
 
     def write(self, row: Row) -> None:
-        self._history.add(row)
         if time.monotonic() - self._written_at > REFRESH_SECONDS:
-            self._refresh("running")
+            self._refresh("running")  # before the row is taken: where this fails, it is told again
+        self._history.add(row)
 
     def evaluated(self, evaluated: Evaluated) -> None:
         save_evaluation(self._output / "evaluations" / f"step-{evaluated.step:08d}", evaluated)
@@ -52,10 +52,10 @@ class RunPage(Sink):
 
     def close(self, outcome: str) -> None:
         self._refresh(outcome)
+        save_curves(self._history.rows, self._output / "curves.png")
 
     def _refresh(self, outcome: str) -> None:
         self._written_at = time.monotonic()  # before: where it fails, the next attempt can wait as well
-        save_curves(self._history.rows, self._output / "curves.png")
         write_run_report(self._output, self._history, total_steps=self._total_steps, outcome=outcome)
 
 
