@@ -74,6 +74,32 @@ def test_a_full_disk_costs_no_row_and_leaves_no_half_one(
     assert len(caplog.messages) == 1
 
 
+def test_what_waits_for_a_full_disk_does_not_fill_the_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    full = True
+
+    class Disk(Sink):
+        def write(self, row: Row) -> None:
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            told.append(row["step"])
+
+        def sync(self) -> None:
+            told.append("sync")
+
+    monkeypatch.setattr(watchers, "MOST_WAITING", {"row": 3, "sync": 1, "end": 1})
+    watching = Watchers([Disk()])
+    for step in range(1, 7):
+        watching.write({"step": step})
+        watching.sync()
+    full = False
+    watching.close()
+    assert told == [4, 5, 6, "sync"]  # the newest, in their order
+    assert caplog.messages[-1] == "sink: is not complete: 3 rows or evaluations are lost"
+
+
 def test_what_could_never_be_kept_is_said_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     watching = Watchers([JsonLines(tmp_path / "metrics.jsonl"), CsvTable(tmp_path / "metrics.csv")])
     with largest_file(0):

@@ -26,13 +26,18 @@ _log = logging.getLogger(__name__)
 
 _UNWRITTEN = "cannot be written"
 RETRY_SECONDS = 30.0  # between attempts of a sink that failed: a full disk is not asked again at every step
+# What waits for such a sink at most, the newest of each kind. 10,000 rows take some 10 MiB, the pictures of one
+# evaluation as much; one sync after all that waits is as good as many.
+MOST_WAITING = {"row": 10_000, "evaluation": 10, "sync": 1, "end": 1}
+
+_Event = Callable[[Sink], None]
 
 
 class Watchers:
     """Tells every sink what happens.
 
     A sink that cannot keep up, for a full disk say, does not stop the training: one line says so, what it missed waits
-    in memory, and it is told again when there is room.
+    in memory, as far as ``MOST_WAITING`` lets it, and it is told again when there is room.
     """
 
     def __init__(
@@ -45,16 +50,16 @@ class Watchers:
 
     def write(self, row: Row) -> None:
         """Tell the row of a training step, of a validation or of an evaluation."""
-        self._tell(lambda sink: sink.write(row))
+        self._tell("row", lambda sink: sink.write(row))
 
     def evaluated(self, step: int, result: EvaluationResult, model: MaskRCNN) -> None:
         """Tell what the evaluation of ``model`` after ``step`` found."""
         event = Evaluated(step, result, self._showcase.draw(model) if self._showcase else ())
-        self._tell(lambda sink: sink.evaluated(event))
+        self._tell("evaluation", lambda sink: sink.evaluated(event))
 
     def sync(self) -> None:
         """What was told until now shall be on the disk: a checkpoint is about to be written."""
-        self._tell(lambda sink: sink.sync())
+        self._tell("sync", lambda sink: sink.sync())
 
     def say(self, text: str) -> None:
         """A line for the one who looks at the terminal."""
@@ -73,11 +78,11 @@ class Watchers:
     def close(self) -> None:
         """Tell how the run ended, and say what could not be kept."""
         for sink in self._sinks:
-            sink.tell(lambda kept: kept.close(self.outcome), last=True)
+            sink.tell("end", lambda kept: kept.close(self.outcome))
 
-    def _tell(self, event: Callable[[Sink], None]) -> None:
+    def _tell(self, kind: str, event: _Event) -> None:
         for sink in self._sinks:
-            sink.tell(event)
+            sink.tell(kind, event)
 
 
 @contextmanager
@@ -131,21 +136,33 @@ class _Guarded:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._waiting: deque[Callable[[Sink], None]] = deque()
+        self._waiting: deque[tuple[str, _Event]] = deque()  # each with its kind
+        self._lost = 0  # events that would not have fitted into memory
         self._retry_at: float | None = None  # set while the sink fails
 
-    def tell(self, event: Callable[[Sink], None], *, last: bool = False) -> None:
-        self._waiting.append(event)
+    def tell(self, kind: str, event: _Event) -> None:
+        self._add(kind, event)
+        last = kind == "end"
         if self._retry_at is not None and time.monotonic() < self._retry_at and not last:
             return
         try:
             while self._waiting:
-                self._waiting[0](self._sink)
+                self._waiting[0][1](self._sink)
                 self._waiting.popleft()
             self._retry_at = None
         except (OSError, UserError) as error:
             self._say(error, last=last)
             self._retry_at = time.monotonic() + RETRY_SECONDS
+        else:
+            if last and self._lost:
+                _log.warning("%s: is not complete: %d rows or evaluations are lost", self._sink.name, self._lost)
+
+    def _add(self, kind: str, event: _Event) -> None:
+        """Queue an event; the oldest of its kind goes where there are too many."""
+        if sum(waiting == kind for waiting, _ in self._waiting) == MOST_WAITING[kind]:
+            del self._waiting[next(place for place, (waiting, _) in enumerate(self._waiting) if waiting == kind)]
+            self._lost += kind != "sync"
+        self._waiting.append((kind, event))
 
     def _say(self, error: Exception, *, last: bool) -> None:
         # An error that names the file already would name it twice.
