@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +59,22 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def flip_a_digit(path: Path) -> None:
+    path.write_text(path.read_text().replace('"step": 2', '"step": 3').replace('"step": 1', '"step": 0'))
+
+
+def list_no_sizes(path: Path) -> None:
+    """As no disk would: the checksum is right."""
+    rest = json.loads(path.read_text())
+    rest["files"] = {name: [1] for name in rest["files"]}
+    del rest["crc32"]
+    path.write_text(json.dumps(rest | {"crc32": zlib.crc32(json.dumps(rest, sort_keys=True).encode())}))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        ("state.json", flip_a_digit),
         ("state.json", cut),
         ("state.json", empty),
         ("state.json", Path.unlink),
@@ -94,6 +109,18 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     with pytest.raises(UserError, match=r"expected a checkpoint that can be read; .*step-00000002") as caught:
         load_newest(tmp_path, config, CPU)
     assert "\n" not in str(caught.value)
+
+
+def test_a_state_that_is_none_is_one_error(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None:
+    config = make_config()
+    folder = save_checkpoint(tmp_path, state_after(1, config, scenes), keep=1)
+    moved = folder.rename(folder.with_name("step-00000007"))
+    with pytest.raises(UserError, match=r"state.json: expected the state of step-00000007; got that of step 1"):
+        load_checkpoint(moved, config, CPU)
+    moved.rename(folder)
+    list_no_sizes(folder / "state.json")
+    with pytest.raises(UserError, match=r"optimizer.safetensors: expected the file of the checkpoint; its size is"):
+        load_checkpoint(folder, config, CPU)
 
 
 def test_a_run_goes_on_before_its_damaged_checkpoint(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -6,17 +6,20 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from fastmrcnn.data import CocoDataset
 from fastmrcnn.errors import UserError
+from fastmrcnn.evaluation import EvaluationResult
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.training import TrainConfig, train
 from fastmrcnn.training.watch.history import MOST_ROWS, RowHistory
-from fastmrcnn.training.watch.page import RunPage
+from fastmrcnn.training.watch.page import RunPage, save_evaluation
 from fastmrcnn.training.watch.showcase import PICTURE_SIDE, Showcase, shown_positions
+from fastmrcnn.training.watch.sink import Evaluated
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -72,6 +75,35 @@ def test_evaluations_of_a_run_that_went_back_are_left_out(make_config: MakeConfi
     assert "from step 1" in section(report, "Machine")
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda document: [], "step, images, per_class, box, mask, keypoint are not all there"),
+        (lambda document: document | {"images": None}, "are not all there"),
+        (lambda document: document | {"per_class": {"ball": {}, "star": [1]}}, "its classes have not the same numbers"),
+    ],
+)
+def test_a_damaged_evaluation_is_left_out(
+    damage: Callable[[Any], Any], said: str, make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(make_config().to_dict()))
+    page = RunPage(tmp_path, [], first_step=0, total_steps=9, device="cpu")
+    for step in (1, 2):
+        page.write({"step": step, "box_ap": 0.5})
+        numbers = EvaluationResult({"AP": 0.5}, {}, {name: {"box_ap": 0.5} for name in ("ball", "star")}, "")
+        save_evaluation(tmp_path / "evaluations" / f"step-{step:08d}", Evaluated(step, numbers))
+    path = tmp_path / "evaluations" / "step-00000002" / "result.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    for _ in range(2):
+        page.close("finished")
+    assert "COCO&#x27;s metrics after step 1" in report_of(tmp_path)
+    [warning] = caplog.messages
+    assert warning.startswith(
+        f"an evaluation is left out of the report: {path}: expected the numbers of an evaluation;"
+    )
+    assert warning.endswith(said)
+
+
 def test_of_a_diverged_run(make_config: MakeConfig) -> None:
     config = make_config(steps=20, learning_rate=1e18, warmup_steps=0, gradient_clip=0.0, checkpoint_every=1)
     with pytest.raises(UserError, match="diverged"):
@@ -94,7 +126,8 @@ def test_while_a_run_trains_without_evaluation(
     assert not (tmp_path / "report.html").exists()
     monkeypatch.setattr("fastmrcnn.training.watch.page.REFRESH_SECONDS", 0.0)
     page.write(row | {"step": 2})
-    assert "Running, step 2 of 900." in report_of(tmp_path)
+    assert "Running, step 1 of 900." in report_of(tmp_path)  # before the new row is taken
+    assert not (tmp_path / "curves.png").exists()
     page.close("interrupted")
     assert "Interrupted, step 2 of 900." in report_of(tmp_path)
 

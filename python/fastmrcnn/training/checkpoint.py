@@ -2,13 +2,14 @@
 
 ``DIR/checkpoints/step-00000500/`` holds ``weights.safetensors`` (a complete model, also for ``load_model``), where
 weights are averaged ``average.safetensors`` (another one), ``optimizer.safetensors`` (tensors named
-``<parameter>/<state>``) and ``state.json`` with the rest of :class:`~fastmrcnn.training.state.TrainState` and a
-checksum of each other file. A folder is written under a temporary name and renamed when all of it is on the disk, and
-older ones go only then: a full disk or a lost machine leaves the finished ones.
+``<parameter>/<state>``) and ``state.json`` with the rest of :class:`~fastmrcnn.training.state.TrainState`, a checksum
+of each other file and one of itself. A folder is written under a temporary name and renamed when all of it is on the
+disk, and older ones go only then: a full disk or a lost machine leaves the finished ones.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import zlib
@@ -27,14 +28,14 @@ from fastmrcnn.training.state import TrainState
 from fastmrcnn.weights import load_model, save_model
 from fastmrcnn.weights.store import write_tensors
 
-FORMAT = 3  # of state.json
+FORMAT = 4  # of state.json
 
 _log = logging.getLogger(__name__)
 
 
 def save_checkpoint(output: Path, state: TrainState, *, keep: int) -> Path:
     """Write the checkpoint of ``state``; of the older ones keep the newest ``keep`` - 1."""
-    folder = output / "checkpoints" / f"step-{state.step:08d}"
+    folder = output / "checkpoints" / _folder_name(state.step)
     try:
         with atomic_directory(folder, durable=True) as temporary:
             _write(state, temporary)
@@ -70,7 +71,7 @@ def _write(state: TrainState, folder: Path) -> None:
     write_tensors(optimizer_tensors(state.model, state.optimizer), path, shown=path)
     files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
     rest = {"format": FORMAT, "step": state.step, "scaler": state.scaler.state_dict(), "files": files}
-    write_json(folder / "state.json", rest, indent=2)
+    write_json(folder / "state.json", rest | {"crc32": _own_checksum(rest)}, indent=2)
 
 
 def _remove_all_but(newest: Path, output: Path, keep: int) -> None:
@@ -117,7 +118,8 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
     for name, expected in rest["files"].items():
         found = _checksum(folder / name)
         if found != expected:
-            difference = "size" if found["bytes"] != expected["bytes"] else "content"
+            same_size = isinstance(expected, dict) and found["bytes"] == expected.get("bytes")
+            difference = "content" if same_size else "size"
             raise UserError(f"{folder / name}: expected the file of the checkpoint; its {difference} is another")
     state = TrainState.of(load_model(folder / "weights.safetensors", device=device), config, device)
     state.step = rest["step"]
@@ -135,7 +137,7 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
 
 
 def _read_rest(folder: Path) -> dict[str, Any]:
-    """``state.json``, with the types that it should have."""
+    """``state.json`` as it was written, for this folder."""
     path = folder / "state.json"
     rest = read_json(path, expected="the state of a checkpoint")
     types = {"format": int, "step": int, "files": dict}
@@ -143,7 +145,20 @@ def _read_rest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: expected the state of a checkpoint; {', '.join(types)} are not all there")
     if rest["format"] != FORMAT:
         raise UserError(f"{path}: expected a checkpoint of format {FORMAT}; got {rest['format']}")
+    if rest.pop("crc32", None) != _own_checksum(rest):
+        raise UserError(f"{path}: expected the state of a checkpoint as it was written; its content is another")
+    if folder.name != _folder_name(rest["step"]):
+        raise UserError(f"{path}: expected the state of {folder.name}; got that of step {rest['step']}")
     return rest
+
+
+def _folder_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _own_checksum(rest: dict[str, Any]) -> int:
+    """CRC-32 of what ``state.json`` says, however it is laid out."""
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
 
 def _checksum(path: Path) -> dict[str, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from fastmrcnn.visualisation.report import Cell, Report
 
 MOST_EVALUATIONS = 5  # that pictures are shown of: the first, the last, and some between
 
+_log = logging.getLogger(__name__)
+
+_EVALUATION = "the numbers of an evaluation"
 _CUT_SHORT = ("interrupted", "stopped:", "failed:")  # outcomes of runs that can go on
 _METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 _FACTS = {"mask AP": "mask_ap", "box AP": "box_ap", "keypoint AP": "keypoint_ap"}
@@ -67,14 +72,36 @@ def _facts(history: RowHistory) -> dict[str, Cell]:
 
 def _evaluations(output: Path, measured: Sequence[Row]) -> list[dict[str, Any]]:
     """The stored evaluations that the metrics have too, in order: a run that goes on from an earlier step has repented
-    of the others."""
+    of the others. One that cannot be read costs no report."""
     steps = {row["step"] for row in measured}
     found = []
     for path in sorted((output / "evaluations").glob("step-*/result.json")):
-        result = read_json(path, expected="the numbers of an evaluation")
-        if result.get("step") in steps:
+        try:
+            result = _read_evaluation(path)
+        except UserError as error:
+            _warn_once(f"an evaluation is left out of the report: {error}")
+            continue
+        if result["step"] in steps:
             found.append(result | {"folder": path.parent})
     return found
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """``result.json``, with the types that it should have."""
+    result = read_json(path, expected=_EVALUATION)
+    types = {"step": int, "images": list, "per_class": dict, "box": dict, "mask": dict, "keypoint": dict}
+    if not isinstance(result, dict) or not all(isinstance(result.get(name), kind) for name, kind in types.items()):
+        raise UserError(f"{path}: expected {_EVALUATION}; {', '.join(types)} are not all there")
+    columns = [list(values) if isinstance(values, dict) else None for values in result["per_class"].values()]
+    if None in columns or any(names != columns[0] for names in columns):
+        raise UserError(f"{path}: expected {_EVALUATION}; its classes have not the same numbers")
+    return result
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """A report is written again and again."""
+    _log.warning("%s", text)
 
 
 def _table_section(report: Report, last: Mapping[str, Any]) -> None:
