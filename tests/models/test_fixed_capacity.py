@@ -141,6 +141,24 @@ def test_the_exported_detector_gives_the_same() -> None:
             assert_same(PaddedInstances(*program.module()(pixels, sizes)), expected)
 
 
+@ignoring_compilers
+def test_an_exported_detector_may_leave_out_empty_slots() -> None:
+    """How many regions the heads then read is found out in each run; none at all is no special case."""
+
+    class Packed(FixedCapacityDetector):
+        def forward(self, pixels: Tensor, image_sizes: Tensor) -> PaddedInstances:
+            return self.model.detect_batch(pixels, image_sizes, packed=True)
+
+    model = detecting_model(score_threshold=0.4, nms_iou=0.3)
+    pixels, image_sizes = batch_of(model)
+    with torch.no_grad():
+        program = torch.export.export(Packed(model), (pixels, image_sizes)).module()
+        for sizes, counts in ((image_sizes, None), (torch.zeros_like(image_sizes), [0, 0])):
+            expected = model.detect_batch(pixels, sizes)
+            assert counts is None or expected.counts.tolist() == counts
+            assert_same(PaddedInstances(*program(pixels, sizes)), expected)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_mixed_precision_detects(packed: bool) -> None:
     model = detecting_model()

@@ -59,7 +59,7 @@ class NetworkDetector(nn.Module):
 
     def forward(self, pixels: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
         """What :meth:`MaskRCNN.detect_batch` takes -> the outputs of :class:`.interface.Interface`."""
-        return _outputs(self.model.detect_batch(pixels, image_sizes))
+        return _outputs(self.model.detect_batch(pixels, image_sizes, packed=True))
 
 
 class ImageDetector(nn.Module):
@@ -79,7 +79,7 @@ class ImageDetector(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """[B, C, H, W] uint8, or float32 in 0..1 -> the outputs of :class:`.interface.Interface`."""
         pixels, image_sizes, scales = torch.ops.fastmrcnn_deployment.fit_images(images, self.input)
-        found: PaddedInstances = self.model.detect_batch(pixels, image_sizes)
+        found: PaddedInstances = self.model.detect_batch(pixels, image_sizes, packed=True)
         if found.keypoints is not None:
             places = found.keypoints[..., :2] * scales[..., None, :2]
             found = found._replace(keypoints=torch.cat((places, found.keypoints[..., 2:]), dim=-1))

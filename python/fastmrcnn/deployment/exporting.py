@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch import Tensor
 from fastmrcnn.deployment.agreement import Agreement, compare
 from fastmrcnn.deployment.export_config import ExportConfig, Format, Inputs
 from fastmrcnn.deployment.exported import ExportedModel, load_exported
+from fastmrcnn.deployment.folding import fold_norms
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.limits import check_exportable, limits_of
 from fastmrcnn.errors import UserError
@@ -27,6 +30,7 @@ from fastmrcnn.weights import load_model
 # What the check accepts: scores near a threshold may fall to either side by their last bits, and some rules of resizing
 # come out a grey value off.
 MOST_ALONE, MOST_BOX, MOST_SCORE = 0.05, 0.5, 0.02
+OLDEST_TORCH = (2, 6)  # the first that takes translations of operators; 2.13 and 2.15 are tested
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,10 @@ def export(
 
     _require_packages(format, check_images is not None)
     check_exportable(model.config, format, inputs)
-    model, interface, start = model.eval(), Interface(model.config, inputs), time.perf_counter()
-    program = torch_program.trace(model, interface)
+    interface, start = Interface(model.config, inputs), time.perf_counter()
+    folded = copy.deepcopy(model.eval())
+    fold_norms(folded)
+    program = torch_program.trace(folded, interface)
     with atomic_path(path) as temporary:
         if format == "onnx":
             from fastmrcnn.deployment.onnx_file import write_onnx
@@ -133,6 +139,8 @@ def _checked(
 
 
 def _require_packages(format: Format, check: bool) -> None:
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < OLDEST_TORCH:
+        raise UserError(f"export: tracing for all sizes needs torch 2.6 or newer; this is {torch.__version__}")
     needed = {"onnx": ["onnx", "onnxscript", *(["onnxruntime"] if check else [])]}.get(format, [])
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:

@@ -57,9 +57,11 @@ def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[st
         limits.append("masks are maps within the boxes; pasting them into the image is left to the caller")
         return limits
     limits.append(
-        "the process needs Python with fastmrcnn: `import fastmrcnn.deployment` registers its operators; "
+        "the process needs Python with fastmrcnn: `import fastmrcnn.deployment.detector` registers its operators; "
         "for C++ or others without Python take the format onnx"
     )
+    if inputs == "network":  # torch takes a map that is one cell wide for another network
+        limits.append(f"padded images are more than {config.feature_strides[-1]} pixels wide and high")
     if format == "aotinductor":
         limits.append("compiled for this machine's processor and this version of torch")
     return limits

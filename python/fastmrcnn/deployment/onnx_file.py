@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import warnings
@@ -17,7 +16,6 @@ import torch
 from fastmrcnn.deployment import onnx_boxes, onnx_images, onnx_keypoints, onnx_pooling
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.onnx_values import OPSET
-from fastmrcnn.errors import UserError
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -37,10 +35,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def write_onnx(program: torch.export.ExportedProgram, interface: Interface, path: Path) -> None:
-    """Write a traced detector (:func:`.torch_program.trace`) to ``path``.
-
-    Raises ``UserError`` where this torch cannot translate operators of others.
-    """
+    """Write a traced detector (:func:`.torch_program.trace`) to ``path``."""
     inputs, outputs = ([port.name for port in ports] for ports in (interface.inputs_of_file, interface.outputs_of_file))
     model = translate(program, inputs, outputs)
     _describe(model, interface)
@@ -49,9 +44,7 @@ def write_onnx(program: torch.export.ExportedProgram, interface: Interface, path
 
 
 def translate(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    """A traced program, which may call our operators, in ONNX's standard operators; see :func:`write_onnx`."""
-    if "custom_translation_table" not in inspect.signature(torch.onnx.export).parameters:
-        raise UserError(f"export: the format onnx needs torch 2.6 or newer; this is {torch.__version__}")
+    """A traced program, which may call our operators, in ONNX's standard operators."""
     with _quiet():
         written = torch.onnx.export(
             program,

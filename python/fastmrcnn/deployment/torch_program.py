@@ -61,8 +61,6 @@ def write_compiled(program: torch.export.ExportedProgram, interface: Interface, 
     """
     from torch import _inductor
 
-    if not hasattr(_inductor, "aoti_compile_and_package"):
-        raise UserError(f"export: the format aotinductor needs torch 2.6 or newer; this is {torch.__version__}")
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         raise UserError("export: the format aotinductor needs a C++ compiler, g++ or clang++; found neither")
     options = {"aot_inductor.metadata": interface.as_metadata()}

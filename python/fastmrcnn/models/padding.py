@@ -30,9 +30,14 @@ def is_filled(counts: Tensor, capacity: int) -> Tensor:
 
 
 def filled_rows(counts: Tensor, capacity: int) -> Tensor | None:
-    """The filled ones among B x capacity slots, [K] int64; None where all are. Reads the counts."""
+    """The filled ones among B x capacity slots, [K] int64; None where all are. Reads the counts.
+
+    In a graph that is traced the number of rows is one that its runs find out, and None is no answer.
+    """
     filled = is_filled(counts, capacity)
-    return None if bool(filled.all()) else filled.flatten().nonzero()[:, 0]
+    if not torch.compiler.is_compiling() and bool(filled.all()):
+        return None
+    return filled.flatten().nonzero()[:, 0]
 
 
 def pack(slots: Tensor, rows: Tensor | None) -> Tensor:
