@@ -12,7 +12,6 @@ from torch import Tensor
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
 from fastmrcnn.structures.mask_crops import mask_crops
 from fastmrcnn.structures.pixel_format import EVERY_CHANNEL
-from fastmrcnn.visualisation.overlay import draw_instances
 
 if TYPE_CHECKING:
     from fastmrcnn.structures.detections import Detections
@@ -28,6 +27,8 @@ def plot(
     keypoint_score: float | None,
 ) -> Image.Image:
     """See :meth:`Detections.plot`."""
+    from fastmrcnn.visualisation.overlay import draw_instances  # predictions are made without it
+
     # On any picture of the scene that the caller has, but of the own source the bands that the model looked at.
     wanted = found.pixel_format if image is None or found.pixel_format.channels == 3 else EVERY_CHANNEL
     if image is None:

@@ -1,14 +1,23 @@
-"""Reading and writing weights: the library's own safetensors files, those of other systems, and backbones alone."""
+"""Reading and writing weights: the library's own safetensors files, those of other systems, and backbones alone.
 
-from fastmrcnn.weights.backbones import load_backbone
-from fastmrcnn.weights.channels import with_channels
-from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
-from fastmrcnn.weights.finetuning import load_model_for_finetuning, with_new_classes
-from fastmrcnn.weights.load import load_model, shipped_models
-from fastmrcnn.weights.matterport import from_matterport, to_matterport
-from fastmrcnn.weights.mmdetection import from_mmdetection, to_mmdetection
-from fastmrcnn.weights.store import save_model
-from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
+Names load what they need at first use: of the readers of other systems' files, those that a file needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastmrcnn.weights.backbones import load_backbone
+    from fastmrcnn.weights.channels import with_channels
+    from fastmrcnn.weights.detectron2 import from_detectron2, to_detectron2
+    from fastmrcnn.weights.finetuning import load_model_for_finetuning, with_new_classes
+    from fastmrcnn.weights.load import load_model, shipped_models
+    from fastmrcnn.weights.matterport import from_matterport, to_matterport
+    from fastmrcnn.weights.mmdetection import from_mmdetection, to_mmdetection
+    from fastmrcnn.weights.store import save_model
+    from fastmrcnn.weights.torchvision import from_torchvision, to_torchvision
 
 __all__ = [
     "from_detectron2",
@@ -27,3 +36,31 @@ __all__ = [
     "with_channels",
     "with_new_classes",
 ]
+
+_HOME = {
+    "from_detectron2": "detectron2",
+    "from_matterport": "matterport",
+    "from_mmdetection": "mmdetection",
+    "from_torchvision": "torchvision",
+    "load_backbone": "backbones",
+    "load_model": "load",
+    "load_model_for_finetuning": "finetuning",
+    "save_model": "store",
+    "shipped_models": "load",
+    "to_detectron2": "detectron2",
+    "to_matterport": "matterport",
+    "to_mmdetection": "mmdetection",
+    "to_torchvision": "torchvision",
+    "with_channels": "channels",
+    "with_new_classes": "finetuning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastmrcnn.weights' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fastmrcnn.weights.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,7 +25,6 @@ from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import atomic_path
 from fastmrcnn.weights.keras_h5 import SIGNATURE, read_h5
 from fastmrcnn.weights.limits import most_bytes
-from fastmrcnn.weights.matterport import write_matterport
 from fastmrcnn.weights.pickles import read_pickle
 from fastmrcnn.weights.store import write_tensors
 
@@ -207,10 +206,16 @@ def _write_pickle(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
         raise UserError(f"{shown}: cannot be written: {first_line(error)}") from None
 
 
+def _write_h5(tensors: dict[str, Tensor], path: Path, shown: Path) -> None:
+    from fastmrcnn.weights.matterport import write_matterport  # not imported by those who read
+
+    write_matterport(tensors, path, shown)
+
+
 _WRITERS: dict[str, Callable[[dict[str, Tensor], Path, Path], None]] = {
     ".safetensors": _write_safetensors,
     ".pth": _write_torch,
     ".pt": _write_torch,
     ".pkl": _write_pickle,
-    ".h5": write_matterport,
+    ".h5": _write_h5,
 }

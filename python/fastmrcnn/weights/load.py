@@ -14,10 +14,7 @@ import torch
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import as_names
-from fastmrcnn.weights.backbones import BACKBONES
 from fastmrcnn.weights.containers import read_content
-from fastmrcnn.weights.families import family_of
-from fastmrcnn.weights.published import PUBLISHED, details_of
 from fastmrcnn.weights.store import from_own, is_own_state
 
 
@@ -62,6 +59,9 @@ def read_model(path: Path, class_names: Sequence[str] | None = None, category_id
     if is_own_state(content.tensors, content.metadata):
         model = from_own(content.tensors, content.metadata, str(path))
         return model if class_names is None else _renamed(model, class_names, category_ids, path)
+    from fastmrcnn.weights.families import family_of  # four readers, of which the library's own files need none
+    from fastmrcnn.weights.published import details_of
+
     family = family_of(content.tensors, str(path))
     return family.read(
         content.tensors,
@@ -90,6 +90,9 @@ def find_file(path_or_name: str | os.PathLike[str]) -> Path:
         best = path / "best.safetensors"
         hint = f" (did you mean {best}?)" if best.is_file() else ""
         raise UserError(f"{path}: expected a weights file; this is a folder{hint}")
+    from fastmrcnn.weights.backbones import BACKBONES  # these bring what transfers files
+    from fastmrcnn.weights.published import PUBLISHED
+
     if published := PUBLISHED.get(str(path_or_name)):
         return published.fetch()
     if str(path_or_name) in BACKBONES:

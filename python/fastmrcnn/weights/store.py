@@ -18,6 +18,8 @@ from torch import Tensor
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.files import apply_default_mode, atomic_path
 from fastmrcnn.models import MaskRCNN, MaskRCNNConfig
+from fastmrcnn.models.transform import InputTransform
+from fastmrcnn.weights.uninitialised import WithoutInitialisation
 
 FORMAT = "fastmrcnn"
 FORMAT_VERSION = "1"
@@ -115,17 +117,17 @@ def build_model(
     Weights of a narrower floating-point type become float32. ``stored_name`` gives the name in ``tensors`` of each of
     the model's own; ``source`` names the weights in the UserError that is raised where they do not fit.
     """
+    model = _without_memory(config, source)
     # Before anything is allocated: the sizes in a damaged configuration may be beyond any memory.
-    check_tensors({stored_name(name): shape for name, shape in shapes_of(config, source).items()}, tensors, source)
-    model = new_model(config)
+    check_tensors({stored_name(name): tensor.shape for name, tensor in model.state_dict().items()}, tensors, source)
+    model = _with_memory(model)
     model.load_state_dict({name: tensors[stored_name(name)] for name in model.state_dict()})
     return model.eval()
 
 
 def new_model(config: MaskRCNNConfig) -> MaskRCNN:
-    """A model whose weights are soon overwritten: their initialisation does not advance the caller's seed."""
-    with torch.random.fork_rng(devices=[]):
-        return MaskRCNN(config)
+    """A model for weights that there are already: its own have no values yet. Nothing is drawn at random."""
+    return _with_memory(_without_memory(config))
 
 
 def shapes_of(config: MaskRCNNConfig, source: str = "MaskRCNNConfig") -> dict[str, torch.Size]:
@@ -133,11 +135,25 @@ def shapes_of(config: MaskRCNNConfig, source: str = "MaskRCNNConfig") -> dict[st
 
     UserError that names ``source`` where no tensor can have the sizes.
     """
+    return {name: tensor.shape for name, tensor in _without_memory(config, source).state_dict().items()}
+
+
+def _without_memory(config: MaskRCNNConfig, source: str = "MaskRCNNConfig") -> MaskRCNN:
+    """A model of that configuration on the meta device; the error of :func:`shapes_of`."""
     try:
-        with torch.device("meta"):
-            return {name: tensor.shape for name, tensor in MaskRCNN(config).state_dict().items()}
+        with torch.device("meta"), WithoutInitialisation():
+            return MaskRCNN(config)
     except (RuntimeError, TypeError) as error:  # beyond 2^63 bytes or elements
         raise UserError(f"{source}: expected sizes that tensors can have: {first_line(error)}") from None
+
+
+def _with_memory(model: MaskRCNN) -> MaskRCNN:
+    """A model of the meta device on torch's default device, where what a state_dict holds has no values yet."""
+    device = torch.get_default_device()
+    # As `to_empty` does it, but for `empty_like`, which imports torch's symbolic shapes here, half a second.
+    model._apply(lambda tensor: torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device))
+    model.transform = InputTransform(model.config.input)  # whose constants no state_dict holds
+    return model
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], source: str) -> None:
