@@ -16,6 +16,7 @@ PACKAGE = Path(fastmrcnn.__file__).parent
 # Low to high. `visualisation` draws arrays and knows nothing of models; `Detections.plot` uses it.
 LAYERS = [
     "errors",
+    "locks",
     "files",
     "interrupt",
     "distributed",

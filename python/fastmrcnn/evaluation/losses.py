@@ -14,7 +14,7 @@ from fastmrcnn.data.seeds import derived_seed
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.detect_stream import batches_of
-from fastmrcnn.models.predict import evaluation_mode
+from fastmrcnn.models.evaluation_mode import evaluation_mode
 from fastmrcnn.structures import Detections, as_image_tensor
 
 

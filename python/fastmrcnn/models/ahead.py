@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from fastmrcnn.locks import lock_across_forks
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -72,9 +74,11 @@ class Readers:
             self._pool.shutdown(cancel_futures=True)
 
 
+_starting = lock_across_forks()  # while it is held, threads that torch sees first compute alone, and always will
+
+
 def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
     """Threads whose torch operators do not start further threads, which would contend with the network's."""
-    computing = torch.get_num_threads()
     started = Barrier(count + 1)
 
     def start() -> None:
@@ -82,8 +86,16 @@ def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
         started.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=start)
-    for _ in range(count):
-        pool.submit(int)  # none of them is idle before all have started
-    started.wait()
-    torch.set_num_threads(computing)  # for threads to come; in this one nothing has changed
+    with _starting:
+        computing = torch.get_num_threads()
+        for _ in range(count):
+            pool.submit(int)  # none of them is idle before all have started
+        started.wait()
+        torch.set_num_threads(computing)  # for threads to come; in this one nothing has changed
     return pool
+
+
+def settle_threads() -> None:
+    """Let the calling thread have torch's number of threads, if it is new to torch while others start readers."""
+    with _starting:
+        torch.get_num_threads()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.models.ahead import Readers
+from fastmrcnn.locks import lock_across_forks
+from fastmrcnn.models.ahead import Readers, settle_threads
 from fastmrcnn.models.batching import group_by_shape, window_of
+from fastmrcnn.models.evaluation_mode import evaluation_mode
 from fastmrcnn.models.instances import Size
-from fastmrcnn.models.predict import evaluation_mode
 from fastmrcnn.structures import Detections, ImageSource, as_image_tensor, image_size
 from fastmrcnn.structures.image_files import decoders_hushed
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fastmrcnn.models.detector import Detector
 
 Key = TypeVar("Key")
+
+# A Pillow image decodes itself when it is used first, which two threads that were given the same one must not both do.
+# Most images have a lock to themselves, and few locks serve all.
+_DECODING = [lock_across_forks() for _ in range(16)]
 
 
 class _Item(NamedTuple, Generic[Key]):
@@ -63,6 +67,7 @@ def detect_stream(
     Yields:
         The key, the image [C, H, W], and what was found in it.
     """
+    settle_threads()
     load = _Loader(model)
     with decoders_hushed, Readers(readers) as pool:
         items = _consecutive(sources, batch_size) if same_size else _in_batches(model, sources, batch_size, pool)
@@ -125,11 +130,10 @@ class _Loader:
         self._transform, self._pixel_format = model.transform, model.config.input.pixel_format
         # A GPU resizes faster than threads do. It is told to by one thread alone, as CUDA graphs may be recorded there.
         self._prepares = model.transform.mean.device.type == "cpu"
-        self._pillow = threading.Lock()  # it may be given the same image twice, and decodes it when it is used first
 
     def __call__(self, source: ImageSource) -> _Loaded:
         if isinstance(source, Image.Image):
-            with self._pillow:
+            with _DECODING[id(source) // 64 % len(_DECODING)]:
                 image = as_image_tensor(source, self._pixel_format)
         else:
             image = as_image_tensor(source, self._pixel_format)

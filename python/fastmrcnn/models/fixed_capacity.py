@@ -41,7 +41,7 @@ class GraphedDetector:
     """Detection recorded as a CUDA graph: a call replays the whole network with one launch of the host.
 
     Call it with as many images of the same padded size as it was made with; ``image_sizes`` may differ from call to
-    call. Autocast is recorded as it is when the detector is made.
+    call. Autocast is recorded as it is when the detector is made. For one thread at a time.
 
     Args:
         model: on a GPU; put in evaluation mode and shared, so weights changed in place are seen.

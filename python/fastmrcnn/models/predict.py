@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastmrcnn.structures import ImagePage, ImageSource, PixelFormat, as_image_tensor
 
@@ -18,18 +17,6 @@ def is_single_image(images: ImageSource | Iterable[ImageSource]) -> bool:
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim <= 3
     return isinstance(images, str | os.PathLike | ImagePage | Image.Image)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of ``model`` in evaluation mode, and back into the mode that each had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def held(images: Iterable[ImageSource], pixel_format: PixelFormat) -> Iterable[ImageSource]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from fastmrcnn.ops import _forks  # noqa: F401  # what it does is done when it is imported
+
 try:
     from fastmrcnn import _C as native
 except ImportError as error:  # pragma: no cover - depends on a broken installation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from fastmrcnn.errors import UserError
+from fastmrcnn.locks import lock_across_forks
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def open_image(path: str | os.PathLike[str], frame: int | None = None) -> Iterat
         yield image
 
 
-_limit = threading.Lock()  # on Image.MAX_IMAGE_PIXELS
+_limit = lock_across_forks()  # on Image.MAX_IMAGE_PIXELS
 
 
 def _open(path: str | os.PathLike[str]) -> Image.Image:
@@ -76,7 +76,7 @@ class _DecodersHushed(AbstractContextManager[None]):
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
+        self._lock, self._inside = lock_across_forks(), 0
 
     def __enter__(self) -> None:
         with self._lock:
