@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastmrcnn.data.scenes import write_dataset
-from fastmrcnn.inference.share import places_of_share
+from fastmrcnn.inference.share import windows_of_share
 from tests.distributed.shares import measure
 from tests.distributed.torchrun import run
 
@@ -40,11 +40,9 @@ def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["0.json", "1.json", "found"]
 
 
-@pytest.mark.parametrize(("images", "window", "processes"), [(7, 2, 3), (1, 4, 2), (8, 1, 2)])
-def test_every_image_is_in_one_share(images: int, window: int, processes: int) -> None:
-    shares = [
-        [place for places in places_of_share(images, window, rank, processes) for place in places]
-        for rank in range(processes)
-    ]
-    assert sorted(place for share in shares for place in share) == list(range(images))
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_window_is_in_one_share_or_finished(processes: int) -> None:
+    finished = [1, 0, 0, 1, 0, 0, 0]
+    shares = [windows_of_share(finished, rank, processes) for rank in range(processes)]
+    assert sorted(window for share in shares for window in share) == [1, 2, 4, 5, 6]
     assert all(share == sorted(share) for share in shares)

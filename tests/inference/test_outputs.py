@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fastmrcnn.inference import PredictConfig
 from fastmrcnn.inference.coco_ids import CocoIds
 from fastmrcnn.inference.config import OutputKind
 from fastmrcnn.inference.outputs import OUTPUTS, Run
+from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures import Detections, as_image_tensor
@@ -70,8 +72,9 @@ def write(kind: OutputKind, photos: Path, results: list[Detections], **options: 
     folder = photos.parent / "found"
     folder.mkdir()
     config = PredictConfig(images=(str(photos),), output=folder, save=(kind,), **options)
-    run = Run(config, folder, CocoIds([5, 6], {"cat": 3, "big dog/wolf": 7}), NAMES)
-    with OUTPUTS[kind](run) as output:
+    parts = Parts(folder, attempt=0, rank=0, window=1)
+    run = Run(config, folder, CocoIds([5, 6], {"cat": 3, "big dog/wolf": 7}), NAMES, parts)
+    with closing(parts), OUTPUTS[kind](run) as output:
         for picture, detections in zip(pictures, results, strict=True):
             output.add(picture, as_image_tensor(picture.source), detections)
     output.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -27,15 +27,34 @@ class WriteBehind:
         self._at_once = [output for output in outputs if output not in self._behind]
         self._pool = lone_threads(threads, "write_results") if self._behind else None
         self._most = 2 * threads  # pictures whose images are kept for that
-        self._waiting: deque[Future[None]] = deque()
+        self._count = 0  # of them
+        self._waiting: deque[Future[None] | Callable[[], None]] = deque()
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
         for output in self._at_once:
             output.add(picture, image, found)
         if self._pool is not None:
-            if len(self._waiting) == self._most:
-                self._waiting.popleft().result()
+            self._settle(self._most - 1)
             self._waiting.append(self._pool.submit(self._write, picture, image, found))
+            self._count += 1
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have something called, in the thread of a later call, when all that was added before is written."""
+        self._waiting.append(call)
+        self._settle(self._most)
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most so many pictures are left, and make the calls that come before the first of them."""
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, Future) and not first.done() and self._count <= most:
+                return
+            self._waiting.popleft()
+            if isinstance(first, Future):
+                self._count -= 1
+                first.result()
+            else:
+                first()
 
     def _write(self, picture: Picture, image: Tensor, found: Detections) -> None:
         for output in self._behind:
@@ -47,10 +66,9 @@ class WriteBehind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._pool is None:
-            return
         try:
-            while self._waiting and error is None:
-                self._waiting.popleft().result()
+            if error is None:
+                self._settle(0)
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)

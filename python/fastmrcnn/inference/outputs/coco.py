@@ -9,7 +9,6 @@ from torch import Tensor
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.json_array import write_array
 from fastmrcnn.inference.outputs.output import Output, Run
-from fastmrcnn.inference.outputs.parts import PartFile
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -22,8 +21,8 @@ class CocoResults(Output):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._results = PartFile(run, "predictions")
-        self._images = PartFile(run, "images") if run.config.annotations is None else None
+        self._results = run.parts.open("predictions")
+        self._images = run.parts.open("images") if run.config.annotations is None else None
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
         results = self.run.ids.results(picture, found)
@@ -34,11 +33,6 @@ class CocoResults(Output):
             about = {"id": number, "file_name": picture.file_name, "height": height, "width": width}
             page = {} if picture.page is None else {"page": picture.page}
             self._images.write(picture.place, [json.dumps(about | page)])
-
-    def close(self) -> None:
-        self._results.close()
-        if self._images is not None:
-            self._images.close()
 
     def finish(self) -> None:
         with (self.run.folder / "predictions.json").open("w", encoding="utf-8") as stream:

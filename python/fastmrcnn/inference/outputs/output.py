@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastmrcnn.inference.coco_ids import CocoIds
 from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 from fastmrcnn.visualisation import as_picture
@@ -24,11 +25,14 @@ class Run:
     """What every output knows of the run."""
 
     config: PredictConfig
-    # Where all is written. It becomes ``config.output`` when the run ends well; until then nobody looks into it.
+    # Where all is written. It becomes ``config.output`` when the run ends well; until then nobody looks into it. What
+    # an interrupted run has left of a picture here is written over.
     folder: Path
     ids: CocoIds
     # Of the model, in its order.
     class_names: tuple[str, ...]
+    # For lines about pictures that become one file.
+    parts: Parts
 
 
 class Output(ABC):
@@ -51,7 +55,7 @@ class Output(ABC):
         """Write what was found in a picture.
 
         Where there are not files for each picture, pictures come in any order within the few that are segmented
-        together, else in their own (:class:`~fastmrcnn.inference.outputs.parts.PartFile` puts them in order).
+        together, else in their own (:class:`~fastmrcnn.inference.outputs.parts.Parts` puts them in order).
 
         image: [C, H, W], what the model looked at.
         """

@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from fastmrcnn import distributed
-from fastmrcnn.inference.outputs.output import Run
-from fastmrcnn.models.batching import window_of
 
+class Parts:
+    """The files that one process writes lines to, in one attempt at a run.
 
-class PartFile:
-    """The lines that this process writes of its pictures, in a temporary file in the folder of results.
-
-    >>> part = PartFile(run, "table")  # doctest: +SKIP
-    >>> part.write(picture.place, ["cat,0.93"])  # doctest: +SKIP
-    >>> part.close()  # doctest: +SKIP
-    >>> list(part.lines_of_all())  # doctest: +SKIP
+    >>> parts = Parts(folder, attempt=0, rank=0, window=1)  # doctest: +SKIP
+    >>> table = parts.open("table")  # doctest: +SKIP
+    >>> table.write(picture.place, ["cat,0.93"])  # doctest: +SKIP
+    >>> parts.close()  # doctest: +SKIP
+    >>> list(table.lines_of_all())  # doctest: +SKIP
     ['cat,0.93']
     """
 
-    def __init__(self, run: Run, name: str) -> None:
-        self._window = window_of(run.config.batch_size)
-        self._paths = [run.folder / f"{name}.part-{rank}" for rank in range(distributed.processes())]
-        self._stream = self._paths[distributed.rank()].open("w", encoding="utf-8")
+    def __init__(self, folder: Path, *, attempt: int, rank: int, window: int) -> None:
+        self.folder, self.window = folder, window
+        self.key = f"{attempt}-{rank}"  # in the names of the files
+        self._files: dict[str, PartFile] = {}
+
+    def open(self, name: str) -> PartFile:
+        """A new file for lines of one kind."""
+        self._files[name] = PartFile(self, name)
+        return self._files[name]
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file, which are out of this process's hands."""
+        return {name: file.flushed_size() for name, file in self._files.items()}
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class PartFile:
+    """The lines of one kind that a process writes about its pictures."""
+
+    def __init__(self, parts: Parts, name: str) -> None:
+        self._name, self._folder, self._window = name, parts.folder, parts.window
+        self._stream = part_path(parts.folder, name, parts.key).open("w", encoding="utf-8")
 
     def write(self, place: int, lines: Iterable[str]) -> None:
         """Append lines, which hold no line breaks, about the picture at ``place``."""
         self._stream.writelines(f"{place}\t{line}\n" for line in lines)
 
+    def flushed_size(self) -> int:
+        self._stream.flush()
+        return os.fstat(self._stream.fileno()).st_size
+
     def close(self) -> None:
         self._stream.close()
 
     def lines_of_all(self) -> Iterator[str]:
-        """The lines of every process by the place of their pictures; then the files are gone.
+        """The lines of every process and attempt by the place of their pictures; then the files are gone.
 
         To be called when every process has closed its own.
         """
-        in_order = (_in_order(path, self._window) for path in self._paths)
+        paths = sorted(self._folder.glob(part_path(Path(), self._name, "*").name))
+        in_order = (_in_order(path, self._window) for path in paths)
         for _, line in heapq.merge(*in_order, key=_place):
             yield line
-        for path in self._paths:
+        for path in paths:
             path.unlink()
+
+
+def part_path(folder: Path, name: str, key: str) -> Path:
+    """Where lines of the kind ``name`` are; ``key`` names the attempt and the process."""
+    return folder / f"{name}.part-{key}"
 
 
 def _in_order(path: Path, window: int) -> Iterator[tuple[int, str]]:

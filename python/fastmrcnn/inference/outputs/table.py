@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.output import Output, Run
-from fastmrcnn.inference.outputs.parts import PartFile
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -28,13 +27,10 @@ class Table(Output):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._rows = PartFile(run, "instances")
+        self._rows = run.parts.open("instances")
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
         self._rows.write(picture.place, (json.dumps(finite(row)) for row in _rows(picture, found)))
-
-    def close(self) -> None:
-        self._rows.close()
 
     def finish(self) -> None:
         with (self.run.folder / "instances.csv").open("w", encoding="utf-8", newline="") as stream:

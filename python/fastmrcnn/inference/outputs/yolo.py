@@ -27,7 +27,9 @@ class Yolo(Output):
         self.folder("yolo/labels").joinpath(f"{picture.name}.txt").write_text("".join(lines), encoding="utf-8")
         way = self.image_for(picture, image, "yolo/images")
         if picture.page is None:
-            self.folder("yolo/images").joinpath(f"{picture.name}{picture.path.suffix}").symlink_to(way)
+            link = self.folder("yolo/images") / f"{picture.name}{picture.path.suffix}"
+            link.unlink(missing_ok=True)  # of an interrupted run
+            link.symlink_to(way)
 
     def finish(self) -> None:
         names = dict(enumerate(self.run.class_names))

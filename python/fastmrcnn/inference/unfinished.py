@@ -1,0 +1,133 @@
+"""The folder of a run that is not finished: results gather there, and the same command finds what is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fastmrcnn
+from fastmrcnn.errors import UserError
+from fastmrcnn.files import owned_directory, read_json, write_json
+from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.journal import Finished, read_journals, remove_journals, stamp_of_file
+from fastmrcnn.inference.outputs import OUTPUTS
+from fastmrcnn.inference.pictures import Pictures
+
+ABOUT = "predict.json"  # what a run was: the sign that the results beside it are ours
+_RUN = "run.json"  # what the unfinished run is
+# Options that change nothing in the results of a picture that is done.
+_FREE = ("images", "output", "readers", "device", "skip_broken")
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> Iterator[tuple[Path, Finished]]:
+    """The folder to write results to, which move into ``config.output`` when the block ends well, and what is finished.
+
+    Where the block fails, the folder stays as ``.NAME.unfinished`` beside ``config.output`` if any picture is done, for
+    a run of the same options on the same files; another one begins anew.
+
+    Raises ``UserError`` where ``config.output`` is a file, and where another process is at work.
+    """
+    output = config.output.absolute()
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{config.output}: expected a folder to write to; this is a file")
+    above = next(parent for parent in output.parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"{above}: expected a folder for {config.output}; this is a file")
+    folder = output.parent / f".{output.name}.unfinished"
+    with owned_directory(folder):
+        finished = _earlier(folder, config, pictures, window)
+        try:
+            yield folder, finished
+            remove_journals(folder)
+            (folder / _RUN).unlink()
+            _remove_earlier_results(output)
+            _move(folder, output)
+        except BaseException:
+            _leave(folder, pictures, window)
+            raise
+        shutil.rmtree(folder)
+
+
+def _earlier(folder: Path, config: PredictConfig, pictures: Pictures, window: int) -> Finished:
+    """What is finished of this run; otherwise the folder is empty then."""
+    about = _about(config, pictures)
+    if (folder / _RUN).is_file():
+        try:
+            same = read_json(folder / _RUN) == about
+            finished = read_journals(folder, pictures, window) if same else None
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            finished = None
+        if finished is not None and (config.skip_broken or not finished.share.broken):
+            _log.info("%s: goes on, %d of %d images are done", config.output, finished.share.count, len(pictures))
+            return finished
+        _log.warning("%s: begins anew, as options or images differ from those of the interrupted run", config.output)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+    write_json(folder / _RUN, about)
+    return Finished(bytearray(-(-len(pictures) // window)))
+
+
+def _about(config: PredictConfig, pictures: Pictures) -> dict[str, Any]:
+    """What the results of a picture depend on, as JSON has it; the files of pictures are the journals' matter."""
+    options = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
+    files = [Path(config.weights), *([] if config.annotations is None else [config.annotations])]
+    return {
+        "fastmrcnn": fastmrcnn.__version__,
+        "options": {name: repr(value) for name, value in options.items()},
+        "files": [repr(stamp_of_file(path)) for path in files],
+        "pictures": len(pictures),
+    }
+
+
+def _leave(folder: Path, pictures: Pictures, window: int) -> None:
+    """Keep the folder of a run that failed if anything in it is of use."""
+    try:
+        finished = read_journals(folder, pictures, window)
+    except (OSError, ValueError, KeyError):
+        finished = None
+    if finished is None or not finished.share.count:
+        shutil.rmtree(folder)
+    else:
+        _log.warning(
+            "%d of %d images are done; the same command goes on from there", finished.share.count, len(pictures)
+        )
+
+
+def _move(folder: Path, output: Path) -> None:
+    """Move what is in a folder to ``output``, in place of files of the same names."""
+    # What is about all images comes last: whoever waits for predictions.json finds the rest in its place.
+    for source in sorted(folder.rglob("*"), key=lambda path: (path.parent == folder, path)):
+        if source.name != ".lock" and (source.is_file() or source.is_symlink()):
+            target = output / source.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+
+
+def _remove_earlier_results(output: Path) -> None:
+    """Overlays and ids of an earlier run in the same folder would pass for this one's."""
+    if not (output / ABOUT).is_file():
+        return  # what is there is somebody else's
+    for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
+        for earlier in list(output.glob(pattern)):
+            earlier.unlink(missing_ok=True)
+            _remove_empty_folders(earlier.parent, output)
+    (output / ABOUT).unlink()
+
+
+def _remove_empty_folders(folder: Path, root: Path) -> None:
+    """The folder and those above it, below ``root``, as far as nothing is left in them."""
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
