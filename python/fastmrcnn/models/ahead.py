@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import TypeVar
 
 import torch
@@ -91,7 +91,11 @@ def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
         for _ in range(count):
             pool.submit(int)  # none of them is idle before all have started
         started.wait()
-        torch.set_num_threads(computing)  # for threads to come; in this one nothing has changed
+        # For threads to come; in this one nothing has changed, and it would lose what torch has prepared for its
+        # convolutions.
+        restoring = Thread(target=torch.set_num_threads, args=(computing,))
+        restoring.start()
+        restoring.join()
     return pool
 
 
