@@ -121,7 +121,7 @@ class Predict(PredictConfig):
     For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found --save coco csv
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg".
+    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image.
     images: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="")
     ]

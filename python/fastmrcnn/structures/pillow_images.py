@@ -99,13 +99,13 @@ def bands_of_pillow(image: Image.Image, name: str, wanted: PixelFormat) -> Bands
     if wanted.channels != 3 and image.mode in ("1", "L") and "transparency" not in image.info:
         return Bands(torch.from_numpy(np.array(image.convert("L")))[None])
     if wanted.channels not in (None, 1, 3) and image.mode in _SEVERAL_BANDS:
-        pixels = np.array(image)
+        pixels = np.asarray(image)
     else:
         try:
-            pixels = np.array(_to_rgb(image))  # [H, W, 3]; a copy, which torch may own
+            pixels = np.asarray(_to_rgb(image))  # [H, W, 3]
         except ValueError:
             raise UserError(f"{name}: expected an image that converts to RGB; its mode is {image.mode}") from None
-    return Bands(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+    return Bands(torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C")))  # a copy, which torch may own
 
 
 def orientation_of(image: Image.Image) -> int:
