@@ -28,7 +28,7 @@ def goal_of(case: Case) -> Goal:
     if "training step" in op and half:
         images = int(op.split(", ")[1].split()[0])
         return Goal(milliseconds=images / 200 * 1e3)
-    if "CUDA graph" in op and half:
+    if ("CUDA graph" in op or "optimised" in op) and half:
         images = int(op.split(", ")[1].split()[0])
         return Goal(milliseconds=4.0 if images == 1 else images / 450 * 1e3)
     return Goal()

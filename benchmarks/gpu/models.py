@@ -13,7 +13,9 @@ from benchmarks.case import Case, Contest
 from benchmarks.cases.training import OBJECTS, same_losses, training_step
 from benchmarks.cases.whole_model import CLASSES, our_model, same_detections, their_model
 from benchmarks.workloads import DTYPES, Workload
-from fastmrcnn.models import GraphedDetector
+from fastmrcnn import optimize
+from fastmrcnn.deployment import compare
+from fastmrcnn.models import GraphedDetector, MaskRCNN
 from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.structures import Detections
 from tests.models.peer import noise_images, noise_targets
@@ -26,13 +28,9 @@ def cases(workload: Workload) -> Iterator[Case]:
     height, width = workload.photograph
     for batch in (1, 8):
         for dtype in ("float32", "float16"):
-            for graphed, name in ((False, ""), (True, ", CUDA graph")):
-                yield Case(
-                    f"R50-FPN inference, {batch} x {height}x{width}{name}",
-                    partial(_inference, workload, batch, dtype, graphed=graphed),
-                    dtype,
-                    "NHWC",
-                )
+            name = f"R50-FPN inference, {batch} x {height}x{width}"
+            for kind in ("", ", CUDA graph", ", optimised"):
+                yield Case(f"{name}{kind}", partial(_inference, workload, batch, dtype, kind), dtype, "NHWC")
     for dtype in ("float32", "bfloat16"):
         yield Case(f"R50-FPN training step, 2 x {height}x{width}", partial(_training, workload, dtype), dtype, "NHWC")
 
@@ -40,9 +38,9 @@ def cases(workload: Workload) -> Iterator[Case]:
 FAMILIES = {"whole_model": cases}
 
 
-def _inference(workload: Workload, batch: int, dtype: str, *, graphed: bool) -> Contest:
-    """With a graph the detections stay on the device with their masks of 28 x 28; else bitmaps are pasted, as by the
-    peer."""
+def _inference(workload: Workload, batch: int, dtype: str, kind: str) -> Contest:
+    """With a graph, and of the optimised model, which resizes too, the detections stay on the device with their masks
+    of 28 x 28; else bitmaps are pasted, as by the peer."""
     theirs = their_model(workload, workload.photograph).eval()
     model = our_model(theirs, workload, workload.photograph, "NHWC").eval().cuda()
     theirs = theirs.cuda()
@@ -65,8 +63,10 @@ def _inference(workload: Workload, batch: int, dtype: str, *, graphed: bool) -> 
             pairs = [*zip(detect_ours(), detect_theirs(), strict=True)]
         return {same_detections(*pair) for pair in pairs}.pop()
 
-    if not graphed:
-        return Contest("torchvision", detect_theirs, detect_ours, check)
+    if kind == "":
+        return Contest("torchvision", detect_theirs, detect_ours, with_peaks(check, detect_ours, detect_theirs))
+    if kind == ", optimised":
+        return _optimised(model, images, dtype, detect_theirs, lambda: [found for found, _ in detect_ours()])
 
     prepared = model.transform(images)
     with mixed(dtype):
@@ -82,6 +82,47 @@ def _inference(workload: Workload, batch: int, dtype: str, *, graphed: bool) -> 
         return f"as many detections as without a graph, {sum(counts)}"
 
     return Contest("torchvision", detect_theirs, replay, check_counts)
+
+
+def _optimised(
+    model: MaskRCNN,
+    images: list[Tensor],
+    dtype: str,
+    detect_theirs: Callable[[], list[dict[str, Tensor]]],
+    detect_plain: Callable[[], list[Detections]],
+) -> Contest:
+    """:func:`fastmrcnn.optimize` in the precision ``dtype``; compared with the plain model, which is with the peer."""
+    fast = optimize(model, precision=dtype, sample=images[:1])
+
+    @torch.no_grad()
+    def detect() -> PaddedInstances:
+        return fast.detect_padded(images)
+
+    def check(ours: PaddedInstances, _: list[dict[str, Tensor]]) -> str:
+        steps = ", ".join(step.name for step in fast.report.steps if step.done)
+        with torch.no_grad():
+            agreement = compare(detect_plain(), fast.detect(images))
+        assert agreement.alone <= 0.1 * agreement.detections, f"from the plain model: {agreement}"
+        return f"{steps}; from the plain model: {agreement}"
+
+    return Contest("torchvision", detect_theirs, detect, with_peaks(check, detect, detect_theirs))
+
+
+def with_peaks(check: Callable[[Any, Any], str], ours: Callable[[], Any], theirs: Callable[[], Any]) -> Any:
+    """``check`` that also says the most memory that a call takes of the GPU, beside the tensors that were there."""
+
+    def peak(function: Callable[[], Any]) -> float:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+    def checked(found: Any, expected: Any) -> str:
+        return f"{check(found, expected)}; a call takes {peak(ours):.0f} MiB, the peer's {peak(theirs):.0f}"
+
+    return checked
 
 
 def _training(workload: Workload, dtype: str) -> Contest:

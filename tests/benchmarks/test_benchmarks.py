@@ -23,6 +23,7 @@ from benchmarks.results import Row, read_results
 from benchmarks.stages import WithShare, stopwatches
 from benchmarks.timing import interleave
 from fastmrcnn import ops
+from fastmrcnn.deployment.precision import cpu_bfloat16
 
 # pycocotools' decoder on numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -150,7 +151,9 @@ def test_whole_models_run_and_agree(tmp_path: Path) -> None:
     assert program.main(["--quick", "--models", "--only", "R50", "--threads", "2", "--json", str(path)]) == 0
     rows = read_results([path]).rows
     steps = ["float32", "bfloat16"] if training.has_bfloat16() else ["float32"]
-    assert [row.layout for row in rows] == ["NCHW", "NHWC", *["NHWC"] * len(steps)]
+    optimised = ["float32", "bfloat16"] if cpu_bfloat16() else ["float32"]
+    assert [row.dtype for row in rows if "optimised" in row.op] == optimised
+    assert [row.layout for row in rows] == ["NCHW", "NHWC", *["NHWC"] * len(optimised + steps)]
     assert [row.dtype for row in rows if "training" in row.op] == steps
     for row in rows:
         if "inference" in row.op:

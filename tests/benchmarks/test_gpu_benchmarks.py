@@ -50,6 +50,7 @@ def test_the_goals_belong_to_cases() -> None:
     models = {case.name: goal_of(case).milliseconds for case in FAMILIES["whole_model"](WORKLOAD)}
     assert models["R50-FPN inference, 1 x 800x1333, CUDA graph float16 NHWC"] == 4
     assert models["R50-FPN inference, 8 x 800x1333, CUDA graph float16 NHWC"] == pytest.approx(8 / 450 * 1e3)
+    assert models["R50-FPN inference, 1 x 800x1333, optimised float16 NHWC"] == 4
     assert models["R50-FPN training step, 2 x 800x1333 bfloat16 NHWC"] == pytest.approx(10)
     assert models["R50-FPN training step, 2 x 800x1333 float32 NHWC"] is None
 

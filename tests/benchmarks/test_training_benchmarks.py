@@ -9,6 +9,7 @@ import torch
 
 pytest.importorskip("torchvision", reason="torchvision is the peer")
 
+from benchmarks import memory as inference_memory
 from benchmarks.training import loading, memory, report
 from fastmrcnn.data import open_dataset
 from fastmrcnn.ops import InstanceMasks
@@ -32,7 +33,7 @@ def test_the_photographs_are_a_data_set(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_tables_stand_between_their_markers(tmp_path: Path) -> None:
     document = tmp_path / "TRAINING.md"
-    markers = [(report.BEGIN.replace("NAME", name), report.END) for name in ("memory", "loading")]
+    markers = [report.markers("training", name) for name in ("memory", "loading")]
     document.write_text("before\n" + "\nbetween\n".join(f"{begin}\nold\n{end}" for begin, end in markers) + "\nafter\n")
     report.rewrite(document, {"memory": "| 1 |", "loading": "| 2 |"})
     text = document.read_text()
@@ -40,3 +41,10 @@ def test_tables_stand_between_their_markers(tmp_path: Path) -> None:
     assert text.index("| 1 |") < text.index("between") < text.index("| 2 |") < text.index("after")
     with pytest.raises(SystemExit, match="expected a line '<!-- training: other"):
         report.rewrite(document, {"other": ""})
+
+
+@pytest.mark.slow
+def test_inference_is_measured_in_processes_of_their_own() -> None:
+    for side in inference_memory.SIDES:
+        found = inference_memory.measure(side, inference_memory.QUICK_CASES[1])
+        assert 0 < found["before"] <= found["peak"]
