@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -13,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import atomic_directory, atomic_path, owned_directory, read_json, write_json, write_text
+from fastmrcnn.files import (
+    atomic_directory,
+    atomic_path,
+    check_writable,
+    owned_directory,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -55,6 +64,23 @@ def test_a_file_where_a_folder_must_be_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match=r"out: expected a folder for a\.json; this is a file"):
         write_text(tmp_path / "out" / "a.json", "text")
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new" / "folder" / "file")
+    for path, message in [
+        (tmp_path, f"{tmp_path}: cannot write a file here: this is a folder"),
+        (
+            tmp_path / "file" / "new" / "page.html",
+            f"{tmp_path / 'file'}: expected a folder for page.html; this is a file",
+        ),
+        (Path("/proc/page.html"), "/proc/page.html: cannot be written: "),
+    ]:
+        with pytest.raises(UserError, match=re.escape(message)):
+            check_writable(path)
+    assert names(tmp_path) == ["file"]
 
 
 def test_atomic_directory_replaces_the_whole_folder(tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def owned_directory(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def check_writable(path: PathLike) -> None:
+    """``UserError`` where a file could not be written to ``path``, said before the work whose result it shall hold.
+
+    Nothing is left behind, no folder either.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise UserError(f"{target}: cannot write a file here: this is a folder")
+    with _errors_name(target):
+        folder = next(parent for parent in target.parents if parent.exists())
+        if not folder.is_dir():
+            raise UserError(f"{folder}: expected a folder for {target.name}; this is a file")
+        tempfile.TemporaryFile(dir=folder).close()
+
+
 def write_text(path: PathLike, text: str, *, durable: bool = False) -> None:
     """Write ``text`` as UTF-8 to ``path``, atomically; ``UserError`` names the file where the disk is full."""
     with atomic_path(path, durable=durable) as temporary, _errors_name(path):

@@ -243,7 +243,9 @@ def test_refusals_of_predict_and_eval(
     )
     assert "expected at least one file, folder or glob" in error_of(["predict", *output], capsys)
     data = ["--annotations", str(scenes / "annotations.json"), "--images", str(scenes / "images")]
-    assert "nothing.safetensors" in error_of(["eval", *data, "--weights", "nothing.safetensors"], capsys)
+    missing = ["eval", *data, "--weights", "nothing.safetensors"]
+    assert "nothing.safetensors" in error_of(missing, capsys)
+    assert "this is a folder" in error_of([*missing, "--output", str(scenes)], capsys)  # before the weights are read
     assert "batch_size must be at least 1" in error_of(["eval", *data, "--batch-size", "0"], capsys)
 
     classes = tmp_path / "classes.json"

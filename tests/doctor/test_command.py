@@ -114,13 +114,18 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--fix", str(tmp_path / "train images")], "expected a new folder for the repaired copy; it exists already"),
         (["--json", str(path)], "json: expected a file to write, which may not be the data set itself; got"),
         (["--report", str(path)], "report: expected a file to write, which may not be the data set itself; got"),
+        (["--report", str(tmp_path)], f"{tmp_path}: cannot write a file here: this is a folder"),
+        (["--json", str(path / "p.json")], f"{path}: expected a folder for p.json; this is a file"),
+        (["--fix", str(path / "copy")], f"{path}: expected a folder for copy; this is a file"),
         (["--val-images", "x"], "val_images needs a val"),
         (["--shown", "-1"], "shown must be at least 0; got -1"),
         (["--weights", "none.safetensors"], "none.safetensors"),
         (["--val", str(tmp_path / "no.json")], "no.json: expected a file or a folder of annotations; there is none"),
     ]:
         assert main([*words(tmp_path), *options]) == 2
-        assert expected in capsys.readouterr().err
+        captured = capsys.readouterr()
+        assert expected in captured.err
+        assert captured.out == ""  # said before the work
     path.write_text("{")
     before[path] = b"{"
     assert main(words(tmp_path)) == 2

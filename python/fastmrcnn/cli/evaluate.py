@@ -12,7 +12,7 @@ from fastmrcnn.data import open_dataset
 from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
-from fastmrcnn.files import write_json
+from fastmrcnn.files import check_writable, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.weights import load_model
 
@@ -21,6 +21,8 @@ def evaluate_files(options: Evaluate) -> None:
     """Evaluate ``options.weights`` on ``options.annotations``, print the table and write the numbers if asked to."""
     if options.batch_size < 1:
         raise UserError(f"batch_size must be at least 1; got {options.batch_size}")
+    if options.output is not None:
+        check_writable(options.output)
     dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
     dataset.read_pixels_as(model.config.input.pixel_format)

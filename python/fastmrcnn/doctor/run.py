@@ -14,7 +14,7 @@ from fastmrcnn.doctor.repair import REPAIRS, kept_images, write_repaired
 from fastmrcnn.doctor.statistics import measure
 from fastmrcnn.doctor.summary import describe_anchors, describe_problems, describe_statistics, exit_code
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import write_json
+from fastmrcnn.files import check_writable, write_json
 from fastmrcnn.models import MaskRCNNConfig
 from fastmrcnn.training.architectures import architecture
 from fastmrcnn.training.start import with_sizes
@@ -63,11 +63,15 @@ def run_doctor(dataset: Path, config: DoctorConfig) -> int:
 
 
 def _check_outputs(dataset: Path, config: DoctorConfig) -> None:
-    """``UserError`` where the numbers or the page would replace the annotations: no data set is written to."""
+    """``UserError`` where the numbers or the page would replace the annotations (no data set is written to), and where
+    what is asked for cannot be written."""
     examined = {path.resolve() for path in (dataset, config.val) if path is not None}
     for name, path in (("json", config.json), ("report", config.report)):
         if path is not None and path.resolve() in examined:
             raise UserError(f"{name}: expected a file to write, which may not be the data set itself; got {path}")
+    for path in (config.json, config.report, config.fix):
+        if path is not None:
+            check_writable(path)
 
 
 def _model_config(config: DoctorConfig) -> MaskRCNNConfig:
