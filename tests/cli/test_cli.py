@@ -24,7 +24,7 @@ from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.weights import save_model
 from tests.data.readers.same_scene import write_yolo
 
-SHORT = ["--steps", "2", "--batch-size", "1", "--workers", "0", "--device", "cpu"]
+SHORT = ["--steps", "2", "--batch-size", "1", "--workers", "0", "--device", "cpu", "--shown-images", "1"]
 
 
 @pytest.fixture(scope="session")

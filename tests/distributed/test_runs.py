@@ -32,6 +32,7 @@ OPTIONS = {
     "min_size": 64,
     "warmup_steps": 0,
     "learning_rate": 1e-3,
+    "shown_images": 1,
 }
 
 

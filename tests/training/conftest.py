@@ -35,7 +35,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_config(scenes: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
-    """Configurations on ``scenes`` that start from a random tiny model and write to ``run`` in the test's folder."""
+    """Configurations on ``scenes`` that start from a random tiny model and write to ``run`` in the test's folder. No
+    pictures are drawn, which takes longer than their evaluations."""
 
     def make(**changes: Any) -> TrainConfig:
         defaults = {
@@ -48,6 +49,7 @@ def make_config(scenes: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             "workers": 0,
             "device": "cpu",
             "checkpoint_every": 0,
+            "shown_images": 0,
         }
         return TrainConfig(**(defaults | changes))
 

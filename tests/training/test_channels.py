@@ -64,6 +64,7 @@ def test_five_bands_of_twelve_bits_from_weights_for_photographs(
         color_jitter=0.2,
         steps=2,
         checkpoint_every=1,
+        shown_images=1,
     )
     result = train(config, progress=False)
     assert result.evaluation is not None

@@ -101,11 +101,19 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     [warning] = caplog.messages
     assert warning.startswith(f"skipped a damaged checkpoint: {second / name}: ")
     assert warning.endswith("; continuing from step 1")
-    newest = save_checkpoint(tmp_path, state_after(2, config, scenes), keep=2)
-    assert newest == second
+    assert first.is_dir()
+
+
+def test_a_damaged_checkpoint_is_replaced_and_two_are_an_error(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    config = make_config()
+    first, second = (save_checkpoint(tmp_path, state_after(step, config, scenes), keep=2) for step in (1, 2))
+    cut(second / "weights.safetensors")
+    assert save_checkpoint(tmp_path, state_after(2, config, scenes), keep=2) == second
     assert load_checkpoint(second, config, CPU).step == 2
-    damage(first / name)
-    damage(second / name)
+    for folder in (first, second):
+        cut(folder / "weights.safetensors")
     with pytest.raises(UserError, match=r"expected a checkpoint that can be read; .*step-00000002") as caught:
         load_newest(tmp_path, config, CPU)
     assert "\n" not in str(caught.value)

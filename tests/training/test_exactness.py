@@ -52,6 +52,7 @@ def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig
         threads=2,
         checkpoint_every=2,
         evaluate_every=3,
+        shown_images=0,
     )
     train(config, progress=False)
     return config

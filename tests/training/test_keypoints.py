@@ -41,7 +41,8 @@ def write_keypoints(scenes: Path, folder: Path, names: list[str]) -> Path:
 
 def test_a_run(make_config: Callable[..., TrainConfig], scenes: Path, weights: Path, tmp_path: Path) -> None:
     annotations = write_keypoints(scenes, tmp_path, ["right_end", "left_end"])
-    config = make_config(weights=weights, train_annotations=annotations, eval_annotations=annotations, steps=2)
+    data = {"train_annotations": annotations, "eval_annotations": annotations}
+    config = make_config(weights=weights, **data, steps=2, shown_images=1)
     result = train(config, progress=False)
     assert result.evaluation is not None
     assert result.model.config.keypoint_head == HEAD

@@ -55,6 +55,12 @@ def test_of_a_finished_run(make_config: MakeConfig, scenes: Path) -> None:
         f"train_{number:06}.jpg: {title}" for number in (0, 2) for title in ("annotated", "step 1", "step 2")
     ]
     assert pictures.count('src="data:image/') == 6
+    stored = sorted((result.output / "evaluations" / "step-00000001").glob("*.jpg"))
+    assert len(stored) == 2 * 2
+    for path in stored:
+        with Image.open(path) as picture:
+            assert max(picture.size) <= PICTURE_SIDE
+        assert path.stat().st_size < 120_000
     assert re.search(r"<code>batch_size</code></th><td>2</td><td>4</td>", section(report, "Configuration"))
     assert "from step 0" in section(report, "Machine")
     assert not re.search(r'(?:src|href)="(?!data:|#)', report)  # nothing is loaded from elsewhere
@@ -69,6 +75,8 @@ def test_evaluations_of_a_run_that_went_back_are_left_out(make_config: MakeConfi
     (stray / "result.json").write_text(json.dumps(document | {"step": 7}))
     train(make_config(eval_annotations=scenes / "annotations.json", steps=2), resume=True, progress=False)
     report = report_of(output)
+    assert [path.name for path in (output / "evaluations" / "step-00000002").iterdir()] == ["result.json"]
+    assert "Predictions over time" not in report  # none are asked for
     assert "step 7" not in report
     assert "COCO&#x27;s metrics after step 2" in report
     assert "from step 0" in section(report, "Machine")
@@ -145,24 +153,6 @@ def test_the_shown_images_have_objects_and_are_spread_over_the_data(scenes: Path
     assert [picture.name for picture in shown] == [data.image_path(index).name for index in (1, 2)]
     assert all(PICTURE_SIDE // 2 < max(picture.truth.size) <= PICTURE_SIDE for picture in shown)
     assert all(picture.truth.size == picture.found.size for picture in shown)
-
-
-def test_stored_pictures_are_small(make_config: MakeConfig, scenes: Path) -> None:
-    config = make_config(eval_annotations=scenes / "annotations.json", steps=1)
-    folder = train(config, progress=False).output / "evaluations" / "step-00000001"
-    pictures = sorted(folder.glob("*.jpg"))
-    assert len(pictures) == 2 * config.shown_images
-    for path in pictures:
-        with Image.open(path) as picture:
-            assert max(picture.size) <= PICTURE_SIDE
-        assert path.stat().st_size < 120_000
-
-
-def test_a_run_may_show_no_pictures(make_config: MakeConfig, scenes: Path) -> None:
-    config = make_config(eval_annotations=scenes / "annotations.json", steps=1, shown_images=0)
-    output = train(config, progress=False).output
-    assert [path.name for path in (output / "evaluations" / "step-00000001").iterdir()] == ["result.json"]
-    assert "Predictions over time" not in report_of(output)
 
 
 def test_a_long_run_is_kept_in_bounded_memory() -> None:

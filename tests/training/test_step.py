@@ -29,10 +29,11 @@ MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
 
 
-def state_and_parts(config: TrainConfig, scenes: Path) -> tuple[TrainState, list[Any]]:
+def state_and_parts(config: TrainConfig, scenes: Path, **changes: Any) -> tuple[TrainState, list[Any]]:
+    """A random tiny model with ``changes`` of its configuration, and what it sees in the first step."""
     dataset = CocoDataset(scenes / "annotations.json", scenes / "images")
     torch.manual_seed(0)
-    model = MaskRCNN(presets.tiny(dataset.class_names, dataset.category_ids))
+    model = MaskRCNN(replace(presets.tiny(dataset.class_names, dataset.category_ids), **changes))
     parts = list(
         itertools.islice(
             training_loader(dataset, config, model.config.input, image_order(dataset, config), first_step=0),
@@ -64,7 +65,7 @@ def test_the_parts_of_a_batch_add_up_to_its_mean_gradient(make_config: MakeConfi
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.02), ("fp16", 0.005)])
 def test_sixteen_bits_follow_float32(make_config: MakeConfig, scenes: Path, precision: str, tolerance: float) -> None:
     rows = []
-    for config in (make_config(), make_config(precision=precision)):
+    for config in (make_config(batch_size=1), make_config(batch_size=1, precision=precision)):
         state, parts = state_and_parts(config, scenes)
         rows.append(take_step(state, parts, config, rate=0.1))
         assert {parameter.dtype for parameter in state.model.parameters()} == {torch.float32}
@@ -92,8 +93,9 @@ def test_a_checkpoint_holds_the_scale_of_float16(make_config: MakeConfig, scenes
 
 
 def test_an_overflow_in_float16_leaves_the_step_out_and_halves_the_scale(make_config: MakeConfig, scenes: Path) -> None:
-    config = make_config(precision="fp16", warmup_steps=0)
-    state, parts = state_and_parts(config, scenes)
+    config = make_config(precision="fp16", warmup_steps=0, batch_size=1)
+    # Most of the time of float16 on a CPU goes into the masks.
+    state, parts = state_and_parts(config, scenes, mask_head=None)
     before = copy.deepcopy(state.model.state_dict())
     state.scaler.load_state_dict(state.scaler.state_dict() | {"scale": 2.0**60})
     row = take_step(state, parts, config, rate=0.1)
