@@ -86,9 +86,12 @@ def test_batches_and_sizes_of_all_kinds(shipped: tuple[MaskRCNN, Exported]) -> N
 
 
 def test_an_image_without_detections(shipped: tuple[MaskRCNN, Exported]) -> None:
-    found = load_exported(shipped[1].path).predict(torch.zeros(3, 50, 80))
+    exported, photograph = load_exported(shipped[1].path), sample_images(3)[0]
+    found = exported.predict(torch.zeros(3, 50, 80))
     assert len(found) == 0
     assert found.masks.shape == (0, 50, 80)
+    beside = exported.detect([torch.zeros_like(photograph), photograph])
+    assert (len(beside[0]), len(beside[1])) == (0, 24)
 
 
 @pytest.mark.slow

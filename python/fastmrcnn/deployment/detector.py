@@ -50,16 +50,17 @@ def _fit_images_fake(images: Tensor, config: str) -> tuple[Tensor, Tensor, Tenso
 class NetworkDetector(nn.Module):
     """Detection in images that are normalised, resized and padded already.
 
-    The model is put in evaluation mode and shared.
+    The model is put in evaluation mode and shared. packed: as for :meth:`MaskRCNN.detect_batch`.
     """
 
-    def __init__(self, model: MaskRCNN) -> None:
+    def __init__(self, model: MaskRCNN, *, packed: bool = True) -> None:
         super().__init__()
         self.model = model.eval()
+        self.packed = packed
 
     def forward(self, pixels: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
         """What :meth:`MaskRCNN.detect_batch` takes -> the outputs of :class:`.interface.Interface`."""
-        return _outputs(self.model.detect_batch(pixels, image_sizes, packed=True))
+        return _outputs(self.model.detect_batch(pixels, image_sizes, packed=self.packed))
 
 
 class ImageDetector(nn.Module):

@@ -93,7 +93,7 @@ def export(
     interface, start = Interface(model.config, inputs), time.perf_counter()
     folded = copy.deepcopy(model.eval())
     fold_norms(folded)
-    program = torch_program.trace(folded, interface)
+    program = torch_program.trace(folded, interface, packed=format != "aotinductor")
     with atomic_path(path) as temporary:
         if format == "onnx":
             from fastmrcnn.deployment.onnx_file import write_onnx

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnxscript import optimizer
 
 from fastmrcnn.deployment import onnx_boxes, onnx_images, onnx_keypoints, onnx_pooling
 from fastmrcnn.deployment.interface import Interface
@@ -53,9 +54,11 @@ def translate(program: torch.export.ExportedProgram, inputs: list[str], outputs:
             custom_translation_table=translations(),
             input_names=inputs,
             output_names=outputs,
+            optimize=False,  # which would do the following twice, in as much time as all the rest takes
             verbose=False,
         )
-    assert written is not None
+        assert written is not None
+        optimizer.optimize(written.model, num_iterations=1)
     return written.model_proto
 
 

@@ -20,8 +20,11 @@ from fastmrcnn.models import MaskRCNN
 _METADATA = f"{KEY}.json"  # the file in an archive of torch.export
 
 
-def trace(model: MaskRCNN, interface: Interface) -> torch.export.ExportedProgram:
+def trace(model: MaskRCNN, interface: Interface, *, packed: bool = True) -> torch.export.ExportedProgram:
     """The detector of the model as one graph for images of every size and number.
+
+    packed: leave empty slots out of the heads' work. The compiler computes convolutions wrongly whose sizes are found
+    out in the run.
 
     Raises ``UserError`` where this torch cannot trace it.
     """
@@ -30,7 +33,7 @@ def trace(model: MaskRCNN, interface: Interface) -> torch.export.ExportedProgram
     if interface.inputs == "network":
         divisor = interface.config.input.size_divisor
         height, width = (divisor * Dim(f"{side}_in_steps", min=1) for side in ("height", "width"))
-        detector: nn.Module = NetworkDetector(model)
+        detector: nn.Module = NetworkDetector(model, packed=packed)
         pixels = torch.zeros(2, channels, divisor * -(-128 // divisor), divisor * -(-192 // divisor))
         inputs: tuple[Tensor, ...] = (pixels, torch.tensor([[100, 180], [128, 190]]))
         sizes: tuple[dict[int, Any], ...] = ({0: batch, 2: height, 3: width}, {0: batch})
