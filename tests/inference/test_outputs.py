@@ -285,9 +285,9 @@ def test_label_images_want_masks(photos: Path) -> None:
     [
         (
             {"save": ("coco", "svg")},
-            "save must name kinds of output (coco, overlays, csv, crops, geojson, labelme, yolo, labels); got svg",
+            "save must name kinds of output (coco, overlays, csv, crops, geojson, labelme, yolo, labels, jsonl, video)"
+            "; got svg",
         ),
-        ({"save": ()}, "save must name at least one kind of output (coco, "),
         ({"overlay_format": "gif"}, "overlay_format must be jpg or png; got gif"),
         ({"tolerance": -1.0}, "tolerance must be at least 0 pixels; got -1.0"),
         ({"tolerance": float("nan")}, "tolerance must be at least 0 pixels; got nan"),

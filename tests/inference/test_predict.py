@@ -84,8 +84,9 @@ def test_threads_change_nothing_but_speed(tmp_path: Path) -> None:
     write_dataset(tmp_path / "scenes", images=3, seed=3, size=(96, 128))
     photos, found = tmp_path / "scenes" / "images", tmp_path / "scenes" / "found"
     trees = []
+    of_images = tuple(kind for kind in get_args(OutputKind) if kind != "video")
     for readers in (0, 3):
-        config = config_for(photos, "tiny", save=get_args(OutputKind), readers=readers, batch_size=2)
+        config = config_for(photos, "tiny", save=of_images, readers=readers, batch_size=2)
         predict_files(config, progress=False)
         trees.append({path.relative_to(found): path.read_bytes() for path in found.rglob("*.*") if path.is_file()})
     assert trees[0] == trees[1]

@@ -34,6 +34,23 @@ def test_many_images_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names["found"][2].plot().size == (64, 48)
 
 
+def test_a_video_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av")
+    from tests.inference.video.films import moving_frames, write_film
+
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "film.mp4", moving_frames(11), codec="mpeg4")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "predict_video" in block]
+    exec(compile(code, "PREDICTION.md", "exec"), {})
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["1", "0.0"],
+        ["6", "0.5"],
+        ["11", "1.0"],
+    ]
+
+
 def test_what_detections_turn_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "OpenCV")  # which supervision can do without, but says so

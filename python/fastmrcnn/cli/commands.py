@@ -116,12 +116,13 @@ class Evaluate:
 @readable_help
 @dataclasses.dataclass(frozen=True)
 class Predict(PredictConfig):
-    """Segment images: overlays to look at, COCO results, tables, polygons and label images to work with.
+    """Segment images and videos: overlays to look at, COCO results, tables, polygons and label images to work with.
 
     For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found --save coco csv
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image.
+    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image. Or video
+    # files; or a camera such as /dev/video0; or the address of a stream, such as rtsp://...
     images: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="")
     ]
@@ -135,7 +136,8 @@ class Predict(PredictConfig):
         for line in summary.broken if is_first() else ():
             print(f"skipped: {line}", file=sys.stderr)
         rate = summary.images / max(summary.seconds, 1e-9)
-        print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s")
+        dropped = f", {summary.dropped} dropped" if summary.dropped else ""
+        print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s{dropped}")
         print(f"written to {summary.output}")
 
 

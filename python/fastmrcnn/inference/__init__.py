@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from fastmrcnn.inference.config import PredictConfig
     from fastmrcnn.inference.device import resolve_device
     from fastmrcnn.inference.sources import find_images
-    from fastmrcnn.inference.stream import PredictSummary, predict_files
+    from fastmrcnn.inference.stream import predict_files
+    from fastmrcnn.inference.summary import PredictSummary
     from fastmrcnn.inference.tiles import predict_tiled
     from fastmrcnn.inference.video.predict import Frame, predict_video
 
@@ -30,7 +31,7 @@ _HOME = {
     "Frame": "video.predict",
     "AugmentedDetector": "augmented",
     "PredictConfig": "config",
-    "PredictSummary": "stream",
+    "PredictSummary": "summary",
     "find_images": "sources",
     "predict_files": "stream",
     "predict_tiled": "tiles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -33,10 +34,16 @@ class CocoIds:
             if name in self.category_of
         ]
 
+    def entry(self, picture: Picture, found: Detections) -> dict[str, Any]:
+        """What images.json says of a picture."""
+        height, width = found.image_size
+        about = {"id": self.image_of[picture.place], "file_name": picture.file_name, "height": height, "width": width}
+        return about | picture.within
 
-def numbered(pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
-    """Pictures numbered from 1; the model's own category ids."""
-    return CocoIds(range(1, len(pictures) + 1), dict(zip(model.class_names, model.category_ids, strict=True)))
+
+def numbered(model: MaskRCNNConfig) -> CocoIds:
+    """Pictures numbered from 1, however many; the model's own category ids."""
+    return CocoIds(range(1, sys.maxsize), dict(zip(model.class_names, model.category_ids, strict=True)))
 
 
 def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNConfig) -> CocoIds:
@@ -57,7 +64,7 @@ def ids_of_file(annotations: Path, pictures: Sequence[Picture], model: MaskRCNNC
         ) from None
     image_of = _match_images(annotations, known, pictures)
     if not listed:
-        return CocoIds(image_of, numbered(pictures, model).category_of)
+        return CocoIds(image_of, numbered(model).category_of)
     category_of = {name: number for name, number in listed.items() if name in model.class_names}
     if not category_of:
         expected, got = ", ".join(model.class_names), ", ".join(listed)

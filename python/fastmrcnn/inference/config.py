@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fastmrcnn.errors import UserError
+from fastmrcnn.inference.video.choice import FrameChoice
 
-OutputKind = Literal["coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels"]
+OutputKind = Literal["coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels", "jsonl", "video"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,8 @@ class PredictConfig:
     fastmrcnn.errors.UserError: score_threshold must be in 0..1; got 1.5
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image.
+    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image. Or video
+    # files; or a camera such as /dev/video0; or the address of a stream, such as rtsp://...
     images: tuple[str, ...]
     # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"
@@ -30,8 +32,9 @@ class PredictConfig:
     output: Path = Path("predictions")
     # What to write: COCO results (predictions.json, images.json), overlays to look at, a table of all instances
     # (instances.csv), each instance cut out (crops), polygons (geojson, labelme, yolo), images whose pixels number
-    # instances and classes (labels).
-    save: tuple[OutputKind, ...] = ("coco", "overlays")
+    # instances and classes (labels), a line of JSON for each image (jsonl), a video with overlays (video). The default
+    # is coco and overlays, of videos coco and video, of a camera coco and jsonl, which can be read while it grows.
+    save: tuple[OutputKind, ...] = ()
     # Overlays are "jpg", or "png", which are larger and lose nothing.
     overlay_format: Literal["jpg", "png"] = "jpg"
     # Pixels that polygons may lie beside the edge of their mask to have fewer points; 0 keeps every pixel.
@@ -52,6 +55,21 @@ class PredictConfig:
     # Make the model as fast as this machine allows first (fastmrcnn.optimize), and say what that changes: some seconds
     # at the start.
     fast: bool = False
+    # Of videos: look at every so many frames.
+    every: int = 1
+    # Of videos: look at so many frames a second at most.
+    fps: float | None = None
+    # Of videos: look at the part from this second on.
+    start: float = 0.0
+    # Of videos: look at the part up to this second.
+    end: float | None = None
+    # Look at so many frames of each video, then end.
+    max_frames: int | None = None
+    # Whether frames come when they do, so that old ones are dropped to keep up. The default is so for cameras, and for
+    # streams without an end.
+    live: bool | None = None
+    # Of videos: options of FFmpeg, such as video_size=1280x720 for a camera or rtsp_transport=tcp.
+    video_options: tuple[str, ...] = ()
     # "auto" is CUDA when available; or "cpu", "cuda", "cuda:1", ...
     device: str = "auto"
 
@@ -65,14 +83,19 @@ class PredictConfig:
             raise UserError(f"batch_size must be at least 1; got {self.batch_size}")
         if self.readers is not None and self.readers < 0:
             raise UserError(f"readers must be at least 0; got {self.readers}")
+        object.__setattr__(self, "video_options", tuple(self.video_options))
+        _ = self.choice  # which checks its part
+
+    @property
+    def choice(self) -> FrameChoice:
+        """Which frames of videos are looked at."""
+        return FrameChoice(self.every, self.fps, self.start, self.end, self.max_frames)
 
     def _check_outputs(self) -> None:
         kinds = ", ".join(get_args(OutputKind))
         object.__setattr__(self, "save", tuple(self.save))
         if unknown := [kind for kind in self.save if kind not in get_args(OutputKind)]:
             raise UserError(f"save must name kinds of output ({kinds}); got {unknown[0]}")
-        if not self.save:
-            raise UserError(f"save must name at least one kind of output ({kinds}); got none")
         if self.overlay_format not in ("jpg", "png"):
             raise UserError(f"overlay_format must be jpg or png; got {self.overlay_format}")
         if not 0 <= self.tolerance < math.inf:

@@ -7,11 +7,30 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import RGB, ImagePage, PixelFormat, image_pages
 from fastmrcnn.structures.tiff_files import SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOfVideo:
+    """A frame of a video file, a camera or a stream."""
+
+    # What messages and results say of the video.
+    video: str
+    # Of its results: no other video has it.
+    name: str
+    # From 1.
+    number: int
+    # Seconds since the video's beginning.
+    time: float
+    # Frames per second that are looked at, about.
+    rate: float | None
+    # When it was filmed, where that is now.
+    captured: str | None
+
 
 _WHOLE_FILE = -1  # in place of a page
 
@@ -22,10 +41,12 @@ class Picture:
 
     # Among all pictures of the run, from 0.
     place: int
-    # A file, or a page of one of several pictures.
+    # A file, or a page of one of several pictures; of a frame, what its video is called.
     source: Path | ImagePage
     # Of its results: no other picture has it, not even in other letters' case. It has no suffix.
     name: str
+    # None of an image.
+    frame: FrameOfVideo | None = None
 
     @property
     def path(self) -> Path:
@@ -38,9 +59,22 @@ class Picture:
         return self.source.frame + 1 if isinstance(self.source, ImagePage) else None
 
     @property
+    def is_file(self) -> bool:
+        """Whether the file is this picture and no other."""
+        return self.page is None and self.frame is None
+
+    @property
     def file_name(self) -> str:
-        """What images.json says; all pages of a file have the same."""
-        return str(self.path)
+        """What images.json says; all pages, or frames, of a file have the same."""
+        return str(self.path) if self.frame is None else self.frame.video
+
+    @property
+    def within(self) -> dict[str, Any]:
+        """What tells it from the others of its file: its page, or the number and the time of the frame."""
+        if self.frame is None:
+            return {} if self.page is None else {"page": self.page}
+        captured = {} if self.frame.captured is None else {"date_captured": self.frame.captured}
+        return {"frame": self.frame.number, "time": self.frame.time} | captured
 
 
 class Pictures(Sequence[Picture]):
@@ -59,7 +93,7 @@ class Pictures(Sequence[Picture]):
             for frame in _frames_of(path, pixel_format):
                 self._files.append(number)
                 self._frames.append(frame)
-        self._renamed = _numbered_names(self._own_name(place) for place in range(len(self)))
+        self._renamed = numbered_names(self._own_name(place) for place in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -96,7 +130,7 @@ def _frames_of(path: str, pixel_format: PixelFormat) -> list[int]:
     return [_WHOLE_FILE] if len(pages) == 1 else [page.frame for page in pages]
 
 
-def _numbered_names(names: Iterable[str]) -> dict[int, str]:
+def numbered_names(names: Iterable[str]) -> dict[int, str]:
     """The places of names that occurred before, and what they are called instead: ``cat-2``, ``cat-3``.
 
     Names differ in more than upper and lower case, for file systems that cannot tell these apart.

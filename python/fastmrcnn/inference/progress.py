@@ -11,13 +11,17 @@ from tqdm import tqdm
 
 LOG_INTERVAL = 30.0  # seconds between updates where stderr is a file or a pipe: each one is a new line there
 
+_COUNT_PER_SECOND = "{desc}: {n_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"
 _PER_SECOND = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
 @contextmanager
-def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initial: int = 0) -> Iterator[tqdm[Any]]:
+def progress_bar(
+    total: int | None, what: str, unit: str, *, shown: bool = True, initial: int = 0
+) -> Iterator[tqdm[Any]]:
     """A bar over ``total`` items with rate and time left; ``shown=False`` gives one that prints nothing.
 
+    total: None where nobody knows.
     unit: " images" has a rate in images/s even below one, where others are in seconds each.
 
     When the block raises, the bar disappears, so that the error message stands alone.
@@ -31,7 +35,7 @@ def progress_bar(total: int, what: str, unit: str, *, shown: bool = True, initia
         initial=initial,
         desc=what,
         unit=unit,
-        bar_format=_PER_SECOND if unit == " images" else None,
+        bar_format=(_COUNT_PER_SECOND if total is None else _PER_SECOND) if unit == " images" else None,
         disable=not shown,
         dynamic_ncols=True,
         mininterval=0.1 if terminal else LOG_INTERVAL,

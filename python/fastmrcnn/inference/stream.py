@@ -1,48 +1,32 @@
-"""Segment files, folders and globs: all results appear together when the last image is done."""
+"""Segment files, folders, globs and videos: all results appear together when the last image is done."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
-import fastmrcnn
 from fastmrcnn import distributed
 from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import write_json
 from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
-from fastmrcnn.inference.journal import Share
 from fastmrcnn.inference.outputs import Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.inference.share import predict_share
 from fastmrcnn.inference.sources import image_files
-from fastmrcnn.inference.unfinished import ABOUT, unfinished_run
+from fastmrcnn.inference.staging import write_about
+from fastmrcnn.inference.summary import PredictSummary
+from fastmrcnn.inference.unfinished import unfinished_run
+from fastmrcnn.inference.video.choice import FrameChoice
+from fastmrcnn.inference.video.run import predict_videos
+from fastmrcnn.inference.video.sources import video_files
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.batching import window_of
 from fastmrcnn.structures import as_image_tensor
 from fastmrcnn.weights import load_model
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictSummary:
-    """What a prediction run found and wrote."""
-
-    # Folder with the results.
-    output: Path
-    # Images that were segmented.
-    images: int
-    # Instances found in all of them.
-    detections: int
-    # One line per image that did not decode (with skip_broken).
-    broken: list[str]
-    # Wall-clock seconds, reading and writing included.
-    seconds: float
 
 
 def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSummary:
@@ -53,7 +37,8 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     images are numbered from 1, classes have the model's ids, and ``images.json`` is the COCO document that both belong
     to. Everything appears when the last image is done, in place of an earlier run's results. ``predict.json`` says what
     the run was. A run that ends before leaves what it has done in a hidden folder beside ``config.output``, and the
-    same call goes on from there (:mod:`fastmrcnn.inference.unfinished`).
+    same call goes on from there (:mod:`fastmrcnn.inference.unfinished`). Where ``config.images`` are videos, see
+    :func:`~fastmrcnn.inference.video.run.predict_videos`.
 
     Of several processes, which torchrun starts, every one calls this and segments its share; the files and what is
     returned are those of one process.
@@ -66,13 +51,19 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     """
     start = time.monotonic()
     distributed.join()
-    paths = image_files(config.images)
+    videos = video_files(config.images)
+    paths = [] if videos else image_files(config.images)
     model = load_model(config.weights, device=resolve_device(config.device))
+    if videos:
+        return predict_videos(config, optimize(model) if config.fast else model, videos, progress=progress)
+    if config.choice != FrameChoice():
+        raise UserError("every, fps, start, end and max_frames choose frames of videos; images has none")
+    config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
     pictures = Pictures(paths, model.config.input.pixel_format)
     if config.fast:
         model = _made_fast(model, pictures)
     ids = (
-        numbered(pictures, model.config)
+        numbered(model.config)
         if config.annotations is None
         else ids_of_file(config.annotations, pictures, model.config)
     )
@@ -89,7 +80,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         if distributed.is_first():
             for output in outputs:
                 output.finish()
-            write_json(folder / ABOUT, _describe(config, model, total), indent=1)
+            write_about(folder, config, model.config, total.images, total.detections)
     total = distributed.from_first(lambda: total)  # when all is in its place
     return PredictSummary(
         output=config.output,
@@ -108,16 +99,3 @@ def _made_fast(model: MaskRCNN, pictures: Pictures) -> MaskRCNN:
     except UserError:  # which is said when it is its turn
         sample = []
     return optimize(model, sample=sample or None)
-
-
-def _describe(config: PredictConfig, model: MaskRCNN, total: Share) -> dict[str, Any]:
-    return {
-        "fastmrcnn": fastmrcnn.__version__,
-        "weights": config.weights,
-        "classes": list(model.config.class_names),
-        "score_threshold": config.score_threshold,
-        "save": list(config.save),
-        "tolerance": config.tolerance,
-        "images": total.images,
-        "instances": total.detections,
-    }

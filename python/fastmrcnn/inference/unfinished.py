@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,9 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.files import owned_directory, read_json, write_json
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.journal import Finished, read_journals, remove_journals, stamp_of_file
-from fastmrcnn.inference.outputs import OUTPUTS
 from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference.staging import check_output, put_in_place
 
-ABOUT = "predict.json"  # what a run was: the sign that the results beside it are ours
 _RUN = "run.json"  # what the unfinished run is
 # Options that change nothing in the results of a picture that is done.
 _FREE = ("images", "output", "readers", "device", "skip_broken")
@@ -37,11 +35,7 @@ def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> It
     Raises ``UserError`` where ``config.output`` is a file, and where another process is at work.
     """
     output = config.output.absolute()
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{config.output}: expected a folder to write to; this is a file")
-    above = next(parent for parent in output.parents if parent.exists())
-    if not above.is_dir():
-        raise UserError(f"{above}: expected a folder for {config.output}; this is a file")
+    check_output(config.output)
     folder = output.parent / f".{output.name}.unfinished"
     with owned_directory(folder):
         finished = _earlier(folder, config, pictures, window)
@@ -49,8 +43,7 @@ def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> It
             yield folder, finished
             remove_journals(folder)
             (folder / _RUN).unlink()
-            _remove_earlier_results(output)
-            _move(folder, output)
+            put_in_place(folder, output)
         except BaseException:
             _leave(folder, pictures, window)
             raise
@@ -103,31 +96,3 @@ def _leave(folder: Path, pictures: Pictures, window: int) -> None:
         _log.warning(
             "%d of %d images are done; the same command goes on from there", finished.share.count, len(pictures)
         )
-
-
-def _move(folder: Path, output: Path) -> None:
-    """Move what is in a folder to ``output``, in place of files of the same names."""
-    # What is about all images comes last: whoever waits for predictions.json finds the rest in its place.
-    for source in sorted(folder.rglob("*"), key=lambda path: (path.parent == folder, path)):
-        if source.name != ".lock" and (source.is_file() or source.is_symlink()):
-            target = output / source.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
-
-
-def _remove_earlier_results(output: Path) -> None:
-    """Overlays and ids of an earlier run in the same folder would pass for this one's."""
-    if not (output / ABOUT).is_file():
-        return  # what is there is somebody else's
-    for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
-        for earlier in list(output.glob(pattern)):
-            earlier.unlink(missing_ok=True)
-            _remove_empty_folders(earlier.parent, output)
-    (output / ABOUT).unlink()
-
-
-def _remove_empty_folders(folder: Path, root: Path) -> None:
-    """The folder and those above it, below ``root``, as far as nothing is left in them."""
-    while folder != root and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent

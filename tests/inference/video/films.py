@@ -18,8 +18,8 @@ RATE = 10  # frames a second
 
 def moving_frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
     """Blocks of colours, each frame different from the others: uint8 [H, W, 3]."""
-    blocks = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    picture = blocks.repeat(8, 0).repeat(8, 1)
+    blocks = np.random.default_rng(0).integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+    picture = blocks.repeat(8, 0).repeat(8, 1)[:height, :width]
     return [np.roll(picture, 3 * number, axis=1) for number in range(count)]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fastmrcnn.inference.config import OutputKind, PredictConfig
+from fastmrcnn.inference.outputs.annotated_video import AnnotatedVideo
 from fastmrcnn.inference.outputs.coco import CocoResults
 from fastmrcnn.inference.outputs.crops import Crops
 from fastmrcnn.inference.outputs.geojson import GeoJson
+from fastmrcnn.inference.outputs.json_lines import JsonLines
 from fastmrcnn.inference.outputs.label_images import LabelImages
 from fastmrcnn.inference.outputs.labelme import LabelMe
 from fastmrcnn.inference.outputs.output import Output, Run
@@ -24,6 +26,8 @@ OUTPUTS: dict[OutputKind, type[Output]] = {
     "labelme": LabelMe,
     "yolo": Yolo,
     "labels": LabelImages,
+    "jsonl": JsonLines,
+    "video": AnnotatedVideo,
 }
 
 

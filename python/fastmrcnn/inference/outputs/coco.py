@@ -28,11 +28,7 @@ class CocoResults(Output):
         results = self.run.ids.results(picture, found)
         self._results.write(picture.place, (json.dumps(finite(result)) for result in results))
         if self._images is not None:
-            height, width = found.image_size
-            number = self.run.ids.image_of[picture.place]
-            about = {"id": number, "file_name": picture.file_name, "height": height, "width": width}
-            page = {} if picture.page is None else {"page": picture.page}
-            self._images.write(picture.place, [json.dumps(about | page)])
+            self._images.write(picture.place, [json.dumps(self.run.ids.entry(picture, found))])
 
     def finish(self) -> None:
         with (self.run.folder / "predictions.json").open("w", encoding="utf-8") as stream:

@@ -33,6 +33,10 @@ class Run:
     class_names: tuple[str, ...]
     # For lines about pictures that become one file.
     parts: Parts
+    # What tells pictures of one file apart, as in ``Picture.within``.
+    within: tuple[str, ...] = ("page",)
+    # Whether somebody is waiting for what is found, before all is done.
+    live: bool = False
 
 
 class Output(ABC):
@@ -75,9 +79,9 @@ class Output(ABC):
     def image_for(self, picture: Picture, image: Tensor, folder: str) -> str:
         """The path of an image file with the picture, from a folder within that of the results once these are finished.
 
-        It is relative, so that both may move together. A page of several becomes a PNG in that folder.
+        It is relative, so that both may move together. A page or frame of several becomes a PNG in that folder.
         """
-        if picture.page is None:
+        if picture.is_file:
             place = (self.run.config.output / folder).resolve()
             return Path(os.path.relpath(picture.path.resolve(), place)).as_posix()
         name = f"{picture.name}.png"

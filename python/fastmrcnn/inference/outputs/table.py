@@ -12,14 +12,15 @@ from fastmrcnn.inference.outputs.output import Output, Run
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
-_COLUMNS = ("image", "page", "instance", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
+_COLUMNS = ("instance", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
 
 
 class Table(Output):
     """``instances.csv``: a row for each instance, of all pictures.
 
-    ``page`` is that of a file of several pictures, and ``instance`` counts from 1 in each picture; the box and the
-    centroid of the mask are in pixels, ``area`` is the number of the mask's. Without masks the last three are empty.
+    ``page`` is that of a file of several pictures (of videos there are ``frame`` and ``time`` instead), and
+    ``instance`` counts from 1 in each picture; the box and the centroid of the mask are in pixels, ``area`` is the
+    number of the mask's. Without masks the last three are empty.
     """
 
     files = ("instances.csv",)
@@ -30,16 +31,20 @@ class Table(Output):
         self._rows = run.parts.open("instances")
 
     def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
-        self._rows.write(picture.place, (json.dumps(finite(row)) for row in _rows(picture, found)))
+        self._rows.write(picture.place, (json.dumps(finite(row)) for row in self._all_rows(picture, found)))
+
+    def _all_rows(self, picture: Picture, found: Detections) -> list[list[object]]:
+        where = [picture.file_name, *map(picture.within.get, self.run.within)]
+        return [where + row for row in _rows(found)]
 
     def finish(self) -> None:
         with (self.run.folder / "instances.csv").open("w", encoding="utf-8", newline="") as stream:
             table = csv.writer(stream, lineterminator="\n")
-            table.writerow(_COLUMNS)
+            table.writerow(("image", *self.run.within, *_COLUMNS))
             table.writerows(json.loads(row) for row in self._rows.lines_of_all())
 
 
-def _rows(picture: Picture, found: Detections) -> list[list[object]]:
+def _rows(found: Detections) -> list[list[object]]:
     measures: list[list[object]] = [[None, None, None]] * len(found)
     if found.has_masks:
         centroids = found.run_lengths.centroids().double().tolist()
@@ -48,7 +53,7 @@ def _rows(picture: Picture, found: Detections) -> list[list[object]]:
     boxes = found.boxes.detach().double().tolist()
     instances = zip(found.names, found.scores.double().tolist(), boxes, measures, strict=True)
     return [
-        [picture.file_name, picture.page, number, name, round(score, 6), *_rounded(box), *own]
+        [number, name, round(score, 6), *_rounded(box), *own]
         for number, (name, score, box, own) in enumerate(instances, 1)
     ]
 

@@ -26,7 +26,7 @@ class Yolo(Output):
         lines = [_line(label, parts, found.image_size) for label, parts in instances if parts]
         self.folder("yolo/labels").joinpath(f"{picture.name}.txt").write_text("".join(lines), encoding="utf-8")
         way = self.image_for(picture, image, "yolo/images")
-        if picture.page is None:
+        if picture.is_file:
             link = self.folder("yolo/images") / f"{picture.name}{picture.path.suffix}"
             link.unlink(missing_ok=True)  # of an interrupted run
             link.symlink_to(way)

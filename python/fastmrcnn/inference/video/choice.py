@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference.video.decoding import Decoded
 
 if TYPE_CHECKING:
     from av import VideoFrame
+
+    from fastmrcnn.inference.video.decoding import Decoded
 
 _ROUNDING = 1e-4  # seconds: times in files are rounded to milliseconds at best
 

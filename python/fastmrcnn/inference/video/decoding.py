@@ -70,7 +70,7 @@ class Video:
         Raises ``UserError`` where PyAV is missing, or the source is missing, no video, or damaged in its head.
         """
         self.source, self.name = source, shown_name(source)
-        self._av = _pyav()
+        self._av = pyav()
         self._container = self._open(options)
         self._begun = False
         if not self._container.streams.video:
@@ -81,22 +81,16 @@ class Video:
         # Of frames alone the threads decode, several at once, each is late by as many.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
         self._stream.codec_context.thread_count = _THREADS
+        # All that is asked of it later is read now: the thread that decodes closes it.
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        # Frames per second, on average; None where the head does not say.
+        self.rate = float(rate) if rate else None
+        self._own_length = self._length_of_pictures()
+        whole = self._container.duration
+        # Seconds; None where the head does not say.
+        self.length = whole / self._av.time_base if whole and self._own_length is None else self._own_length
         # Why a live video has ended, where that is known.
         self.ended = ""
-
-    @property
-    def rate(self) -> float | None:
-        """Frames per second, on average; None where the head does not say."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
-
-    @property
-    def length(self) -> float | None:
-        """Seconds; None where the head does not say."""
-        own = self._own_length()
-        if own is None and self._container.duration is not None:
-            return float(self._container.duration / self._av.time_base)
-        return own
 
     def decoded(self, start: float, damage: Damage) -> Generator[Decoded, None, None]:
         """The frames from a keyframe at or before ``start`` seconds on. ``damage`` is told of what does not decode."""
@@ -166,7 +160,7 @@ class Video:
                     damage.add(f"the frame at {time:.1f} s is damaged")
                 else:
                     yield Decoded(time, frame)
-        expected = None if self.live else self._own_length()
+        expected = None if self.live else self._own_length
         if expected is not None and reached - (began or 0.0) < expected - _CUT_OFF:
             damage.add(f"it ends after {reached - (began or 0.0):.1f} s of {expected:.1f} s")
 
@@ -179,15 +173,16 @@ class Video:
             else:
                 damage.add(f"reading it fails: {_reason(error)}")
 
-    def _own_length(self) -> float | None:
-        """Seconds of the pictures; sound may be longer."""
+    def _length_of_pictures(self) -> float | None:
+        """Seconds; sound may be longer."""
         if self._stream.duration is not None:
             return float(self._stream.duration * self._stream.time_base)
         matched = re.match(r"(\d+):(\d+):([\d.]+)", self._stream.metadata.get("DURATION", ""))  # of Matroska
         return None if matched is None else int(matched[1]) * 3600 + int(matched[2]) * 60 + float(matched[3])
 
 
-def _pyav() -> Any:
+def pyav() -> Any:
+    """The package, where it is installed."""
     try:
         import av
     except ImportError:

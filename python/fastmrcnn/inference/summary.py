@@ -1,0 +1,24 @@
+"""What a prediction run tells its caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a prediction run found and wrote."""
+
+    # Folder with the results.
+    output: Path
+    # Images, or frames, that were segmented.
+    images: int
+    # Instances found in all of them.
+    detections: int
+    # One line per image, or video, that did not decode (with skip_broken).
+    broken: list[str]
+    # Wall-clock seconds, reading and writing included.
+    seconds: float
+    # Frames of a camera that came while the network was at others.
+    dropped: int = 0

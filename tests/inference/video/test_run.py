@@ -1,0 +1,272 @@
+"""The command on videos and streams: ids, times, outputs, and results that are complete whatever ends them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastmrcnn.errors import UserError
+from fastmrcnn.inference import PredictConfig, predict_files
+from fastmrcnn.models import MaskRCNN, tiny
+from fastmrcnn.structures.images import read_image, read_image_size
+from fastmrcnn.weights import load_model, save_model
+from tests.inference.video.films import RATE, av, moving_frames, turn, write_film
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_model(MaskRCNN(tiny(("a", "b"), (3, 7))), path)
+    return str(path)
+
+
+def config_for(film: str | Path, weights: str, output: Path, **changes: Any) -> PredictConfig:
+    defaults: dict[str, Any] = {"weights": weights, "output": output, "score_threshold": 0.05, "device": "cpu"}
+    return PredictConfig(images=(str(film),), **(defaults | changes))
+
+
+def frames_of(path: Path) -> list[Any]:
+    with av.open(str(path)) as film:
+        return list(film.decode(video=0))
+
+
+def test_a_video_file(tmp_path: Path, weights: str) -> None:
+    frames, output = moving_frames(9), tmp_path / "found"
+    film = write_film(tmp_path / "film.mkv", frames)
+    summary = predict_files(config_for(film, weights, output, every=2, batch_size=2), progress=False)
+    assert (summary.images, summary.broken, summary.dropped) == (5, [], 0)
+    names = ["images.json", "predict.json", "predictions.json", "video"]
+    assert sorted(path.name for path in output.iterdir()) == names
+    listed = json.loads((output / "images.json").read_text())["images"]
+    numbers = [1, 3, 5, 7, 9]
+    assert [(entry["id"], entry["frame"]) for entry in listed] == [(number, number) for number in numbers]
+    assert [entry["time"] for entry in listed] == pytest.approx([(number - 1) / RATE for number in numbers])
+    assert {entry["file_name"] for entry in listed} == {str(film)}
+    results = json.loads((output / "predictions.json").read_text())
+    assert len(results) == summary.detections > 0
+    same = load_model(weights, device="cpu").predict([frames[number - 1] for number in numbers], score_threshold=0.05)
+    expected = [result for number, one in zip(numbers, same, strict=True) for result in one.to_coco(number)]
+    assert [result["image_id"] for result in results] == [result["image_id"] for result in expected]
+    np.testing.assert_allclose([r["bbox"] for r in results], [r["bbox"] for r in expected], atol=0.05)
+
+
+def test_the_annotated_video(tmp_path: Path, weights: str) -> None:
+    times = [0.0, 0.1, 0.2, 0.9, 1.0]
+    frames = moving_frames(5, height=45, width=63)  # 4:2:0 needs even sides
+    film = write_film(tmp_path / "film.mkv", frames, times=times)
+    predict_files(config_for(film, weights, tmp_path / "found", save=("video", "overlays")), progress=False)
+    drawn = frames_of(tmp_path / "found" / "video" / "film.mp4")
+    assert [frame.time for frame in drawn] == pytest.approx(times, abs=1e-3)
+    assert {(frame.width, frame.height) for frame in drawn} == {(64, 46)}
+    with av.open(str(tmp_path / "found" / "video" / "film.mp4")) as written:
+        assert written.streams.video[0].codec_context.name == "h264"
+    assert len(list((tmp_path / "found" / "overlays").iterdir())) == 5
+    overlay = read_image(tmp_path / "found" / "overlays" / "film-f000004.jpg").permute(1, 2, 0).double().numpy()
+    difference = np.abs(drawn[3].to_ndarray(format="rgb24")[:45, :63] - overlay)
+    assert difference.mean() < 12  # what two compressions leave; another frame is 40 away
+
+
+def test_the_annotated_video_is_upright(tmp_path: Path, weights: str) -> None:
+    film = write_film(tmp_path / "film.mp4", moving_frames(2), codec="mpeg4")
+    turn(film, 0, 1, -1, 0)
+    predict_files(config_for(film, weights, tmp_path / "found", save=("video",)), progress=False)
+    [first, _] = frames_of(tmp_path / "found" / "video" / "film.mp4")
+    assert (first.width, first.height, first.rotation) == (48, 64, 0)
+
+
+def test_every_other_kind_of_output(tmp_path: Path, weights: str) -> None:
+    film, output = write_film(tmp_path / "film.mkv", moving_frames(2)), tmp_path / "found"
+    kinds = ("coco", "csv", "crops", "geojson", "labelme", "yolo", "labels", "jsonl")
+    summary = predict_files(config_for(film, weights, output, save=kinds), progress=False)
+    rows = list(csv.DictReader((output / "instances.csv").read_text().splitlines()))
+    assert len(rows) == summary.detections > 0
+    assert {(row["image"], row["frame"], row["time"]) for row in rows} <= {
+        (str(film), "1", "0.0"),
+        (str(film), "2", "0.1"),
+    }
+    lines = [json.loads(line) for line in (output / "detections.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["frame"], line["height"]) for line in lines] == [(1, 1, 48), (2, 2, 48)]
+    results = json.loads((output / "predictions.json").read_text())
+    told = [(line["id"], one["bbox"], one["score"]) for line in lines for one in line["detections"]]
+    assert told == [(one["image_id"], one["bbox"], one["score"]) for one in results]
+    assert {one["class"] for line in lines for one in line["detections"]} <= {"a", "b"}
+    for name in ("film-f000001", "film-f000002"):  # the frames themselves, for those who work with the outlines
+        assert read_image_size(output / "yolo" / "images" / f"{name}.png") == (48, 64)
+        assert json.loads((output / "labelme" / f"{name}.json").read_text())["imagePath"] == f"{name}.png"
+
+
+def test_several_videos(tmp_path: Path, weights: str) -> None:
+    for folder, count in (("a", 3), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        write_film(tmp_path / folder / "film.mkv", moving_frames(count))
+    config = config_for(tmp_path / "*" / "film.mkv", weights, tmp_path / "found", score_threshold=0.9)
+    predict_files(config, progress=False)
+    listed = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
+    assert [(entry["id"], entry["frame"]) for entry in listed] == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2)]
+    videos = tmp_path / "found" / "video"
+    assert [len(frames_of(videos / name)) for name in ("film.mp4", "film-2.mp4")] == [3, 2]
+
+
+def test_a_truncated_video(tmp_path: Path, weights: str) -> None:
+    film = write_film(tmp_path / "film.mkv", moving_frames(30), codec="mpeg4")
+    content = film.read_bytes()
+    film.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"film\.mkv: expected an undamaged video; it ends after .* s of 3\.0 s"):
+        predict_files(config_for(film, weights, tmp_path / "found", score_threshold=0.9), progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+    config = config_for(film, weights, tmp_path / "found", score_threshold=0.9, skip_broken=True)
+    summary = predict_files(config, progress=False)
+    assert 5 < summary.images < 30
+    [line] = summary.broken
+    assert line.startswith(f"{film}: it ends after ")
+    assert len(frames_of(tmp_path / "found" / "video" / "film.mp4")) == summary.images
+
+
+@pytest.mark.parametrize(
+    ("images", "changes", "message"),
+    [
+        (("film.mkv", "photo.jpg"), {}, "images: expected images or videos, not both; got film.mkv beside photo.jpg"),
+        (("rtsp://u:p@cam/1", "b.mp4"), {}, "to be the only source; got rtsp://cam/1 and more"),
+        (("gone/*.mp4",), {}, "gone/*.mp4: expected a glob that matches videos; there is no such file"),
+        (("gone.mp4",), {}, "gone.mp4: expected a video file; there is no such file"),
+        (
+            ("photo.jpg",),
+            {"fps": 2.0},
+            "every, fps, start, end and max_frames choose frames of videos; images has none",
+        ),
+        (
+            ("photo.jpg",),
+            {"save": ("video",)},
+            "photo.jpg: expected a video, of which save makes a video; this is an image",
+        ),
+        (("film.mkv",), {"annotations": Path("a.json")}, "annotations: expected images, whose ids it has"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path,
+    weights: str,
+    monkeypatch: pytest.MonkeyPatch,
+    images: tuple[str, ...],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("film.mkv"), moving_frames(1))
+    Image.new("RGB", (32, 32)).save("photo.jpg")
+    with pytest.raises(UserError) as caught:
+        predict_files(PredictConfig(images=images, weights=weights, device="cpu", **changes), progress=False)
+    assert message in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "photo.jpg"]
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six times the frames take no more than a few of them would."""
+    model = load_model(weights, device="cpu")
+    monkeypatch.setattr("fastmrcnn.inference.stream.load_model", lambda *_, **__: model)
+    peaks: list[int] = []
+    for count in (4, 4, 24):  # the first run pays for what is imported and cached
+        film = write_film(tmp_path / f"{len(peaks)}.mkv", moving_frames(count, 72, 96))
+        config = config_for(
+            film, weights, tmp_path / f"found-{len(peaks)}", score_threshold=0.9, save=("coco", "video")
+        )
+        tracemalloc.start()
+        assert predict_files(config, progress=False).images == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 4 * 72 * 96 * 3  # bytes
+
+
+@contextmanager
+def served(film: Path, seconds: float) -> Iterator[str]:
+    """The address of a stream that sends an MPEG-TS again and again for so long, a frame's worth every 0.02 s."""
+    content = film.read_bytes()
+    listening = socket.create_server(("127.0.0.1", 0))
+    end = time.monotonic() + seconds
+
+    def send() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            try:
+                while time.monotonic() < end:
+                    for first in range(0, len(content), 188 * 16):
+                        connection.sendall(content[first : first + 188 * 16])
+                        time.sleep(0.02)
+            except OSError:
+                return  # whoever looked on has gone
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        end = 0.0
+        listening.close()
+        thread.join(10)
+
+
+@pytest.fixture
+def broadcast(tmp_path: Path) -> Path:
+    return write_film(tmp_path / "broadcast.ts", moving_frames(300), codec="mpeg4")
+
+
+def test_a_stream_that_ends(tmp_path: Path, weights: str, broadcast: Path) -> None:
+    output = tmp_path / "found"
+    with served(broadcast, seconds=2.5) as address:
+        config = config_for(address, weights, output, save=("coco", "jsonl", "video"), score_threshold=0.3)
+        summary = predict_files(config, progress=False)
+    assert summary.images > 0
+    lines = [json.loads(line) for line in (output / "detections.jsonl").read_text().splitlines()]
+    listed = json.loads((output / "images.json").read_text())["images"]
+    assert [line["id"] for line in lines] == [entry["id"] for entry in listed]
+    assert len(listed) == summary.images == len(frames_of(next((output / "video").iterdir())))
+    assert all(entry["file_name"] == address and "date_captured" in entry for entry in listed)
+    assert sum(len(line["detections"]) for line in lines) == summary.detections
+
+
+def test_what_a_camera_sees_is_read_while_it_runs_and_complete_after_ctrl_c(
+    tmp_path: Path, weights: str, broadcast: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, read = tmp_path / "found", []
+    slow = MaskRCNN.detect_prepared
+
+    def detect_slowly(self: MaskRCNN, *inputs: Any) -> Any:
+        time.sleep(0.15)
+        return slow(self, *inputs)
+
+    def look_then_interrupt() -> None:
+        patience = time.monotonic() + 30
+        while len(read) < 3 and time.monotonic() < patience:
+            time.sleep(0.05)
+            if (output / "detections.jsonl").exists():
+                read[:] = (output / "detections.jsonl").read_text().splitlines()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(MaskRCNN, "detect_prepared", detect_slowly)
+    with served(broadcast, seconds=40) as address:
+        threading.Thread(target=look_then_interrupt).start()
+        summary = predict_files(config_for(address, weights, output, score_threshold=0.3), progress=False)
+    assert len(read) >= 3
+    assert summary.images >= len(read)
+    assert summary.dropped > 0
+    lines = [json.loads(line) for line in (output / "detections.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines[: len(read)]] == [json.loads(line)["id"] for line in read]
+    listed = json.loads((output / "images.json").read_text())["images"]
+    assert len(lines) == len(listed) == summary.images
+    assert len(json.loads((output / "predictions.json").read_text())) == summary.detections
+    assert json.loads((output / "predict.json").read_text())["save"] == ["coco", "jsonl"]
