@@ -125,6 +125,16 @@ def test_sixteen_bit_png_is_read(tmp_path: Path) -> None:
     assert read_image(path)[2].tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "f4", "f8"])
+def test_tiffs_whose_white_is_zero(tmp_path: Path, dtype: str) -> None:
+    """As scanners and X-ray machines write them; Pillow turns those of 8 bits round, and no others."""
+    tifffile = pytest.importorskip("tifffile")
+    stored = np.array([[0, {"1": 255, "2": 65535}.get(dtype[-1], 1)]]).astype(dtype)
+    path = tmp_path / "x-ray.tif"
+    tifffile.imwrite(path, stored, photometric="miniswhite", byteorder=">" if ">" in dtype else "<")
+    assert read_image(path)[0].tolist() == ([[255, 0]] if dtype == "u1" else [[1, 0]])
+
+
 @pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:

@@ -67,8 +67,7 @@ def name_of_page(path: str | os.PathLike[str], frame: int) -> str:
 
 
 class _DecodersHushed(AbstractContextManager[None]):
-    """What decoders warn of is ignored: large images are the user's right, and a damaged EXIF block leaves the picture
-    intact.
+    """What decoders warn of is ignored: a damaged EXIF block, for one, leaves the picture intact.
 
     ``warnings.catch_warnings`` is one for all threads: of several at once, the first to leave would put back what the
     others still need, and the last one what was there in between. Here the first to enter sets the filters and the last

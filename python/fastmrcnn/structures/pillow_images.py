@@ -14,7 +14,7 @@ from fastmrcnn.structures.image_files import describe_failure, name_of_page, ope
 from fastmrcnn.structures.pixel_format import PixelFormat
 
 _EXIF_ORIENTATION = 0x0112
-_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
+_WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262  # tags of a TIFF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,10 +92,12 @@ def bands_of_pillow(image: Image.Image, name: str, wanted: PixelFormat) -> Bands
         raise
     except Exception as error:  # Pillow's decoders answer damaged files with a dozen unrelated types
         raise UserError(f"{name}: expected an image file; {describe_failure(error)}") from None
+    white_is_zero = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
     if (orientation := orientation_of(image)) in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     if image.mode[0] in "IF":  # I, I;16 (and its byte orders) and F: one deep channel
-        return Bands(torch.from_numpy(_deep_grey(image, name, wanted))[None])
+        deep = torch.from_numpy(_deep_grey(image, name, wanted))[None]
+        return Bands(1 - deep if white_is_zero else deep)  # of 8 bits, Pillow does that
     if wanted.channels != 3 and image.mode in ("1", "L") and "transparency" not in image.info:
         return Bands(torch.from_numpy(np.array(image.convert("L")))[None])
     if wanted.channels not in (None, 1, 3) and image.mode in _SEVERAL_BANDS:

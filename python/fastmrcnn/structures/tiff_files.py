@@ -21,6 +21,7 @@ SUFFIXES = (".tif", ".tiff")
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the latter two with 64-bit offsets
 _BITS, _SAMPLES, ORIENTATION = 258, 277, 274  # tags
 _ALPHA = (1, 2)  # of the kinds of extra samples
+_WHITE_IS_ZERO = 0  # of the meanings of grey
 NO_PICTURE = 0b101  # of the kinds of pages: reduced copies and masks
 
 
@@ -76,6 +77,8 @@ def bands_of_tiff(path: str | os.PathLike[str], wanted: PixelFormat, frame: int 
 def bands_of_page(pixels: np.ndarray, page: Any, wanted: PixelFormat, name: str, orientation: int = 1) -> Bands:
     """The bands of pixels [H, W, K] that are those, or some of those, of tifffile's ``page``."""
     fractions = _as_bytes_or_fractions(pixels, wanted, name)
+    if page.photometric == _WHITE_IS_ZERO and pixels.shape[2] == 1:
+        fractions = (255 if fractions.dtype == np.uint8 else 1) - fractions
     upright = turn_upright(fractions, orientation)
     extra = tuple(int(kind) for kind in page.extrasamples)
     has_alpha = len(extra) == 1 and extra[0] in _ALPHA and pixels.shape[2] in (2, 4)
