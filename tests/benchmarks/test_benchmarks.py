@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.cases import training
 from benchmarks.limits import MIB, WORKING_SETS, Limits, measure_limits
 from benchmarks.pixels import quantised_pixels, sampled_pixels
 from benchmarks.results import Row, read_results
-from benchmarks.stages import WithShare, stopwatches
+from benchmarks.stages import WithShare
 from benchmarks.timing import interleave
 from fastmrcnn import ops
 from fastmrcnn.deployment.precision import cpu_bfloat16
@@ -285,21 +286,19 @@ def test_quantised_pixels() -> None:
     assert touched.union == 3 * 2 + 2 * 2 - 2
 
 
-def test_stages_inside_stages_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_of_stages_inside_stages() -> None:
     class Stages:
-        def outer(self) -> int:
-            return self.inner() + 1
+        def outer(self) -> None:
+            time.sleep(0.02)
+            self.inner()
 
-        def inner(self) -> int:
-            return 1
+        def inner(self) -> None:
+            time.sleep(0.02)
 
-    places = [(Stages, "outer"), (Stages, "inner")]
-    with stopwatches(places) as taken:
-        assert Stages().outer() == 2
-        assert Stages().inner() == 1
-    assert len(taken) == 2
-    assert Stages.outer.__qualname__.endswith("Stages.outer")
-    assert not hasattr(Stages.outer, "__wrapped__")
-    timed = WithShare(places, lambda: Stages().outer())
-    assert timed() == 2
-    assert 0 < timed.share <= 1
+    def function() -> None:
+        Stages().outer()
+        time.sleep(0.04)
+
+    timed = WithShare([(Stages, "outer"), (Stages, "inner")], function)
+    timed()
+    assert 0.3 < timed.share < 0.7

@@ -64,13 +64,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["demo", "doctor", "train", "eval", "predict", "convert", "export"]),
+        ([], ["demo", "doctor", "train", "eval", "predict", "convert", "export", "bench"]),
         (["--help"], ["Start with `fastmrcnn demo`"]),
         (["demo", "--help"], ["--output", "report"]),
         (["train", "--help"], ["--train-annotations", "--learning-rate", "--resume", "--config", "--precision"]),
         (["doctor", "--help"], ["--val", "--fix", "--report", "--fail-on"]),
         (["eval", "--help"], ["--annotations", "--images", "--weights", "--output"]),
         (["export", "--help"], ["--format", "--inputs", "--no-check", "standard"]),
+        (["bench", "--help"], ["--model", "--size INT INT", "--fast", "--repeats"]),
         (["predict", "--help"], ["--score-threshold", "--annotations", "--skip-broken"]),
     ],
 )

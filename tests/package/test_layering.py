@@ -30,6 +30,7 @@ LAYERS = [
     "evaluation",
     "deployment",
     "inference",
+    "profiling",
     "training",
     "doctor",
     "demo",

@@ -1,4 +1,4 @@
-"""The command line: ``fastmrcnn demo | doctor | train | eval | predict | convert | export``."""
+"""The command line: ``fastmrcnn demo | doctor | train | eval | predict | convert | export | bench``."""
 
 from fastmrcnn.cli.main import main
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastmrcnn.cli.commands import Convert, Demo, Doctor, Evaluate, Export, Predict, Train
+from fastmrcnn.cli.commands import Bench, Convert, Demo, Doctor, Evaluate, Export, Predict, Train
 from fastmrcnn.errors import UserError
 from fastmrcnn.training.config import read_config_fields
 from fastmrcnn.training.recipes import recipe_options
@@ -20,7 +20,7 @@ DESCRIPTION = """Mask R-CNN: segment images, train on your own data, evaluate.
 
 Start with `fastmrcnn demo`. Each command has its own help: `fastmrcnn train --help`."""
 
-Command = Demo | Doctor | Train | Evaluate | Predict | Convert | Export
+Command = Demo | Doctor | Train | Evaluate | Predict | Convert | Export | Bench
 
 _COMMANDS: Any = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -30,6 +30,7 @@ _COMMANDS: Any = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 

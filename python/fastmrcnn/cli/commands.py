@@ -15,6 +15,7 @@ from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.deployment.export_config import ExportConfig
 from fastmrcnn.doctor.config import DoctorConfig
 from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.profiling.config import BenchConfig
 from fastmrcnn.training.config import DataFormat, TrainConfig
 
 
@@ -204,3 +205,17 @@ class Export(ExportConfig):
         from fastmrcnn.cli.export import export_and_tell
 
         export_and_tell(self)
+
+
+@readable_help
+@dataclasses.dataclass(frozen=True)
+class Bench(BenchConfig):
+    """Show where the time of a prediction goes on this machine: decoding, resizing, each part of the network, masks.
+
+    For example: fastmrcnn bench --model runs/train-1/best.safetensors --size 800 1333 --threads 4 --fast
+    """
+
+    def run(self) -> None:
+        from fastmrcnn.cli.bench import bench_and_tell
+
+        bench_and_tell(self)

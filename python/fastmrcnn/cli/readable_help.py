@@ -30,4 +30,6 @@ def readable_help(command: Class) -> Class:
 def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
+    if get_origin(kind) is tuple:
+        return " ".join(map(_metavar, get_args(kind)))
     return str(kind.__name__).upper()
