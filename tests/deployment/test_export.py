@@ -16,7 +16,7 @@ if torch.__version__.startswith(("2.4.", "2.5.")):
     pytest.skip("export needs torch 2.6", allow_module_level=True)
 
 from fastmrcnn.cli import main
-from fastmrcnn.deployment import Exported, compare, export, exporting, load_exported
+from fastmrcnn.deployment import Exported, compare, export, exporting, load_exported, optimize
 from fastmrcnn.deployment.exporting import sample_images
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, presets
@@ -127,6 +127,8 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path: Path, monkeypatch
         export(MaskRCNN(with_pyramid(box_head={"nms": "gaussian"})), tmp_path / "model.onnx")
     with pytest.raises(UserError, match=r"masks are compared outside of the network: .* got mask"):
         export(MaskRCNN(with_pyramid(box_head={"nms": "mask"})), tmp_path / "model.pt2", format="torch-export")
+    with pytest.raises(UserError, match=r"before fastmrcnn.optimize; got an OptimizedMaskRCNN"):
+        export(optimize(MaskRCNN(with_pyramid()), sample=[], compile=False), tmp_path / "model.onnx")
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else name)
     with pytest.raises(UserError, match=r"needs onnx and onnxscript: pip install 'fastmrcnn\[export\]'"):
         export(matterport, tmp_path / "model.onnx", inputs="network")
@@ -178,13 +180,24 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("inputs", ["uint8", "network"])
-def test_the_whole_resnet50(inputs: Any, tmp_path: Path) -> None:
+def test_images_of_five_bands(tmp_path: Path) -> None:
+    needs_onnx()
+    config = with_pyramid()
+    bands = dataclasses.replace(config.input, mean=(0.5,) * 5, std=(0.2,) * 5)
+    model = MaskRCNN(
+        dataclasses.replace(config, input=bands, box_head=dataclasses.replace(config.box_head, score_threshold=0.2))
+    )
+    done = export(model, tmp_path / "model.onnx", inputs="float32", check_images=sample_images(5)[:2])
+    assert_agrees(done.agreement)
+
+
+@pytest.mark.slow
+def test_the_whole_resnet50(tmp_path: Path) -> None:
     """torchvision's preset in its full width, with random weights scaled so that scores and boxes vary."""
     needs_onnx()
     torch.manual_seed(0)
     config = presets.torchvision_resnet50_fpn(["cat", "dog"])
     model = model_of(dataclasses.replace(config, input=dataclasses.replace(config.input, min_size=320, max_size=512)))
-    done = export(model, tmp_path / "model.onnx", inputs=inputs, check_images=sample_images(3)[:2])
+    done = export(model, tmp_path / "model.onnx", check_images=sample_images(3)[:2])
     assert done.agreement is not None
     assert_agrees(done.agreement, least=100)

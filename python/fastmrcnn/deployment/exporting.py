@@ -21,6 +21,7 @@ from fastmrcnn.deployment.exported import ExportedModel, load_exported
 from fastmrcnn.deployment.folding import fold_norms
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.limits import check_exportable, limits_of
+from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import atomic_path
 from fastmrcnn.models import MaskRCNN, set_detection_options
@@ -73,7 +74,7 @@ def export(
     """Write ``model`` as a file that other software runs, for images of every size and number.
 
     Args:
-        model: on the CPU; put in evaluation mode.
+        model: on any device; put in evaluation mode. The file is for the CPU, but for ONNX, which knows no device.
         path, format, inputs: as in :class:`ExportConfig`.
         check_images: [C, H, W] uint8, or float in 0..1: the file is run on them, and detects what the model detects
             before it takes its name. None: it is not run.
@@ -89,9 +90,11 @@ def export(
     from fastmrcnn.deployment import torch_program
 
     _require_packages(format, check_images is not None)
+    if isinstance(model, OptimizedMaskRCNN):
+        raise UserError("export: expected the model as it was before fastmrcnn.optimize; got an OptimizedMaskRCNN")
     check_exportable(model.config, format, inputs)
     interface, start = Interface(model.config, inputs), time.perf_counter()
-    folded = copy.deepcopy(model.eval())
+    folded = copy.deepcopy(model.eval()).to("cpu")
     fold_norms(folded)
     program = torch_program.trace(folded, interface, packed=format != "aotinductor")
     with atomic_path(path) as temporary:
@@ -129,7 +132,7 @@ def _checked(
     """The agreement of the two on each image, and on the first together with its mirror image."""
     batches = [[image] for image in images] + [[images[0], images[0].flip(2)]]
     with torch.inference_mode():
-        expected = [found for batch in batches for found in model.detect(list(map(exported.as_input, batch)))]
+        expected = [found.to("cpu") for batch in batches for found in model.detect(list(map(exported.as_input, batch)))]
         found = [found for batch in batches for found in exported.detect(batch)]
     agreement = compare(expected, found)
     few_alone = agreement.alone <= MOST_ALONE * 2 * max(agreement.detections, 1)
