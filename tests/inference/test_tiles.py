@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.large_image import peak_mib
 from fastmrcnn.data.scenes import render_scene
 from fastmrcnn.inference import predict_tiled
 from fastmrcnn.inference.tiles import tile_starts, tiles_of
@@ -18,6 +19,7 @@ from fastmrcnn.models import MaskRCNN
 from fastmrcnn.ops import concatenate_masks, mask_intersections
 from fastmrcnn.structures import Detections
 from fastmrcnn.weights import load_model
+from tests.models.small import small_model
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,18 @@ def test_files_are_read_in_windows(mosaic: np.ndarray, tmp_path: Path) -> None:
     found = predict_tiled(model, tmp_path / "mosaic.npy", tile=256, batch_size=4)
     assert found.to_coco(1) == expected.to_coco(1)
     assert found.source == tmp_path / "mosaic.npy"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of the memory is Linux's to tell")
+def test_memory_follows_the_tile_and_not_the_image(tmp_path: Path) -> None:
+    np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.uint8, (9000, 9000, 3))[4000:5000, 4000:5000] = 255
+    peaks = []
+    Path("/proc/self/clear_refs").write_text("5")
+    found = predict_tiled(
+        small_model(), tmp_path / "large.npy", score_threshold=0.99, on_tiles=lambda *_: peaks.append(peak_mib())
+    )
+    assert (found.image_size, len(peaks)) == ((9000, 9000), 100)
+    assert peaks[-1] - peaks[30] < 100  # of an image of 232
 
 
 def test_nothing_found_in_any_tile() -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import fastmrcnn.structures.tiff_windows as tiff_windows_module
+import fastmrcnn.structures.windows as windows_module
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import PixelFormat, as_image_tensor, image_pages
 from fastmrcnn.structures.images import read_image_size
@@ -149,6 +150,22 @@ def test_other_tiffs_are_decoded_whole(tmp_path: Path) -> None:
         assert tiff_windows_module.open_page(tmp_path / f"{name}.tif") is None
         with open_windows(tmp_path / f"{name}.tif") as windows:
             check(windows, as_image_tensor(tmp_path / f"{name}.tif"))
+
+
+def test_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_module, "_BAND", 20)
+    image = pixels(3)
+    with open_windows(image) as windows:
+        small, factor = windows.reduced(40)
+        assert (small.shape, small.dtype, factor) == (torch.Size([3, 25, 37]), torch.uint8, 3)
+        for y, x in ((0, 0), (24, 36), (7, 11)):
+            mean = image[3 * y : 3 * y + 3, 3 * x : 3 * x + 3].reshape(-1, 3).mean(axis=0)
+            assert np.abs(small[:, y, x].numpy() - mean).max() <= 0.5
+        whole, factor = windows.reduced(110)
+        assert factor == 1
+        assert torch.equal(whole, as_image_tensor(image))
+    with open_windows(pixels(1, np.float32)) as windows:
+        assert windows.reduced(10)[0].is_floating_point()
 
 
 def test_errors_name_the_image(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fastmrcnn.cli.readable_help import readable_help
 from fastmrcnn.demo.config import DemoConfig
 from fastmrcnn.deployment.export_config import ExportConfig
 from fastmrcnn.doctor.config import DoctorConfig
-from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.config import NMSMethod, PredictConfig
 from fastmrcnn.profiling.config import BenchConfig
 from fastmrcnn.training.config import DataFormat, TrainConfig
 
@@ -99,6 +99,18 @@ class Evaluate:
     output: Path | None = None
     # Images that go through the network together.
     batch_size: int = 4
+    # Objects kept an image; the default is the model's own number, mostly 100.
+    max_detections: int | None = None
+    # What is done about several boxes on one object: "box" drops the worse ones (NMS), "linear" and "gaussian" lower
+    # their scores (soft-NMS), "mask" compares the masks in place of the boxes. The default is the model's own.
+    nms: NMSMethod | None = None
+    # The overlap (IoU) above which it is done.
+    nms_iou: float | None = None
+    # Test-time augmentation: look at each image in several sizes, factors of the model's own such as 0.8 1 1.25, and
+    # average what is seen.
+    tta_scales: tuple[float, ...] = ()
+    # Test-time augmentation: look at each image mirrored as well.
+    tta_flip: bool = False
     # Of a model with keypoints: how precisely each can be placed, as a share of the object's scale. The default is
     # COCO's for the joints of a body, 0.07 for others.
     keypoint_sigmas: tuple[float, ...] = ()

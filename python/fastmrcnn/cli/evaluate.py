@@ -13,6 +13,7 @@ from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
 from fastmrcnn.files import check_writable, write_json
+from fastmrcnn.inference.detector import choose_detections, seen_in_views
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.weights import load_model
 
@@ -25,13 +26,15 @@ def evaluate_files(options: Evaluate) -> None:
         check_writable(options.output)
     dataset = open_dataset(options.annotations, options.images, format=options.data_format, split=options.split)
     model = load_model(options.weights, device=resolve_device(options.device))
+    choose_detections(model, max_detections=options.max_detections, nms=options.nms, nms_iou=options.nms_iou)
     dataset.read_pixels_as(model.config.input.pixel_format)
     _check_classes(dataset.class_names, model.config.class_names, options)
     if options.fast:
         with log_on_stderr():
             model = optimize(model, sample=[dataset[0].image] if len(dataset) > 0 else None)
+    detector = seen_in_views(model, options.tta_scales, options.tta_flip)
     result = evaluate(
-        model, dataset, batch_size=options.batch_size, progress=True, keypoint_sigmas=options.keypoint_sigmas
+        detector, dataset, batch_size=options.batch_size, progress=True, keypoint_sigmas=options.keypoint_sigmas
     )
     print(result.table)
     if options.output is not None and distributed.is_first():

@@ -81,6 +81,10 @@ class AugmentedDetector(Detector):
         return self.detect_prepared(self.transform(images), images)
 
     def detect_prepared(self, batch: ImageBatch, images: Sequence[Tensor]) -> list[Detections]:
+        with self.model.in_precision(batch.pixels.device):
+            return self._detect(batch, images)
+
+    def _detect(self, batch: ImageBatch, images: Sequence[Tensor]) -> list[Detections]:
         seen, boxes_of = [], []
         for view in self.views:
             one, boxes = self._look(images, view, batch)

@@ -12,6 +12,8 @@ from fastmrcnn.inference.video.choice import FrameChoice
 
 OutputKind = Literal["coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels", "jsonl", "video"]
 
+NMSMethod = Literal["box", "linear", "gaussian", "mask"]  # as in models.config, which loads torch
+
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
@@ -52,6 +54,24 @@ class PredictConfig:
     # is 2 for one on the CPU and up to 8, one a core, for one on a GPU, which resizes itself. 0 takes turns with the
     # network.
     readers: int | None = None
+    # Side of tiles, px, in which images larger than it are segmented; their memory then follows the tile. What their
+    # seams cut comes out whole. The default looks at each image at once.
+    tile: int | None = None
+    # Pixels that neighbouring tiles share; the default is an eighth of the tile. Larger objects are put together from
+    # their pieces.
+    overlap: int | None = None
+    # Objects kept an image; the default is the model's own number, mostly 100.
+    max_detections: int | None = None
+    # What is done about several boxes on one object: "box" drops the worse ones (NMS), "linear" and "gaussian" lower
+    # their scores (soft-NMS), "mask" compares the masks in place of the boxes. The default is the model's own.
+    nms: NMSMethod | None = None
+    # The overlap (IoU) above which it is done.
+    nms_iou: float | None = None
+    # Test-time augmentation: look at each image in several sizes, factors of the model's own such as 0.8 1 1.25, and
+    # average what is seen.
+    tta_scales: tuple[float, ...] = ()
+    # Test-time augmentation: look at each image mirrored as well.
+    tta_flip: bool = False
     # Make the model as fast as this machine allows first (fastmrcnn.optimize), and say what that changes: some seconds
     # at the start.
     fast: bool = False
@@ -81,6 +101,13 @@ class PredictConfig:
         self._check_outputs()
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1; got {self.batch_size}")
+        if self.tile is not None and self.tile < 1:
+            raise UserError(f"tile must be at least 1; got {self.tile}")
+        if self.overlap is not None and self.tile is None:
+            raise UserError(f"overlap is that of tiles: expected tile too; got overlap {self.overlap} alone")
+        if self.overlap is not None and self.tile is not None and not 0 <= self.overlap < self.tile:
+            raise UserError(f"overlap must be in 0..{self.tile - 1}, below the tile; got {self.overlap}")
+        object.__setattr__(self, "tta_scales", tuple(self.tta_scales))
         if self.readers is not None and self.readers < 0:
             raise UserError(f"readers must be at least 0; got {self.readers}")
         object.__setattr__(self, "video_options", tuple(self.video_options))

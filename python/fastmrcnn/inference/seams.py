@@ -53,13 +53,15 @@ def merge_across_seams(
     own = ~(cut & _is_seen_better(found, tile_of, tiles, margin))
     found, tile_of, cut = found[own], tile_of[own], cut[own]
     masks = found.run_lengths if found.has_masks else _rectangles(found.boxes, found.image_size)
-    pairs, shared, iou = _overlaps(masks)
-    # Objects of one tile have been chosen among by the network: only those of different ones may be the same.
-    apart = ~_same(tile_of, pairs)
+    pairs = overlapping_pairs(masks.boxes())
+    # Objects of one tile have been chosen among by the network: only those of different ones may be the same. Of a
+    # piece and a whole object, what is to be done is done.
+    pairs = pairs[~_same(tile_of, pairs) & _same(cut, pairs)]
+    pairs, shared, iou = _overlaps(masks, pairs)
     alike = _same(found.labels, pairs)
     equal = iou >= torch.where(alike, agreement, (1 + agreement) / 2)
-    kept = first_of_equals(len(found), pairs[apart & equal & ~cut[pairs].any(dim=1)])
-    pieces = apart & alike & cut[pairs].all(dim=1)
+    kept = first_of_equals(len(found), pairs[equal & ~cut[pairs[:, 0]]])
+    pieces = alike & cut[pairs[:, 0]]
     joined = _agreeing(masks, pairs[pieces], shared[pieces], tiles[tile_of], agreement)
     return _assemble(found, masks, kept, _groups(len(found), joined), agreement)
 
@@ -93,9 +95,8 @@ def _is_seen_better(found: Detections, tile_of: Tensor, tiles: Tensor, margin: f
     return better
 
 
-def _overlaps(masks: InstanceMasks) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of masks that share pixels [P, 2], how many they share [P] int64, and their IoU [P]."""
-    pairs = overlapping_pairs(masks.boxes())
+def _overlaps(masks: InstanceMasks, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of the pairs that share pixels [P, 2], how many they share [P] int64, and their IoU [P]."""
     shared = mask_intersections(masks, pairs)
     pairs, shared = pairs[shared > 0], shared[shared > 0]
     return pairs, shared, shared / (masks.areas().long()[pairs].sum(dim=1) - shared)
@@ -139,9 +140,10 @@ def _assemble(found: Detections, masks: InstanceMasks, kept: Tensor, groups: Ten
     boxes[:, 2:] = boxes[:, 2:].scatter_reduce(0, rows, found.boxes[members, 2:], "amax")
     united = unite_masks(masks[members], group, len(first))
     # What is joined may now equal what another tile took for whole.
-    pairs, _, iou = _overlaps(united)
-    equal = _same(found.labels[first], pairs) & (iou >= agreement) & (sizes[pairs] > 1).any(dim=1)
-    once = first_of_equals(len(first), pairs[equal])
+    pairs = overlapping_pairs(united.boxes())
+    pairs = pairs[_same(found.labels[first], pairs) & (sizes[pairs] > 1).any(dim=1)]
+    pairs, _, iou = _overlaps(united, pairs)
+    once = first_of_equals(len(first), pairs[iou >= agreement])
     runs = united if found.has_masks else None
     merged = replace(found[first], boxes=boxes, mask_probs=None, mask_runs=runs)
     return merged[once]

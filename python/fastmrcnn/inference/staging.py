@@ -68,6 +68,10 @@ def _remove_empty_folders(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
+# Options that are named where they are used.
+_HOW_IT_LOOKED = ("tile", "overlap", "max_detections", "nms", "nms_iou", "tta_scales", "tta_flip")
+
+
 def write_about(folder: Path, config: PredictConfig, model: MaskRCNNConfig, images: int, instances: int) -> None:
     """Write ``predict.json`` to ``folder``: what a run was, and what it found."""
     about = {
@@ -75,6 +79,7 @@ def write_about(folder: Path, config: PredictConfig, model: MaskRCNNConfig, imag
         "weights": config.weights,
         "classes": list(model.class_names),
         "score_threshold": config.score_threshold,
+        **{name: getattr(config, name) for name in _HOW_IT_LOOKED if getattr(config, name) not in (None, (), False)},
         "save": list(config.save),
         "tolerance": config.tolerance,
         "images": images,

@@ -11,6 +11,7 @@ from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.detector import choose_detections, seen_in_views
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.outputs import Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
@@ -54,14 +55,19 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     videos = video_files(config.images)
     paths = [] if videos else image_files(config.images)
     model = load_model(config.weights, device=resolve_device(config.device))
+    choose_detections(model, max_detections=config.max_detections, nms=config.nms, nms_iou=config.nms_iou)
     if videos:
-        return predict_videos(config, optimize(model) if config.fast else model, videos, progress=progress)
+        if config.tile is not None:
+            raise UserError("tile: expected images; the frames of a video are looked at whole")
+        detector = seen_in_views(optimize(model) if config.fast else model, config.tta_scales, config.tta_flip)
+        return predict_videos(config, detector, videos, progress=progress)
     if config.choice != FrameChoice():
         raise UserError("every, fps, start, end and max_frames choose frames of videos; images has none")
     config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
     pictures = Pictures(paths, model.config.input.pixel_format)
     if config.fast:
         model = _made_fast(model, pictures)
+    detector = seen_in_views(model, config.tta_scales, config.tta_flip)
     ids = (
         numbered(model.config)
         if config.annotations is None
@@ -73,7 +79,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         parts = Parts(folder, attempt=finished.attempt, rank=distributed.rank(), window=window)
         run = Run(config, folder, ids, model.config.class_names, parts)
         outputs = [kind(run) for kind in chosen(config)]
-        shares = distributed.gather(predict_share(run, model, pictures, outputs, finished, progress))
+        shares = distributed.gather(predict_share(run, detector, pictures, outputs, finished, progress))
         total = finished.share
         for share in shares:
             total.add(share)

@@ -18,6 +18,10 @@ from fastmrcnn.ops import InstanceMasks, concatenate_masks, pad_masks
 from fastmrcnn.structures import Detections, ImageSource
 from fastmrcnn.structures.windows import ImageWindows, open_windows
 
+# Tiles whose detections are put together at once: many small tensors that stay, between large ones that go, would leave
+# holes all over the memory, ten times their size.
+_JOINED = 32
+
 
 class Tile(NamedTuple):
     """A rectangle of an image, px."""
@@ -95,27 +99,56 @@ def predict_tiled(
     >>> found = predict_tiled(model, "slide.tif", tile=1024, batch_size=4)  # doctest: +SKIP
     >>> found.run_lengths.areas(), found.to_coco(image_id=1)  # doctest: +SKIP
     """
+    with open_windows(image, model.config.input.pixel_format) as windows:
+        found = predict_windows(
+            model,
+            windows,
+            tile=tile,
+            overlap=overlap,
+            score_threshold=score_threshold,
+            batch_size=batch_size,
+            agreement=agreement,
+            on_tiles=on_tiles,
+        )
+    return replace(found, source=image)
+
+
+def predict_windows(
+    model: Detector,
+    windows: ImageWindows,
+    *,
+    tile: int,
+    overlap: int | None = None,
+    score_threshold: float | None = None,
+    batch_size: int = 1,
+    agreement: float = 0.5,
+    on_tiles: Callable[[int, int], None] | None = None,
+) -> Detections:
+    """:func:`predict_tiled` in an image that is open already; the detections do not know it."""
     overlap = tile // 8 if overlap is None else overlap
     if tile < 1 or batch_size < 1:
         raise ValueError(f"predict_tiled: tile and batch_size must be at least 1; got {tile} and {batch_size}")
     if not 0 <= overlap < tile:
         raise ValueError(f"predict_tiled: overlap must lie in 0..{tile - 1}, below the tile; got {overlap}")
-    pieces: list[Detections] = []
-    with open_windows(image, model.config.input.pixel_format) as windows:
-        tiles = tiles_of(windows.size, tile, overlap)
-        for pixels in _read_ahead(windows, tiles, batch_size):
-            found = model.predict(pixels, score_threshold=score_threshold, batch_size=batch_size)
-            for detections in found:
-                pieces.append(_in_image(detections, tiles[len(pieces)], windows.size))
-            if on_tiles is not None:
-                on_tiles(len(pieces), len(tiles))
-    tile_of = torch.repeat_interleave(torch.tensor([len(piece) for piece in pieces]))
+    parts: list[Detections] = []
+    recent: list[Detections] = []
+    counts: list[int] = []
+    tiles = tiles_of(windows.size, tile, overlap)
+    for pixels in _read_ahead(windows, tiles, batch_size):
+        for detections in model.predict(pixels, score_threshold=score_threshold, batch_size=batch_size, readers=0):
+            recent.append(_in_image(detections, tiles[len(counts)], windows.size))
+            counts.append(len(detections))
+        if len(recent) >= _JOINED or len(counts) == len(tiles):
+            parts.append(_concatenate(recent))
+            recent = []
+        if on_tiles is not None:
+            on_tiles(len(counts), len(tiles))
+    tile_of = torch.repeat_interleave(torch.tensor(counts))
     rectangles = torch.tensor([[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles])
     # Half of the overlap would take objects for cut that both tiles see whole.
-    merged = merge_across_seams(
-        _concatenate(pieces), tile_of, rectangles, margin=max(overlap / 4, 2.0), agreement=agreement
+    return merge_across_seams(
+        _concatenate(parts), tile_of, rectangles, margin=max(overlap / 4, 2.0), agreement=agreement
     )
-    return replace(merged, source=image)
 
 
 def _read_ahead(windows: ImageWindows, tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tensor]]:

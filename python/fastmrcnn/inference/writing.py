@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
-from torch import Tensor
-
 from fastmrcnn.inference.outputs import Output
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.models.ahead import lone_threads
 from fastmrcnn.structures import Detections
@@ -30,7 +29,7 @@ class WriteBehind:
         self._count = 0  # of them
         self._waiting: deque[Future[None] | Callable[[], None]] = deque()
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         for output in self._at_once:
             output.add(picture, image, found)
         if self._pool is not None:
@@ -56,7 +55,7 @@ class WriteBehind:
             else:
                 first()
 
-    def _write(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def _write(self, picture: Picture, image: Pixels, found: Detections) -> None:
         for output in self._behind:
             output.add(picture, image, found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -211,6 +212,10 @@ class MaskRCNN(Detector):
         """
         batch = self.transform(images)
         return self.frame.restore(self.detect_batch(batch.pixels, batch.image_sizes), batch)
+
+    def in_precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Where the parts of the network compute as the whole does, for who calls them one by one."""
+        return nullcontext()
 
     def detect_batch(self, pixels: Tensor, image_sizes: Tensor, *, packed: bool = False) -> PaddedInstances:
         """Detect in images that are normalised, resized and padded already, as ``self.transform`` makes them.

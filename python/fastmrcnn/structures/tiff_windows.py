@@ -12,7 +12,7 @@ import numpy as np
 from fastmrcnn.structures.image_files import readable
 from fastmrcnn.structures.tiff_files import NO_PICTURE, ORIENTATION, SUFFIXES
 
-_KEPT = 2**28  # bytes of decoded tiles or strips; a row of windows of 1024 px takes 63 MB of 20,000 px of RGB
+_KEPT = 2**27  # bytes of decoded tiles or strips; a row of windows of 1024 px takes 80 MB of 20,000 px of RGB
 _PLAIN = (1, 2)  # photometric interpretations: grey from black to white, and RGB
 _JPEG = (6, 7, 33007)  # compressions that may hold other colours than the tags say
 

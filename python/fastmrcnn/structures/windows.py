@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from fastmrcnn.structures.bands import fit_channels
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
 from fastmrcnn.structures.pages import ImagePage
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
+
+_BAND = 256  # rows of an image that are read at once to reduce it
 
 
 class ImageWindows(ABC):
@@ -31,6 +34,24 @@ class ImageWindows(ABC):
 
         Not for several threads at once.
         """
+
+    def reduced(self, longest: int) -> tuple[Tensor, int]:
+        """The whole image, each of its pixels the mean of k x k ones, and k: the least one that leaves its longer side
+        with no more than ``longest`` pixels.
+
+        [C, ceil(H / k), ceil(W / k)]; it is read in bands.
+        """
+        height, width = self.size
+        factor = -(-max(height, width) // longest)
+        if factor == 1:
+            return self.read(0, 0, height, width), 1
+        rows = factor * max(_BAND // factor, 1)
+        bands: list[Tensor] = []
+        for top in range(0, height, rows):
+            band = self.read(top, 0, min(rows, height - top), width)
+            means = torch.nn.functional.avg_pool2d(band.float()[None], factor, ceil_mode=True)[0]
+            bands.append(means if band.is_floating_point() else means.round().to(band.dtype))
+        return torch.cat(bands, dim=1), factor
 
     def close(self) -> None:  # noqa: B027  # for images that hold nothing open
         """Nothing is read any more."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.outputs.output import Output, Run
+from fastmrcnn.inference.outputs.pixels import Pixels, whole_of
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.inference.video.encoding import VideoWriter
 from fastmrcnn.structures import Detections
@@ -23,7 +23,7 @@ class AnnotatedVideo(Output):
         self._name = ""
         self._writer: VideoWriter | None = None
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         frame = picture.frame
         if frame is None:
             raise UserError(f"{picture.source}: expected a video, of which save makes a video; this is an image")
@@ -31,7 +31,7 @@ class AnnotatedVideo(Output):
             self.close()
             self._name = frame.name
             self._writer = VideoWriter(self.folder("video") / f"{frame.name}.mp4", frame.rate)
-        self._writer.add(np.asarray(found.plot(image)), frame.time)
+        self._writer.add(np.asarray(found.plot(whole_of(image))), frame.time)
 
     def close(self) -> None:
         if self._writer is not None:

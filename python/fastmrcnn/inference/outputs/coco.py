@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from torch import Tensor
-
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.json_array import write_array
 from fastmrcnn.inference.outputs.output import Output, Run
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -24,7 +23,7 @@ class CocoResults(Output):
         self._results = run.parts.open("predictions")
         self._images = run.parts.open("images") if run.config.annotations is None else None
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         results = self.run.ids.results(picture, found)
         self._results.write(picture.place, (json.dumps(finite(result)) for result in results))
         if self._images is not None:

@@ -6,12 +6,11 @@ import re
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.pixels import Pixels, parts_of
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
-from fastmrcnn.visualisation import as_picture
 
 
 class Crops(Output):
@@ -22,17 +21,15 @@ class Crops(Output):
 
     files = ("crops/*/*.png",)
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
-        pixels = image.permute(1, 2, 0).numpy(force=True)
-        if pixels.dtype != np.uint8:
-            pixels = as_picture(pixels)  # all of it, as it is brighter where all of it is dark
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
+        part_of = parts_of(image)
         height, width = found.image_size
         boxes = found.run_lengths.boxes() if found.has_masks else found.boxes.detach().cpu().nan_to_num()
         corners = np.clip(np.round(boxes.numpy()), 0, [width, height, width, height]).astype(int).tolist()
         for number, (name, (left, top, right, bottom)) in enumerate(zip(found.names, corners, strict=True), 1):
             if left >= right or top >= bottom:
                 continue
-            crop = Image.fromarray(as_picture(pixels[top:bottom, left:right]))
+            crop = Image.fromarray(part_of(top, left, bottom - top, right - left))
             if found.has_masks:
                 mask = found.run_lengths[number - 1 : number].crop(top, left, bottom - top, right - left)
                 crop.putalpha(Image.fromarray(mask.to_bitmaps()[0].numpy().astype(np.uint8) * 255))

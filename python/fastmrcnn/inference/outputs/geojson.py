@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from torch import Tensor
-
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.outlines import Part, outlines
 from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -23,7 +22,7 @@ class GeoJson(Output):
 
     files = ("geojson/*.geojson",)
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         instances = zip(found.names, found.scores.tolist(), outlines(found, self.run.config.tolerance), strict=True)
         features = [
             {

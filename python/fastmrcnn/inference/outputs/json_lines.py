@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from torch import Tensor
-
 from fastmrcnn.files import GrowingFile, finite
 from fastmrcnn.inference.outputs.output import Output, Run
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -30,7 +29,7 @@ class JsonLines(Output):
         self._growing = _new_file(run.config.output / _NAME) if run.live else None
         self._part = None if run.live else run.parts.open("detections")
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         names = [name for name in found.names if name in self.run.ids.category_of]
         results = [
             {key: value for key, value in result.items() if key != "image_id"} | {"class": name}

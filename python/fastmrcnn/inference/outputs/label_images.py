@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.ops import number_pixels
 from fastmrcnn.structures import Detections
@@ -27,7 +27,7 @@ class LabelImages(Output):
 
     files = ("labels/instances/*.png", "labels/instances/*.tif", "labels/classes/*.png")
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         if not found.has_masks:
             raise UserError("save: labels are made of masks; this model finds boxes alone")
         falling = torch.argsort(found.scores.cpu(), descending=True, stable=True)

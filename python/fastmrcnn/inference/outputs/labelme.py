@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from torch import Tensor
-
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.outlines import outlines
 from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.ops import join_rings
 from fastmrcnn.structures import Detections
@@ -26,7 +25,7 @@ class LabelMe(Output):
 
     files = ("labelme/*.json", "labelme/*.png")
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         shapes: list[dict[str, Any]] = []
         instances = zip(found.names, found.scores.tolist(), outlines(found, self.run.config.tolerance), strict=True)
         for number, (name, score, parts) in enumerate(instances, 1):

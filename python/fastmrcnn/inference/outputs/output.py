@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import ClassVar
 
 from PIL import Image
-from torch import Tensor
 
 from fastmrcnn.inference.coco_ids import CocoIds
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.outputs.parts import Parts
+from fastmrcnn.inference.outputs.pixels import Pixels, whole_of
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 from fastmrcnn.visualisation import as_picture
@@ -55,13 +55,13 @@ class Output(ABC):
         self.run = run
 
     @abstractmethod
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         """Write what was found in a picture.
 
         Where there are not files for each picture, pictures come in any order within the few that are segmented
         together, else in their own (:class:`~fastmrcnn.inference.outputs.parts.Parts` puts them in order).
 
-        image: [C, H, W], what the model looked at.
+        image: [C, H, W], what the model looked at; of a picture that was segmented in tiles, what reads it.
         """
 
     def close(self) -> None:  # noqa: B027  # for outputs that hold nothing open
@@ -76,7 +76,7 @@ class Output(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def image_for(self, picture: Picture, image: Tensor, folder: str) -> str:
+    def image_for(self, picture: Picture, image: Pixels, folder: str) -> str:
         """The path of an image file with the picture, from a folder within that of the results once these are finished.
 
         It is relative, so that both may move together. A page or frame of several becomes a PNG in that folder.
@@ -85,7 +85,8 @@ class Output(ABC):
             place = (self.run.config.output / folder).resolve()
             return Path(os.path.relpath(picture.path.resolve(), place)).as_posix()
         name = f"{picture.name}.png"
-        Image.fromarray(as_picture(image.permute(1, 2, 0).numpy(force=True))).save(self.folder(folder) / name)
+        pixels = whole_of(image).permute(1, 2, 0).numpy(force=True)
+        Image.fromarray(as_picture(pixels)).save(self.folder(folder) / name)
         return name
 
     def __enter__(self) -> Output:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 
-from torch import Tensor
-
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.output import Output, Run
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 
@@ -30,7 +29,7 @@ class Table(Output):
         super().__init__(run)
         self._rows = run.parts.open("instances")
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         self._rows.write(picture.place, (json.dumps(finite(row)) for row in self._all_rows(picture, found)))
 
     def _all_rows(self, picture: Picture, found: Detections) -> list[list[object]]:

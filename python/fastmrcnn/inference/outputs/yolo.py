@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import yaml
-from torch import Tensor
 
 from fastmrcnn.inference.outputs.outlines import Part, outlines
 from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.ops import join_rings
 from fastmrcnn.structures import Detections
@@ -21,7 +21,7 @@ class Yolo(Output):
 
     files = ("yolo/data.yaml", "yolo/labels/*.txt", "yolo/images/*")
 
-    def add(self, picture: Picture, image: Tensor, found: Detections) -> None:
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         instances = zip(found.labels.tolist(), outlines(found, self.run.config.tolerance), strict=True)
         lines = [_line(label, parts, found.image_size) for label, parts in instances if parts]
         self.folder("yolo/labels").joinpath(f"{picture.name}.txt").write_text("".join(lines), encoding="utf-8")
