@@ -89,10 +89,10 @@ def export(
     """
     from fastmrcnn.deployment import torch_program
 
-    _require_packages(format, check_images is not None)
     if isinstance(model, OptimizedMaskRCNN):
         raise UserError("export: expected the model as it was before fastmrcnn.optimize; got an OptimizedMaskRCNN")
     check_exportable(model.config, format, inputs)
+    _require_packages(format, check_images is not None)
     interface, start = Interface(model.config, inputs), time.perf_counter()
     folded = copy.deepcopy(model.eval()).to("cpu")
     fold_norms(folded)
