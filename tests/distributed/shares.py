@@ -14,14 +14,13 @@ from fastmrcnn.inference import PredictConfig, predict_files
 
 
 def measure(scenes: Path, output: Path) -> None:
-    """Write what is found in ``scenes``, and how good it is, under ``output``: in batches of two, one with a broken
-    image."""
+    """Write what is found in ``scenes``, one of them broken, and how good it is in batches of two, under ``output``."""
     dataset = open_dataset(scenes / "annotations.json", scenes / "images")
     result = evaluate(load_model("tiny"), dataset, batch_size=2, loss_seed=0)
     images = (str(scenes / "images"), str(scenes / "broken.png"))
     everything = ("coco", "overlays", "csv", "crops", "geojson", "labelme", "yolo", "labels")
     config = PredictConfig(
-        images, output=output / "found", save=everything, score_threshold=0.1, batch_size=2, skip_broken=True
+        images, output=output / "found", save=everything, score_threshold=0.1, batch_size=1, skip_broken=True
     )
     summary = dataclasses.asdict(predict_files(config, progress=False)) | {"seconds": 0, "output": ""}
     numbers = {"box": result.box, "mask": result.mask, "table": result.table, "losses": result.losses}

@@ -80,6 +80,18 @@ def test_batches_hold_images_of_like_shape(
         assert int(alone.prod(dim=1).sum()) >= (1 - MAX_PADDING) * shape[0] * shape[2] * shape[3]
 
 
+def test_the_company_of_an_image_depends_on_its_window_alone(model: MaskRCNN) -> None:
+    """So several processes, and a run that goes on, find what one does."""
+    window, random = window_of(2), np.random.default_rng(0)
+    images = [torch.rand(3, *random.integers(20, 60, 2).tolist()) for _ in range(2 * window + 3)]
+    of_all = {place: found for place, _, found in detect_stream(model, enumerate(images), batch_size=2)}
+    for first, last in ((window, 2 * window), (2 * window, len(images))):
+        share = ((place, images[place]) for place in range(first, last))
+        for place, _, found in detect_stream(model, share, batch_size=2, readers=2):
+            assert_same(found, of_all.pop(place))
+    assert sorted(of_all) == list(range(window))
+
+
 def test_looking_ahead_is_bounded(model: MaskRCNN) -> None:
     asked: list[int] = []
 
