@@ -60,6 +60,16 @@ def test_in_tiles(large: Path, tmp_path: Path) -> None:
     assert (about["tile"], about["overlap"]) == (256, 64)
 
 
+def test_the_progress_tells_of_tiles_now_and_then(
+    large: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In a log file every update is a line: not one for each of a thousand tiles."""
+    predict_files(
+        PredictConfig(images=(str(large),), output=tmp_path / "found", device="cpu", tile=128, save=("coco",))
+    )
+    assert capfd.readouterr().err.count("tile ") <= 2
+
+
 def test_large_pictures_have_an_overview(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels_module, "OVERVIEW", 250)
     predict(tmp_path / "found", large, tile=256)

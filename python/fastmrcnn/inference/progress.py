@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,3 +49,13 @@ def progress_bar(
         raise
     finally:
         bar.close()
+
+
+def note(bar: tqdm[Any], text: str) -> None:
+    """Show a text behind the bar, no more often than the bar itself moves."""
+    if bar.disable:
+        return
+    bar.set_postfix_str(text, refresh=False)
+    if time.monotonic() - getattr(bar, "noted", -LOG_INTERVAL) >= bar.mininterval:
+        bar.refresh()
+        bar.noted = time.monotonic()

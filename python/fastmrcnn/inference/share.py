@@ -16,7 +16,7 @@ from fastmrcnn.inference.journal import Finished, Journal, Share, window_places
 from fastmrcnn.inference.outputs import Output, Run
 from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture, Pictures
-from fastmrcnn.inference.progress import progress_bar
+from fastmrcnn.inference.progress import note, progress_bar
 from fastmrcnn.inference.tiles import predict_windows
 from fastmrcnn.inference.writing import WriteBehind
 from fastmrcnn.models.ahead import default_readers
@@ -94,7 +94,7 @@ def _in_tiles(
                     overlap=config.overlap,
                     score_threshold=config.score_threshold,
                     batch_size=config.batch_size,
-                    on_tiles=lambda done, count: bar.set_postfix_str(f"tile {done}/{count}"),
+                    on_tiles=lambda done, count: note(bar, f"tile {done}/{count}"),
                 )
                 yield picture, windows, found
         except UserError as error:
