@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ from tests.training.runs import CLASSES
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``annotations.json`` and ``images``: 5 scenes of 64 to 96 pixels."""
+    """A folder with ``annotations.json`` and ``images``: 5 scenes of 64 to 96 pixels. ``two.json`` has two of them: to
+    evaluate takes longer than to train."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_dataset(folder, images=5, seed=3, size=(64, 96), classes=CLASSES)
+    document = json.loads(write_dataset(folder, images=5, seed=3, size=(64, 96), classes=CLASSES).read_text())
+    kept = [image["id"] for image in document["images"][:2]]
+    document["images"] = document["images"][:2]
+    document["annotations"] = [item for item in document["annotations"] if item["image_id"] in kept]
+    (folder / "two.json").write_text(json.dumps(document))
     return folder
 
 

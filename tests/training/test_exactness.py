@@ -35,7 +35,7 @@ def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig
     config = TrainConfig(
         train_annotations=scenes / "annotations.json",
         train_images=scenes / "images",
-        eval_annotations=scenes / "annotations.json",
+        eval_annotations=scenes / "two.json",
         output=tmp_path_factory.mktemp("whole") / "run",
         model="tiny",
         min_size=64,

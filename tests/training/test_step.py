@@ -151,7 +151,7 @@ def test_the_average_takes_the_statistics_of_norms_as_they_are() -> None:
 
 
 def test_the_average_is_evaluated_and_kept(make_config: MakeConfig, scenes: Path) -> None:
-    config = make_config(ema=0.9, eval_annotations=scenes / "annotations.json", checkpoint_every=1)
+    config = make_config(ema=0.9, eval_annotations=scenes / "two.json", checkpoint_every=1)
     result = train(config, progress=False)
     folder = sorted((result.output / "checkpoints").iterdir())[-1]
     name = "rpn.head.deltas.weight"

@@ -59,7 +59,7 @@ def test_no_number_of_sigterms_cuts_a_step(make_config: MakeConfig, monkeypatch:
 def test_a_signal_cuts_an_evaluation_short_and_it_is_made_up_for(
     make_config: MakeConfig, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(eval_annotations=scenes / "annotations.json", evaluate_every=2, keep_checkpoints=1)
+    config = make_config(eval_annotations=scenes / "two.json", evaluate_every=2, keep_checkpoints=1)
     whole = train(config, progress=False)
     cut = replace(config, output=tmp_path / "cut")
     with monkeypatch.context() as patch:
@@ -123,7 +123,7 @@ def test_a_run_without_better_ap_stops_early(
         validation, "evaluate", lambda *_, **options: EvaluationResult(AP, AP | {"AP": next(later)}, {}, "")
     )
     config = make_config(
-        steps=6, evaluate_every=1, patience=patience, eval_annotations=scenes / "annotations.json", shown_images=0
+        steps=6, evaluate_every=1, patience=patience, eval_annotations=scenes / "two.json", shown_images=0
     )
     whole = train(config, progress=False)
     assert whole.steps == stopped_at

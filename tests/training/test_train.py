@@ -81,9 +81,7 @@ def test_models_without_masks_are_kept_by_box_ap(
 ) -> None:
     absent, losses = WITHOUT_MASKS[parts]
     save_model(MaskRCNN(replace(tiny(CLASSES), **absent)), tmp_path / "start.safetensors")
-    config = make_config(
-        model=None, weights=str(tmp_path / "start.safetensors"), eval_annotations=scenes / "annotations.json"
-    )
+    config = make_config(model=None, weights=str(tmp_path / "start.safetensors"), eval_annotations=scenes / "two.json")
     result = train(config)
     assert {name for name in result.metrics[0] if name.startswith("loss_")} == losses
     [evaluated] = [row for row in result.metrics if "box_ap" in row]
@@ -215,7 +213,7 @@ def test_fine_tuning_from_a_file_with_other_classes(make_config: MakeConfig, tmp
 
 
 def test_a_finished_run_resumes_to_the_same_result(make_config: MakeConfig, scenes: Path) -> None:
-    config = make_config(steps=1, eval_annotations=scenes / "annotations.json")
+    config = make_config(steps=1, eval_annotations=scenes / "two.json")
     train(config, progress=False)
     before = load_file(config.output / "last.safetensors")  # type: ignore[operator]
     again = train(config, resume=True, progress=False)
