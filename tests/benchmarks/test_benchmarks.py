@@ -15,7 +15,7 @@ import torch
 pytest.importorskip("torchvision", reason="torchvision is the peer")
 pytest.importorskip("pycocotools", reason="pycocotools is the peer of the run-length encodings")
 
-from benchmarks import cases, peers, program, results, table
+from benchmarks import cases, peers, program, results, start_up, table
 from benchmarks.case import Case, Contest, Goal, Work
 from benchmarks.cases import training
 from benchmarks.limits import MIB, WORKING_SETS, Limits, measure_limits
@@ -302,3 +302,10 @@ def test_the_share_of_stages_inside_stages() -> None:
     timed = WithShare([(Stages, "outer"), (Stages, "inner")], function)
     timed()
     assert 0.3 < timed.share < 0.7
+
+
+def test_the_start_of_a_process_is_timed() -> None:
+    took = start_up.run("import time; time.sleep(0.5)")
+    assert took.wall > 0.5
+    assert 0 < took.processor < took.wall  # it sleeps
+    assert list(start_up.programs_of(["tiny"]))[-1] == "load tiny, predict"

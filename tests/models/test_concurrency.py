@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fastmrcnn
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.ahead import lone_threads, settle_threads
 from fastmrcnn.models.evaluation_mode import evaluation_mode
@@ -25,6 +26,7 @@ from tests.models.small import images_of, small_model
 
 ROOT = Path(__file__).parents[2]
 THREADS = 6
+TWENTY = {"score_threshold": 0.0, "detections": 20, "hidden": 16}  # detections whatever the scores
 IMAGES = images_of((48, 64), (64, 48), (50, 70), (64, 64), (40, 90), (90, 40))
 
 
@@ -46,10 +48,14 @@ def in_threads(work: Callable[[int], bool], count: int = THREADS) -> list[bool]:
         return [future.result(timeout=120) for future in [pool.submit(begin, thread) for thread in range(count)]]
 
 
-@pytest.fixture(params=["train", "eval"])
+@pytest.fixture(params=["train", "eval", "fast"])
 def model(request: pytest.FixtureRequest) -> MaskRCNN:
     """With batch norms, which would learn from what they predict in training mode."""
-    return small_model(box_head={"score_threshold": 0.0, "hidden": 16}).train(request.param == "train")
+    if request.param == "fast":  # with convolutions wide enough for Winograd's filtering
+        fast = fastmrcnn.optimize(small_model(box_head=TWENTY, mask_head={"channels": 64}), sample=[])
+        assert fast.report.step("Winograd").done
+        return fast
+    return small_model(box_head=TWENTY).train(request.param == "train")
 
 
 def test_threads_find_what_one_finds(model: MaskRCNN) -> None:
@@ -85,7 +91,7 @@ def test_the_last_call_to_leave_restores_the_mode() -> None:
 
 
 def test_a_picture_that_threads_share_is_decoded_once() -> None:
-    model = small_model(box_head={"score_threshold": 0.0, "hidden": 16}).eval()
+    model = small_model(box_head=TWENTY).eval()
     pixels = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -119,10 +125,10 @@ FORK = """
 import multiprocessing, threading, torch
 from fastmrcnn.models.evaluation_mode import evaluation_mode
 from tests.models.small import small_model
-from tests.models.test_concurrency import IMAGES, same
+from tests.models.test_concurrency import IMAGES, TWENTY, same
 
 torch.set_num_threads(2)
-model = small_model(box_head={"score_threshold": 0.0, "hidden": 16}).train()
+model = small_model(box_head=TWENTY).train()
 large = torch.rand(1, 64, 160, 160)
 convolve = torch.nn.Conv2d(64, 64, 3, padding=1)
 

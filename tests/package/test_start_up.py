@@ -59,3 +59,12 @@ def test_a_prediction_takes_torch_pillow_and_safetensors(of_torch: set[str], of_
     own = {name.split(".", 1)[1] for name in loaded if name.startswith("fastmrcnn.")}
     others = {"weights.detectron2", "weights.matterport", "weights.torchvision", "weights.mmdetection"}
     assert not own & (others | {"weights.download", "visualisation", "data", "training", "inference", "cli"})
+
+
+def test_the_command_that_predicts_loads_nothing_that_it_does_not_use(of_torch: set[str], tmp_path: Path) -> None:
+    words = ["predict", str(IMAGE), "--device", "cpu", "--output", str(tmp_path / "found")]
+    code = f"from fastmrcnn.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): assert main({words}) == 0"
+    loaded = modules_after(f"import contextlib, io\n{code}") - of_torch
+    unused = {"torchvision", "matplotlib", "faster_coco_eval", "h5py", "tifffile", "av", "onnx", "supervision"}
+    assert not packages(loaded) & unused
+    assert not {name for name in loaded if name.startswith(SLOW_PARTS_OF_TORCH)}
