@@ -10,9 +10,10 @@ Example:
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.deployment import optimize
@@ -36,22 +37,15 @@ __all__ = [
     "save_model",
 ]
 
-_HOME = {
-    "Detections": "structures",
-    "MaskRCNN": "models",
-    "MaskRCNNConfig": "models",
-    "load_model": "weights",
-    "load_model_for_finetuning": "weights",
-    "optimize": "deployment",
-    "save_model": "weights",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Detections": "structures",
+        "MaskRCNN": "models",
+        "MaskRCNNConfig": "models",
+        "load_model": "weights",
+        "load_model_for_finetuning": "weights",
+        "optimize": "deployment",
+        "save_model": "weights",
+    },
+)

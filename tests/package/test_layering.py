@@ -15,6 +15,7 @@ PACKAGE = Path(fastmrcnn.__file__).parent
 
 # Low to high. `visualisation` draws arrays and knows nothing of models; `Detections.plot` uses it.
 LAYERS = [
+    "lazy",
     "errors",
     "locks",
     "files",

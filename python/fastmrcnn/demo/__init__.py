@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.demo.config import DemoConfig
@@ -11,10 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoConfig", "run_demo"]
 
-_HOME = {"DemoConfig": "config", "run_demo": "run"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.demo' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.demo.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, {"DemoConfig": "config", "run_demo": "run"})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.deployment.agreement import Agreement, compare
@@ -31,28 +32,21 @@ __all__ = [
     "optimize",
 ]
 
-_HOME = {
-    "Agreement": "agreement",
-    "ExportConfig": "export_config",
-    "Exported": "exporting",
-    "ExportedModel": "exported",
-    "Interface": "interface",
-    "OptimizationReport": "report",
-    "OptimizedMaskRCNN": "optimized",
-    "Step": "report",
-    "compare": "agreement",
-    "export": "exporting",
-    "export_file": "exporting",
-    "load_exported": "exported",
-    "optimize": "optimization",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.deployment' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.deployment.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Agreement": "agreement",
+        "ExportConfig": "export_config",
+        "Exported": "exporting",
+        "ExportedModel": "exported",
+        "Interface": "interface",
+        "OptimizationReport": "report",
+        "OptimizedMaskRCNN": "optimized",
+        "Step": "report",
+        "compare": "agreement",
+        "export": "exporting",
+        "export_file": "exporting",
+        "load_exported": "exported",
+        "optimize": "optimization",
+    },
+)

@@ -5,8 +5,9 @@ Names load what they need when first used, so that the CLI starts quickly.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.doctor.anchors import AnchorReport, report_anchors
@@ -34,24 +35,21 @@ __all__ = [
     "write_repaired",
 ]
 
-_HOME = {
-    "AnchorReport": "anchors",
-    "DoctorConfig": "config",
-    "Kind": "problem",
-    "Problem": "problem",
-    "Split": "examination",
-    "Statistics": "statistics",
-    "examine": "examination",
-    "measure": "statistics",
-    "problems_of": "examination",
-    "report_anchors": "anchors",
-    "run_doctor": "run",
-    "write_page": "page",
-    "write_repaired": "repair",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.doctor' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.doctor.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AnchorReport": "anchors",
+        "DoctorConfig": "config",
+        "Kind": "problem",
+        "Problem": "problem",
+        "Split": "examination",
+        "Statistics": "statistics",
+        "examine": "examination",
+        "measure": "statistics",
+        "problems_of": "examination",
+        "report_anchors": "anchors",
+        "run_doctor": "run",
+        "write_page": "page",
+        "write_repaired": "repair",
+    },
+)

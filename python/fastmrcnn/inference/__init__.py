@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.inference.augmented import AugmentedDetector
@@ -27,20 +28,17 @@ __all__ = [
     "resolve_device",
 ]
 
-_HOME = {
-    "Frame": "video.predict",
-    "AugmentedDetector": "augmented",
-    "PredictConfig": "config",
-    "PredictSummary": "summary",
-    "find_images": "sources",
-    "predict_files": "stream",
-    "predict_tiled": "tiles",
-    "predict_video": "video.predict",
-    "resolve_device": "device",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.inference' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.inference.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Frame": "video.predict",
+        "AugmentedDetector": "augmented",
+        "PredictConfig": "config",
+        "PredictSummary": "summary",
+        "find_images": "sources",
+        "predict_files": "stream",
+        "predict_tiled": "tiles",
+        "predict_video": "video.predict",
+        "resolve_device": "device",
+    },
+)

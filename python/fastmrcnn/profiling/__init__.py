@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.profiling.clock import Place, StageClock, watched
@@ -13,22 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchConfig", "Place", "Profile", "StageClock", "bench", "profile", "watched"]
 
-_HOME = {
-    "BenchConfig": "config",
-    "Place": "clock",
-    "Profile": "result",
-    "StageClock": "clock",
-    "bench": "run",
-    "profile": "run",
-    "watched": "clock",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.profiling' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.profiling.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "BenchConfig": "config",
+        "Place": "clock",
+        "Profile": "result",
+        "StageClock": "clock",
+        "bench": "run",
+        "profile": "run",
+        "watched": "clock",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.training.config import TrainConfig
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "TrainResult", "read_metrics", "train"]
 
-_HOME = {"TrainConfig": "config", "TrainResult": "result", "read_metrics": "metrics", "train": "loop"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.training.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__, {"TrainConfig": "config", "TrainResult": "result", "read_metrics": "metrics", "train": "loop"}
+)

@@ -5,8 +5,9 @@ Names load what they need at first use: of the readers of other systems' files, 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastmrcnn.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fastmrcnn.weights.backbones import load_backbone
@@ -37,30 +38,23 @@ __all__ = [
     "with_new_classes",
 ]
 
-_HOME = {
-    "from_detectron2": "detectron2",
-    "from_matterport": "matterport",
-    "from_mmdetection": "mmdetection",
-    "from_torchvision": "torchvision",
-    "load_backbone": "backbones",
-    "load_model": "load",
-    "load_model_for_finetuning": "finetuning",
-    "save_model": "store",
-    "shipped_models": "load",
-    "to_detectron2": "detectron2",
-    "to_matterport": "matterport",
-    "to_mmdetection": "mmdetection",
-    "to_torchvision": "torchvision",
-    "with_channels": "channels",
-    "with_new_classes": "finetuning",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastmrcnn.weights' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fastmrcnn.weights.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "from_detectron2": "detectron2",
+        "from_matterport": "matterport",
+        "from_mmdetection": "mmdetection",
+        "from_torchvision": "torchvision",
+        "load_backbone": "backbones",
+        "load_model": "load",
+        "load_model_for_finetuning": "finetuning",
+        "save_model": "store",
+        "shipped_models": "load",
+        "to_detectron2": "detectron2",
+        "to_matterport": "matterport",
+        "to_mmdetection": "mmdetection",
+        "to_torchvision": "torchvision",
+        "with_channels": "channels",
+        "with_new_classes": "finetuning",
+    },
+)
