@@ -38,7 +38,7 @@ def write_film(
     times: of each frame, in seconds; RATE frames a second by default.
     """
     height, width = frames[0].shape[:2]
-    pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+    pix_fmt = {"ffv1": "bgr0", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
     with av.open(str(path), "w", options=container or {}) as film:
         stream = film.add_stream(codec, rate=RATE, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt

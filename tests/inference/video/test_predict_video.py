@@ -19,7 +19,7 @@ from fastmrcnn.inference import predict_video
 from fastmrcnn.inference.video.ahead import Ahead
 from fastmrcnn.inference.video.choice import FrameChoice
 from fastmrcnn.inference.video.decoding import Damage, Video
-from fastmrcnn.inference.video.pixels import picture_of
+from fastmrcnn.inference.video.pixels import PictureOf
 from fastmrcnn.models import MaskRCNN, tiny
 from tests.inference.video.films import RATE, av, moving_frames, turn, write_film
 
@@ -34,6 +34,7 @@ def read(path: Path, damage: Damage | None = None, **choice: Any) -> list[tuple[
     """The number, time and pixels of the chosen frames."""
     chosen = FrameChoice(**choice)
     decoded = Video(str(path)).decoded(chosen.start, damage or Damage(str(path), tolerated=False))
+    picture_of = PictureOf()
     return [(one.number, one.time, picture_of(one.frame)) for one in chosen.among(decoded)]
 
 
@@ -74,13 +75,23 @@ def test_a_grey_model_sees_brightness(tmp_path: Path) -> None:
 def test_colours(tmp_path: Path, height: int, matrix: str, tag: int, full: bool, codec: str) -> None:
     from av.video.reformatter import ColorRange, Colorspace
 
+    if matrix == "BT2020" and not hasattr(Colorspace, matrix):
+        pytest.skip("PyAV 17 reads BT.2020, but does not convert to it")
+
     patches = np.array([[200, 30, 40], [20, 180, 60], [30, 40, 210], [128, 128, 128], [250, 250, 250]], np.uint8)
     picture = np.broadcast_to(patches.repeat(32, 0), (height, 160, 3))
     film, depth = tmp_path / "film.mp4", ColorRange.JPEG if full else ColorRange.MPEG
     options = {"crf": "4", "colorspace": str(tag), "color_range": "pc" if full else "tv"}
     if codec == "mpeg4":
         options = {"qmax": "2", "b": "8M"}
-    write_film(film, [picture], codec=codec, options=options, dst_colorspace=Colorspace[matrix], dst_color_range=depth)
+    write_film(
+        film,
+        [picture],
+        codec=codec,
+        options=options,
+        dst_colorspace={"ITU709": 1, "ITU601": 5, "BT2020": 9}[matrix],
+        dst_color_range=depth,
+    )
     with av.open(str(film)) as written:
         assert next(written.decode(video=0)).colorspace == tag
     [(_, _, pixels)] = read(film)

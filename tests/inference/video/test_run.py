@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference import PredictConfig, predict_files
+from fastmrcnn.inference import PredictConfig, predict_files, predict_video
 from fastmrcnn.models import MaskRCNN, tiny
 from fastmrcnn.structures.images import read_image, read_image_size
 from fastmrcnn.weights import load_model, save_model
@@ -239,10 +239,22 @@ def test_a_stream_that_ends(tmp_path: Path, weights: str, broadcast: Path) -> No
     assert sum(len(line["detections"]) for line in lines) == summary.detections
 
 
+def test_a_camera_that_tells_no_times(tmp_path: Path, weights: str) -> None:
+    """Of bare JPEGs FFmpeg takes there to be 25 a second; these come faster."""
+    film = write_film(tmp_path / "broadcast.mjpeg", moving_frames(40), codec="mjpeg")
+    began = time.monotonic()
+    with served(film, seconds=20) as address:
+        model = load_model(weights, device="cpu")
+        options = ["fpsprobesize=2", "analyzeduration=200000"]  # which take seconds otherwise
+        frames = [frame for frame, _ in predict_video(model, address, end=0.6, score_threshold=0.9, options=options)]
+    assert frames[-1].number > 20
+    assert 0.0 < frames[-1].time < time.monotonic() - began
+
+
 def test_what_a_camera_sees_is_read_while_it_runs_and_complete_after_ctrl_c(
     tmp_path: Path, weights: str, broadcast: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output, read = tmp_path / "found", []
+    output, read, ended = tmp_path / "found", [], threading.Event()
     slow = MaskRCNN.detect_prepared
 
     def detect_slowly(self: MaskRCNN, *inputs: Any) -> Any:
@@ -255,12 +267,16 @@ def test_what_a_camera_sees_is_read_while_it_runs_and_complete_after_ctrl_c(
             time.sleep(0.05)
             if (output / "detections.jsonl").exists():
                 read[:] = (output / "detections.jsonl").read_text().splitlines()
-        os.kill(os.getpid(), signal.SIGINT)
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(MaskRCNN, "detect_prepared", detect_slowly)
     with served(broadcast, seconds=40) as address:
         threading.Thread(target=look_then_interrupt).start()
-        summary = predict_files(config_for(address, weights, output, score_threshold=0.3), progress=False)
+        try:
+            summary = predict_files(config_for(address, weights, output, score_threshold=0.3), progress=False)
+        finally:
+            ended.set()
     assert len(read) >= 3
     assert summary.images >= len(read)
     assert summary.dropped > 0

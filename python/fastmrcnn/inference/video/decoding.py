@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +14,11 @@ from fastmrcnn.inference.video.sources import is_camera, is_stream, shown_name
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
+_USUAL_RATE = 25.0
 _PATIENCE = 10.0  # seconds without anything from a stream after which it counts as gone
 _THREADS = 2  # that decode: the network wants the others
 _BACK_OFF = (0, 5, 30)  # seconds before the place that is sought
+_UNTIMED = ("mpjpeg", "mjpeg", "h264", "hevc")  # formats without times: FFmpeg counts frames at some rate
 _CUT_OFF = 1.0  # seconds that a video may end before its time: durations in heads are rounded
 
 
@@ -89,6 +92,7 @@ class Video:
         whole = self._container.duration
         # Seconds; None where the head does not say.
         self.length = whole / self._av.time_base if whole and self._own_length is None else self._own_length
+        self._untimed = self.live and self._container.format.name in _UNTIMED
         # Why a live video has ended, where that is known.
         self.ended = ""
 
@@ -141,25 +145,31 @@ class Video:
 
     def _frames(self, damage: Damage) -> Iterator[Decoded]:
         began = None if self._stream.start_time is None else float(self._stream.start_time * self._stream.time_base)
-        time, reached = -1.0 / (self.rate or 25), 0.0
+        step = 1.0 / (self.rate or _USUAL_RATE)
+        moment, reached, first_came = -step, 0.0, 0.0
         for packet in self._packets(damage):
             if packet.pts is not None and packet.time_base is not None:
                 reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.is_corrupt:
-                damage.add(f"a packet after {max(time, 0):.1f} s is damaged")
+                damage.add(f"a packet after {max(moment, 0):.1f} s is damaged")
             try:
                 frames = packet.decode()
             except self._av.FFmpegError as error:
-                damage.add(f"what comes after {max(time, 0):.1f} s does not decode: {_reason(error)}")
+                damage.add(f"what comes after {max(moment, 0):.1f} s does not decode: {_reason(error)}")
                 continue
             for frame in frames:
                 began = frame.time if began is None else began
-                # Bare streams have no times: the rate is all that is known.
-                time = time + 1 / (self.rate or 25) if frame.time is None else frame.time - (began or 0.0)
-                if frame.is_corrupt:
-                    damage.add(f"the frame at {time:.1f} s is damaged")
+                if self._untimed:
+                    first_came = first_came or time.monotonic()
+                    moment = time.monotonic() - first_came
+                elif frame.time is None:  # the rate is all that is known
+                    moment += step
                 else:
-                    yield Decoded(time, frame)
+                    moment = frame.time - (began or 0.0)
+                if frame.is_corrupt:
+                    damage.add(f"the frame at {moment:.1f} s is damaged")
+                else:
+                    yield Decoded(moment, frame)
         expected = None if self.live else self._own_length
         if expected is not None and reached - (began or 0.0) < expected - _CUT_OFF:
             damage.add(f"it ends after {reached - (began or 0.0):.1f} s of {expected:.1f} s")

@@ -29,6 +29,7 @@ class VideoWriter:
         self._rate = Fraction(rate or _USUAL_RATE).limit_denominator(1001)
         self._file = self._av.open(str(path), "w", format="mp4")
         self._stream: Any = None
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._first, self._last = 0.0, -1
 
     def add(self, pixels: np.ndarray, time: float) -> None:
@@ -39,12 +40,14 @@ class VideoWriter:
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._stream is None:
             self._first, self._stream = time, self._new_stream(even.shape[1], even.shape[0])
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24").reformat(
+        frame = self._reformatter.reformat(
+            self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24"),
             width=self._stream.width,
             height=self._stream.height,
             format="yuv420p",
             dst_colorspace=colour_space_of(self._matrix, self._stream.width, self._stream.height),
             dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         self._last = max(self._last + 1, round((time - self._first) * _TICKS))  # times in a file may stand still
         frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)

@@ -9,35 +9,45 @@ import numpy as np
 if TYPE_CHECKING:
     from av import VideoFrame
 
-# Matrix coefficients as frames name them (ITU-T H.273), and which of PyAV's colour spaces each is.
-_RGB, _BT709, _UNSPECIFIED, _FCC, _SMPTE240M, _BT2020 = 0, 1, 2, 4, 7, (9, 10)
+# Matrix coefficients as frames name them (ITU-T H.273), and the colour spaces of swscale that they are (SWS_CS_*).
+_UNSPECIFIED, _BT709, _BT601 = 2, 1, 5
+_COLOUR_SPACES = {1: _BT709, 4: 4, 7: 7, 9: 9, 10: 9}  # BT.709, FCC, SMPTE 240M, BT.2020 of both kinds
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
-def picture_of(frame: VideoFrame, *, grey: bool = False) -> np.ndarray:
-    """The pixels, uint8 [H, W, 3] RGB, or [H, W] of brightness, turned as the display matrix says."""
-    from av.video.reformatter import ColorRange
+class PictureOf:
+    """Makes pictures of frames, one at a time."""
 
-    full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    pixels: np.ndarray = frame.to_ndarray(
-        format="gray" if grey else "rgb24",
-        src_colorspace=colour_space_of(frame.colorspace, frame.width, frame.height),
-        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-    )
-    return upright(pixels, _display_matrix(frame))
+    def __init__(self, *, grey: bool = False) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._grey = grey
+        self._reformatter = VideoReformatter()  # setting one up for each frame would take longer than small frames do
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """The pixels, uint8 [H, W, 3] RGB, or [H, W] of brightness, turned as the display matrix says."""
+        from av.video.reformatter import ColorRange
+
+        full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+        picture = self._reformatter.reformat(
+            frame,
+            format="gray" if self._grey else "rgb24",
+            src_colorspace=colour_space_of(frame.colorspace, frame.width, frame.height),
+            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        side_data: Any = frame.side_data
+        matrix = side_data.get("DISPLAYMATRIX")
+        return upright(picture.to_ndarray(), None if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3))
 
 
-def colour_space_of(matrix: int, width: int, height: int) -> Any:
-    """Which of PyAV's colour spaces ``matrix`` is. Video that does not say has BT.709 in high definition, as players
+def colour_space_of(matrix: int, width: int, height: int) -> int:
+    """Which of swscale's colour spaces ``matrix`` is. Video that does not say has BT.709 in high definition, as players
     assume, and else BT.601."""
-    from av.video.reformatter import Colorspace
-
-    known = {_BT709: Colorspace.ITU709, _FCC: Colorspace.FCC, _SMPTE240M: Colorspace.SMPTE240M}
-    known |= dict.fromkeys(_BT2020, Colorspace.BT2020)
     if matrix == _UNSPECIFIED and (width >= 1280 or height > 576):
-        return Colorspace.ITU709
-    return known.get(matrix, Colorspace.ITU601)
+        return _BT709
+    return _COLOUR_SPACES.get(matrix, _BT601)
 
 
 def upright(pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
@@ -59,9 +69,3 @@ def upright(pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     else:
         return pixels
     return np.ascontiguousarray(turned)
-
-
-def _display_matrix(frame: VideoFrame) -> np.ndarray | None:
-    side_data: Any = frame.side_data
-    matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
-    return None if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3)

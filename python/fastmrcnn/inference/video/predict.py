@@ -15,7 +15,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.inference.video.ahead import Ahead
 from fastmrcnn.inference.video.choice import Chosen, FrameChoice
 from fastmrcnn.inference.video.decoding import Damage, Video
-from fastmrcnn.inference.video.pixels import picture_of
+from fastmrcnn.inference.video.pixels import PictureOf
 from fastmrcnn.models.ahead import default_readers
 from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.detector import Detector
@@ -94,7 +94,7 @@ class VideoDetection:
         if channels not in (1, 3):
             video.close()
             raise UserError(f"{video.name}: expected a model for images of 1 or 3 channels; this one has {channels}")
-        self._grey = channels == 1
+        self._picture_of = PictureOf(grey=channels == 1)
         self.damage = Damage(video.name, tolerated=skip_broken)
         # Frames of a live video that came while the network was at others.
         self.dropped = 0
@@ -133,4 +133,4 @@ class VideoDetection:
 
     def _picture(self, chosen: Chosen) -> tuple[tuple[int, float], np.ndarray]:
         """What tells a frame from others, and its pixels."""
-        return (chosen.number, chosen.time), picture_of(chosen.frame, grey=self._grey)
+        return (chosen.number, chosen.time), self._picture_of(chosen.frame)
