@@ -15,6 +15,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 from fastmrcnn import ops
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig
 from fastmrcnn.models.plain import to_plain
 from tests.deployment.onnx_runs import InOnnx, assert_same
@@ -169,3 +170,11 @@ def test_images_are_fitted(name: str, dtype: torch.dtype) -> None:
         differences = (found[0] - pixels).abs()
         assert differences.max() <= tolerance
         assert (differences > 1e-4).float().mean() < 0.05
+
+
+def test_an_operator_that_nothing_stands_for_is_named() -> None:
+    def count(boxes: Tensor) -> Tensor:
+        return ops.paste_masks(torch.ones(2, 4, 4), boxes, (8, 8))
+
+    with pytest.raises(UserError, match=r"cannot translate this model: .*paste_masks"):
+        InOnnx(count, (random_boxes(2, size=8),))

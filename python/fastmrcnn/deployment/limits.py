@@ -6,6 +6,7 @@ from fastmrcnn.deployment.export_config import Format, Inputs
 from fastmrcnn.deployment.interface import capacity
 from fastmrcnn.errors import UserError
 from fastmrcnn.models.config import MaskRCNNConfig
+from fastmrcnn.structures.pixel_format import DEEPEST
 
 
 def check_exportable(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> None:
@@ -43,8 +44,8 @@ def check_exportable(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> 
 def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[str]:
     """What users of the file should know, a line each."""
     limits = [f"at most {capacity(config)} detections an image, thresholds as they are in the model, float32"]
-    if inputs == "uint8" and config.input.pixel_format.white_level != 65535:
-        limits.append("images of 16 bits need --inputs float32")
+    if inputs == "uint8" and (config.input.channels != 3 or config.input.white_level != DEEPEST):
+        limits.append("images of more than 8 bits need --inputs float32")
     if inputs == "network":
         limits.append(
             "normalising, resizing and padding, and bringing boxes back to the images, are left to the caller"
@@ -53,8 +54,9 @@ def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[st
         limits.append("all images of a batch have one size; for several in a batch take --inputs network")
         if config.input.resampling == "pil" and format == "onnx":
             limits.append("images are resized in float32: of Pillow's grey values some in a hundred are off by one")
-    if format == "onnx":
+    if config.mask_head is not None:
         limits.append("masks are maps within the boxes; pasting them into the image is left to the caller")
+    if format == "onnx":
         return limits
     limits.append(
         "the process needs Python with fastmrcnn: `import fastmrcnn.deployment.detector` registers its operators; "

@@ -17,6 +17,7 @@ from onnxscript import optimizer
 from fastmrcnn.deployment import onnx_boxes, onnx_images, onnx_keypoints, onnx_pooling
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.onnx_values import OPSET
+from fastmrcnn.errors import UserError, first_line
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -45,18 +46,25 @@ def write_onnx(program: torch.export.ExportedProgram, interface: Interface, path
 
 
 def translate(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    """A traced program, which may call our operators, in ONNX's standard operators."""
+    """A traced program, which may call our operators, in ONNX's standard operators.
+
+    Raises ``UserError`` where it calls an operator that nothing stands for.
+    """
     with _quiet():
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            custom_translation_table=translations(),
-            input_names=inputs,
-            output_names=outputs,
-            optimize=False,  # which would do the following twice, in as much time as all the rest takes
-            verbose=False,
-        )
+        try:
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=translations(),
+                input_names=inputs,
+                output_names=outputs,
+                optimize=False,  # which would do the following twice, in as much time as all the rest takes
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = first_line(error.__cause__ or error)
+            raise UserError(f"export: torch {torch.__version__} cannot translate this model: {reason}") from error
         assert written is not None
         optimizer.optimize(written.model, num_iterations=1)
     return written.model_proto
