@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -26,6 +26,26 @@ class Label:
     colour: Colour
 
 
+class _Taken:
+    """Where labels are, by the squares of a grid that they touch: thousands are not all compared."""
+
+    _SIDE = 128  # px
+
+    def __init__(self) -> None:
+        self._squares: dict[tuple[int, int], list[Box]] = {}
+
+    def add(self, place: Box) -> None:
+        for square in self._touched(place):
+            self._squares.setdefault(square, []).append(place)
+
+    def meets(self, place: Box) -> bool:
+        return any(_overlap(place, other) for square in self._touched(place) for other in self._squares.get(square, ()))
+
+    def _touched(self, place: Box) -> Iterator[tuple[int, int]]:
+        left, top, right, bottom = (edge // self._SIDE for edge in place)
+        return ((x, y) for x in range(left, right + 1) for y in range(top, bottom + 1))
+
+
 def font_size(size: tuple[int, int]) -> int:
     """The height of text, in pixels, on an image of this (width, height)."""
     return min(max(9, round(max(size) / 45)), 40)
@@ -40,10 +60,12 @@ def draw_labels(canvas: Image.Image, labels: Sequence[Label]) -> None:
     """
     font = _font(font_size(canvas.size))
     draw = ImageDraw.Draw(canvas)
-    taken: list[Box] = []
+    taken, places = _Taken(), []
     for label in labels:
-        taken.append(_place(label.box, _extent(label.text, font), canvas.size, taken))
-    for label, place in reversed(list(zip(labels, taken, strict=True))):
+        place = _place(label.box, _extent(label.text, font), canvas.size, taken)
+        taken.add(place)
+        places.append(place)
+    for label, place in reversed(list(zip(labels, places, strict=True))):
         left, top, right, bottom = place
         draw.rectangle(place, fill=label.colour)
         middle = ((left + right + 1) / 2, (top + bottom + 1) / 2)
@@ -58,7 +80,7 @@ def _extent(text: str, font: Font) -> tuple[int, int]:
     return int(right - left) + 2 * air, int(bottom - top) + air
 
 
-def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: Sequence[Box]) -> Box:
+def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: _Taken) -> Box:
     left, top, right, bottom = box
     width, height = extent
     corners = [
@@ -70,7 +92,7 @@ def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: Sequ
     ]
     places = [_shifted_inside(x, y, extent, size) for x, y in corners if 0 <= y <= size[1] - height]
     places = places or [_shifted_inside(left, top, extent, size)]
-    free = (place for place in places if not any(_overlap(place, other) for other in taken))
+    free = (place for place in places if not taken.meets(place))
     return next(free, places[0])
 
 
