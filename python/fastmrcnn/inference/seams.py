@@ -111,7 +111,22 @@ def _agreeing(masks: InstanceMasks, pairs: Tensor, shared: Tensor, own: Tensor, 
     first, second = pairs.unbind(dim=1)
     # What the tile of the one sees of the other: a piece may reach far beyond.
     seen = areas_within(masks, torch.cat([first, second]), torch.cat([own[second], own[first]])).view(2, -1)
-    return pairs[shared >= agreement * seen.amin(dim=0)]
+    agree = shared >= agreement * seen.amin(dim=0)
+    # Neighbours that touch share a few pixels, which may be all that the tiles see of them. Pieces of one object are
+    # much the same, or go through what both tiles see from one side to the other.
+    same = shared >= agreement * masks.areas()[pairs].amin(dim=1)
+    return pairs[agree & (same | _goes_through(masks.boxes(), pairs, own))]
+
+
+def _goes_through(boxes: Tensor, pairs: Tensor, own: Tensor) -> Tensor:
+    """[P] bool: whether both boxes reach over half of what both tiles see, along the way from one tile to the other."""
+    tiles, pieces = own[pairs], boxes[pairs]  # [P, 2, 4]
+    common = torch.cat([tiles[..., :2].amax(dim=1), tiles[..., 2:].amin(dim=1)], dim=1)  # [P, 4]
+    inner = torch.cat([pieces[..., :2], common[:, None, :2]], dim=1).amax(dim=1)  # [P, 2]
+    outer = torch.cat([pieces[..., 2:], common[:, None, 2:]], dim=1).amin(dim=1)
+    reach = outer - inner >= 0.5 * (common[:, 2:] - common[:, :2])
+    apart = tiles[:, 0, :2] != tiles[:, 1, :2]
+    return (reach | ~apart).all(dim=1)
 
 
 def _groups(count: int, pairs: Tensor) -> Tensor:
