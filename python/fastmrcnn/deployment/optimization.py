@@ -155,7 +155,7 @@ def _filter(model: OptimizedMaskRCNN, device: torch.device) -> Step:
 def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None, proof: Sequence[Tensor]) -> Step:
     name = "compilation"
     if wanted is None and device.type == "cpu" and model.precision == torch.float32:
-        return Step(name, False, "of float32 on a CPU there is little left to fuse (compile=True compiles)")
+        return Step(name, False, "in float32 on a CPU little is left to fuse (compile=True compiles nevertheless)")
     if wanted is False:
         return Step(name, False, "not wanted")
     try:

@@ -68,7 +68,7 @@ class MaskHead(nn.Module):
         for conv in self.convs:
             x = conv(x, filled, relu=True)
         if self.config.predictor == "fcn":
-            x = F.relu(deconv2x2(x, self.upsample.weight, self.upsample.bias))  # [K, channels, M, M]
+            x = F.relu_(deconv2x2(x, self.upsample.weight, self.upsample.bias))  # [K, channels, M, M]
             if labels is not None and self.masks > 1 and self.config.activation == "sigmoid":
                 return full_precision(self._logits_of(x, labels))
             return full_precision(self.logits(x))
