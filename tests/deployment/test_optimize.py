@@ -93,6 +93,7 @@ def test_the_original_stays_as_it_is(shipped: MaskRCNN) -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.rpn.parameters())
     assert not fast.training
+    assert not any(tensor.is_inference() for tensor in (*fast.parameters(), *fast.buffers()))
     assert type(model) is MaskRCNN
 
 
@@ -291,6 +292,8 @@ def test_on_a_gpu(shipped: MaskRCNN, wanted: Any) -> None:
     assert fast.report.deviation is not None
     assert (fast.report.deviation.alone, fast.report.deviation.box < 1) == (0, True)
     images = images_of((64, 96), (90, 60), (200, 200))
+    with torch.no_grad():  # recorded in inference mode, replayed out of it
+        fast.detect([image.cuda() for image in images[:1]])
     for image in (*images, *images, *images):
         agreement = compare([model.predict(image)], [fast.predict(image)])
         assert agreement.alone <= 0.1 * max(agreement.detections, 10)

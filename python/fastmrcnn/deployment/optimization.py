@@ -75,7 +75,7 @@ def optimize(
     expected = model.predict(images)
     optimized = OptimizedMaskRCNN(model)
     proof = [image.to(device) for image in images[:1]] or [_noise(model, (64, 96)).to(device)]
-    with torch.inference_mode():
+    with torch.no_grad():
         steps = (
             _fold(optimized),
             _lay_out(optimized),
@@ -129,7 +129,7 @@ def _overflow(model: OptimizedMaskRCNN, proof: Sequence[Tensor]) -> str | None:
     """Why the features do not come out in the model's precision; None where they do."""
     try:
         batch = model.transform(proof)
-        with model.in_precision(batch.pixels.device):
+        with torch.inference_mode(), model.in_precision(batch.pixels.device):
             features = model.features(batch.pixels)
     except RuntimeError as error:
         return first_line(error)
@@ -161,7 +161,7 @@ def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None
     try:
         check_compiler(device)
         compile_trunk(model, device, dynamic=True)
-        model.detect(proof)
+        _detect(model, proof)
     except Exception as error:  # of torch's compiler, of whatever kind: the model runs without it
         leave_uncompiled(model)
         return Step(name, False, first_line(error))
@@ -176,11 +176,17 @@ def _record(model: OptimizedMaskRCNN, device: torch.device, graphs: int, proof: 
         return Step(name, False, "not wanted")
     model.graphs = GraphCache(model.detect_directly, graphs)
     for _ in range(2):  # a size is recorded when it comes again
-        model.detect(proof)
+        _detect(model, proof)
     if model.graphs.problem is not None:
         problem, model.graphs = model.graphs.problem, None
         return Step(name, False, problem)
     return Step(name, True, f"of the {graphs} sizes of padded images used last, from the second time that one comes")
+
+
+def _detect(model: OptimizedMaskRCNN, proof: Sequence[Tensor]) -> None:
+    """As ``predict`` does: what is compiled or recorded is meant for that."""
+    with torch.inference_mode():
+        model.detect(proof)
 
 
 def _images(model: MaskRCNN, sample: ImageSource | Iterable[ImageSource] | None) -> list[Tensor]:

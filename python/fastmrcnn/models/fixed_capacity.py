@@ -57,7 +57,8 @@ class GraphedDetector:
     def __init__(self, model: MaskRCNN, pixels: Tensor, image_sizes: Tensor, *, pool: Any = None) -> None:
         if not pixels.is_cuda:
             raise ValueError(f"GraphedDetector: pixels must be on a GPU; got {pixels.device}")
-        self._inputs = (pixels.clone(), image_sizes.to(pixels.device, copy=True))
+        with torch.inference_mode(False):  # tensors made in it could not be written over outside of it
+            self._inputs = (pixels.clone(), image_sizes.to(pixels.device).clone())
         detector = FixedCapacityDetector(model)
         # Casts that autocast keeps from call to call would lie outside of the graph's memory.
         precision = torch.autocast(
@@ -66,7 +67,7 @@ class GraphedDetector:
             enabled=torch.is_autocast_enabled("cuda"),
             cache_enabled=False,
         )
-        with torch.no_grad(), torch.cuda.device(pixels.device), precision:
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(pixels.device), precision:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
