@@ -76,6 +76,23 @@ def test_threads_find_what_one_finds(model: MaskRCNN) -> None:
     assert [module.training for module in model.modules()] == modes
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_threads_share_a_gpu_and_its_graphs() -> None:
+    """Graphs are recorded by some threads while others predict without one."""
+    plain = small_model(box_head=TWENTY).eval().cuda()
+    expected = [plain.predict(image) for image in IMAGES]
+    fast = fastmrcnn.optimize(plain, precision="float32", compile=False, sample=[])
+
+    def work(thread: int) -> bool:
+        for turn in range(3 * len(IMAGES)):
+            place = (thread + turn) % len(IMAGES)
+            found = fast.predict(IMAGES[place])
+            torch.testing.assert_close(found.scores, expected[place].scores, atol=1e-2, rtol=0)
+        return True
+
+    assert in_threads(work) == [True] * THREADS
+
+
 def test_the_last_call_to_leave_restores_the_mode() -> None:
     model = small_model().train()
     model.backbone.stem.eval()  # a user's choice

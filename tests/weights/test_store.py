@@ -29,6 +29,15 @@ def metadata_of(path: Path) -> dict[str, str]:
         return dict(file.metadata())
 
 
+def test_what_no_file_holds_is_made_anew() -> None:
+    """Loaded models are built without values: whatever a state_dict lacks has to be computed when they are loaded."""
+    model = load_model("tiny")
+    missing = {name: buffer for name, buffer in model.named_buffers() if name not in model.state_dict()}
+    assert set(missing) == {"transform.mean", "transform.std"}
+    for name, values in (("mean", model.config.input.mean), ("std", model.config.input.std)):
+        assert torch.equal(missing[f"transform.{name}"].flatten(), torch.tensor(values))
+
+
 def test_a_model_survives(saved: Path) -> None:
     model, loaded = small_model(), load_model(saved)
     assert not loaded.training

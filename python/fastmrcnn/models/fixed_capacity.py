@@ -75,7 +75,8 @@ class GraphedDetector:
                     detector(*self._inputs)
             torch.cuda.current_stream().wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=pool):
+            # Other threads may go on with their own work on the GPU, which would end the recording otherwise.
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._found: PaddedInstances = detector(*self._inputs)
 
     @torch.no_grad()
