@@ -106,7 +106,7 @@ def test_programs_of_torch(format: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["c4", "rpn", "roi_pool", "class-agnostic boxes", "softmax", "detectron2", "matterport"]
+    "name", ["c4", "rpn", "roi_pool", "class-agnostic boxes", "softmax", "keypoints", "detectron2", "matterport"]
 )
 def test_other_architectures(name: str, tmp_path: Path) -> None:
     needs_onnx()
