@@ -18,23 +18,34 @@ from fastmrcnn.locks import lock_across_forks
 def open_image(path: str | os.PathLike[str], frame: int | None = None) -> Iterator[Image.Image]:
     """The Pillow image of a file, or of its page ``frame`` (from 0), to be decoded within the block; whatever fails
     there is a ``UserError``."""
-    with readable(path, frame), _open(path) as image:
-        if frame is not None:
-            image.seek(frame)
+    with readable(path, frame), _opened(path, frame) as image:
         yield image
 
 
 _limit = lock_across_forks()  # on Image.MAX_IMAGE_PIXELS
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    """A file of any size: large images are the user's right, and beyond 179 million pixels Pillow refuses them."""
+@contextmanager
+def of_any_size() -> Iterator[None]:
+    """Large images are the user's right: in the block Pillow does not refuse those beyond 179 million pixels."""
     with _limit:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = usual
+
+
+def _opened(path: str | os.PathLike[str], frame: int | None) -> Image.Image:
+    with of_any_size():
+        image = Image.open(path)
+        if frame is not None:
+            try:
+                image.seek(frame)
+            except BaseException:
+                image.close()
+                raise
+        return image
 
 
 @contextmanager

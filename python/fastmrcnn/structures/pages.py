@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastmrcnn.structures.image_files import name_of_page, open_image
+from fastmrcnn.structures.image_files import name_of_page, of_any_size, open_image
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
 from fastmrcnn.structures.tiff_files import SUFFIXES, needs_tifffile, tiff_frames
 
@@ -58,7 +58,8 @@ def _frames(path: Path) -> list[int]:
         frames = [0]  # what opened is a picture, whatever it says
         for frame in count(1):
             try:
-                image.seek(frame)
+                with of_any_size():
+                    image.seek(frame)
             except EOFError:
                 break
             except Exception:  # a damaged directory fails in as many ways as a damaged image

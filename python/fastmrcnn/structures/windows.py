@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastmrcnn.structures import arrays, pillow_images, tiff_files, tiff_windows
 from fastmrcnn.structures.bands import fit_channels
+from fastmrcnn.structures.image_files import of_any_size
 from fastmrcnn.structures.images import ImageSource, as_image_tensor
 from fastmrcnn.structures.pages import ImagePage
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
@@ -159,6 +160,7 @@ class _Pillow(ImageWindows):
         self.size = (image.height, image.width)
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        part = self._image.crop((left, top, left + width, top + height))
+        with of_any_size():
+            part = self._image.crop((left, top, left + width, top + height))
         bands = pillow_images.bands_of_pillow(part, self._name, self._format)
         return fit_channels(bands, self._format, self._name)
