@@ -115,7 +115,7 @@ def test_several_videos(tmp_path: Path, weights: str) -> None:
     for folder, count in (("a", 3), ("b", 2)):
         (tmp_path / folder).mkdir()
         write_film(tmp_path / folder / "film.mkv", moving_frames(count))
-    config = config_for(tmp_path / "*" / "film.mkv", weights, tmp_path / "found", score_threshold=0.9)
+    config = config_for(tmp_path / "*" / "*", weights, tmp_path / "found", score_threshold=0.9)
     predict_files(config, progress=False)
     listed = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
     assert [(entry["id"], entry["frame"]) for entry in listed] == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2)]
@@ -136,6 +136,17 @@ def test_a_truncated_video(tmp_path: Path, weights: str) -> None:
     [line] = summary.broken
     assert line.startswith(f"{film}: it ends after ")
     assert len(frames_of(tmp_path / "found" / "video" / "film.mp4")) == summary.images
+
+
+def test_a_video_that_cannot_be_opened_may_be_skipped(tmp_path: Path, weights: str) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a.mp4").write_text("no video")
+    write_film(tmp_path / "films" / "b.mkv", moving_frames(2))
+    summary = predict_files(
+        config_for(tmp_path / "films", weights, tmp_path / "found", skip_broken=True), progress=False
+    )
+    assert summary.images == 2
+    assert summary.broken == [f"{tmp_path / 'films' / 'a.mp4'}: expected a video; it is in no video format, or damaged"]
 
 
 @pytest.mark.parametrize(
@@ -237,6 +248,13 @@ def test_a_stream_that_ends(tmp_path: Path, weights: str, broadcast: Path) -> No
     assert len(listed) == summary.images == len(frames_of(next((output / "video").iterdir())))
     assert all(entry["file_name"] == address and "date_captured" in entry for entry in listed)
     assert sum(len(line["detections"]) for line in lines) == summary.detections
+
+
+def test_every_frame_of_a_stream_by_choice(weights: str, broadcast: Path) -> None:
+    model = load_model(weights, device="cpu")
+    with served(broadcast, seconds=20) as address:
+        found = predict_video(model, address, live=False, max_frames=12, score_threshold=0.9)
+        assert [frame.number for frame, _ in found] == list(range(1, 13))
 
 
 def test_a_camera_that_tells_no_times(tmp_path: Path, weights: str) -> None:

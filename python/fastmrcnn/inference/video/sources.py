@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.sources import natural_key
+from fastmrcnn.structures.images import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
@@ -39,13 +40,15 @@ def is_video(source: str) -> bool:
 
 
 def video_files(sources: Iterable[str]) -> list[str]:
-    """The videos that files, globs and addresses mean, in their order; none where ``sources`` are images.
+    """The videos that files, folders, globs and addresses mean, in their order; none where ``sources`` are images.
+
+    A folder or a glob stands for its videos where there are no images among its files.
 
     Raises ``UserError`` for images beside videos, a stream beside other videos, a file that does not exist and a glob
     that matches no video.
     """
     sources = list(sources)
-    videos = [source for source in sources if is_video(source)]
+    videos = [source for source in sources if is_video(source) or _holds_videos(source)]
     if not videos:
         return []
     if len(videos) < len(sources):
@@ -60,11 +63,27 @@ def video_files(sources: Iterable[str]) -> list[str]:
 def _expand(source: str) -> list[str]:
     if is_stream(source) or os.path.isfile(source):  # before the glob: a file may have brackets in its name
         return [source]
-    found = [path for path in glob.iglob(source, recursive=True) if is_video(path) and os.path.isfile(path)]
+    found = [path for path in _candidates(source) if is_video(path) and os.path.isfile(path)]
     if not found:
         expected = "a glob that matches videos" if glob.has_magic(source) else "a video file"
         raise UserError(f"{source}: expected {expected}; there is no such file")
     return sorted(found, key=natural_key)
+
+
+def _holds_videos(source: str) -> bool:
+    suffixes = set()
+    for path in _candidates(source):
+        suffixes.add(os.path.splitext(path)[1].lower())
+        if not suffixes.isdisjoint(IMAGE_SUFFIXES):
+            return False
+    return not suffixes.isdisjoint(VIDEO_SUFFIXES)
+
+
+def _candidates(source: str) -> Iterator[str]:
+    """What is in a folder, or matches a glob; a file is neither."""
+    if os.path.isdir(source):
+        return (os.path.join(source, name) for name in os.listdir(source))
+    return glob.iglob(source, recursive=True) if glob.has_magic(source) and not os.path.exists(source) else iter(())
 
 
 def shown_name(source: str) -> str:
