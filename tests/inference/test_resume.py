@@ -62,6 +62,7 @@ def kill_at(picture: str, config: PredictConfig, *, processes: int = 1) -> Path:
         assert run(script, written, picture).returncode != 0
     else:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums are taken in the same order
         done = subprocess.run([sys.executable, script, written, picture], env=environment, capture_output=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
     assert not config.output.exists()
@@ -116,7 +117,7 @@ def test_threads_that_write_are_waited_for(config: PredictConfig, caplog: pytest
 def test_one_process_goes_on_where_two_were(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> None:
     kill_at("7", config, processes=2)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the processes had: sums are taken in the same order
+    torch.set_num_threads(1)  # as the processes had
     try:
         assert "goes on" in go_on(config, caplog)
         assert files_of(config.output) == uninterrupted(config)
