@@ -37,8 +37,6 @@ def share_gradients(model: nn.Module) -> nn.Module:
     known = inspect.signature(DistributedDataParallel).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.15
     options: dict[str, Any] = {option: False}
-    # The kernel of a 1x1 convolution has several strides for the same memory; torch fears a copy where they differ.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     shared = DistributedDataParallel(model, **options)
     # A lambda: torch reads the annotations of a hook, and those here are text.
     shared.register_comm_hook(None, lambda _, bucket: _sum_bucket(bucket))
