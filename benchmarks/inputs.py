@@ -9,7 +9,6 @@ Photographs are drawn and written as JPEG into a temporary folder. All kinds of 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 
 from fastmrcnn import load_model
+from fastmrcnn.memory import peak_bytes
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.batching import MAX_PADDING, group_by_shape, window_of
 from fastmrcnn.models.detect_stream import detect_stream
@@ -96,7 +96,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for batch_size in options.batch_size:
         for name, (mean, padding) in padding_of_batches(model, batch_size).items():
             print(f"| {batch_size} | {name} | {mean:.2f} | {padding:.1%} |")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    print(f"peak memory: {peak_bytes() / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ import torch
 
 from fastmrcnn.data.scenes import render_scene
 from fastmrcnn.inference import predict_tiled
+from fastmrcnn.memory import forget_peak, peak_bytes
 from fastmrcnn.weights import load_model
 
+MIB = 2**20
 _SCENE, _SCENES, _BAND = 224, 48, 256  # px, number of different ones, rows written at once
 
 
@@ -50,12 +52,6 @@ def draw(path: Path, side: int) -> None:
     array_path.unlink()
 
 
-def peak_mib() -> int:
-    """The largest resident memory of this process so far; that of pages of files counts."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=20_000, help="pixels")
@@ -76,20 +72,20 @@ def main() -> None:
 def measure(path: Path, side: int, tile: int, batch_size: int) -> None:
     model = load_model("tiny")
     model.predict(np.zeros((tile, tile, 3), np.uint8))  # what is loaded and allocated at first use
-    Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
-    before, start, ends = peak_mib(), time.monotonic(), []
+    forget_peak()
+    before, start, ends = peak_bytes() // MIB, time.monotonic(), []
 
     def on_tiles(done: int, count: int) -> None:
         if done == count:
-            ends.extend((time.monotonic(), peak_mib(), count))
+            ends.extend((time.monotonic(), peak_bytes() // MIB, count))
 
     found = predict_tiled(model, path, tile=tile, score_threshold=0.5, batch_size=batch_size, on_tiles=on_tiles)
     end = time.monotonic()
-    last, peak, count = ends
+    (last, peak, count), merged = ends, peak_bytes() // MIB
     seconds, rate = end - start, count / (last - start)
     print(f"{side} x {side} pixels, {3 * side**2 / 2**20:.0f} MiB decoded, {path.suffix[1:]}; {count} tiles of {tile}")
     print(f"{len(found)} objects in {seconds:.0f} s, {rate:.1f} tiles/s, merged in {end - last:.1f} s")
-    print(f"resident memory: {before} MiB before, up to {peak} MiB in the tiles, {peak_mib()} MiB with the merging")
+    print(f"resident memory: {before} MiB before, up to {peak} MiB in the tiles, {merged} MiB with the merging")
 
 
 if __name__ == "__main__":

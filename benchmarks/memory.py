@@ -13,7 +13,6 @@ import ctypes
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ from benchmarks.cases.whole_model import our_model, standardised, their_model
 from benchmarks.training.report import circumstances, rewrite
 from benchmarks.workloads import QUICK, STANDARD
 from fastmrcnn import optimize
-from fastmrcnn.training.watch.memory import resident_bytes
+from fastmrcnn.memory import forget_peak, peak_bytes, resident_bytes
 from tests.models.peer import noise_images
 
 CASES = ((1, 800, 1333), (8, 800, 1333), (1, 1600, 2666))  # images, and their size in the network, (height, width)
@@ -76,11 +75,11 @@ def detect_once(side: str, images: int, height: int, width: int) -> dict[str, fl
     gc.collect()
     trim_heap()
     before = resident_bytes()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    forget_peak()
     with torch.inference_mode():
         found = model(pictures)
         bitmaps = None if side == "theirs" else [detections.masks for detections in found]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     assert bitmaps is None or len(bitmaps) == images
     return {"before": before / MIB, "peak": peak / MIB}
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import gc
 import json
 import math
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +21,8 @@ from benchmarks.cases.training import training_step
 from benchmarks.cases.whole_model import CLASSES, our_model, standardised, their_model
 from benchmarks.training.report import circumstances
 from benchmarks.workloads import STANDARD, generator
+from fastmrcnn.memory import forget_peak, peak_bytes, resident_bytes
 from fastmrcnn.ops import InstanceMasks
-from fastmrcnn.training.watch.memory import resident_bytes
 from tests.models.peer import noise_images
 
 INSTANCES = (10, 50, 200)  # an image
@@ -92,9 +90,9 @@ def main(side: str, *numbers: str) -> None:
     images = noise_images(*[size] * IMAGES)
     targets = make_targets(size, instances, as_bitmaps=side == "theirs")
     before = resident_bytes()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    forget_peak()
     training_step(model.train(), images, targets)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"before": before / MIB, "peak": peak / MIB}))
 
 

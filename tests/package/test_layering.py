@@ -20,6 +20,7 @@ LAYERS = [
     "locks",
     "files",
     "interrupt",
+    "memory",
     "distributed",
     "ops",
     "environment",

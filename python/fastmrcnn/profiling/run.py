@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import statistics
 from collections.abc import Iterator
 from importlib import resources
@@ -17,6 +16,7 @@ from fastmrcnn.deployment import optimize
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
 from fastmrcnn.files import write_json
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.memory import forget_peak, peak_bytes
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.profiling.clock import Place, StageClock, watched
 from fastmrcnn.profiling.config import BenchConfig
@@ -98,7 +98,7 @@ def profile(
         whole_ms=statistics.median(alone),
         detections=sum(map(len, found)) / batch_size,
         repeats=repeats,
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory=peak_bytes(),
         peak_gpu_memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     )
 
@@ -151,7 +151,6 @@ def _precision(model: MaskRCNN) -> str:
 
 def _forget_peaks(device: torch.device) -> None:
     """The greatest memory counts from here."""
-    with contextlib.suppress(OSError):  # where the system cannot: then it is that of the process since it began
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    forget_peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from pathlib import Path
-
 import torch
+
+from fastmrcnn.memory import resident_bytes
 
 GIB = 2.0**30
 
@@ -20,12 +18,3 @@ def memory_row(device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         row["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated(device) / GIB, 3)
     return row
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process; where the system does not tell, the most that it ever was."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
