@@ -19,7 +19,7 @@ from fastmrcnn.inference.pictures import Picture, Pictures
 from fastmrcnn.inference.progress import note, progress_bar
 from fastmrcnn.inference.tiles import predict_windows
 from fastmrcnn.inference.writing import WriteBehind
-from fastmrcnn.models.ahead import default_readers
+from fastmrcnn.models.ahead import number_of_readers
 from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.structures import Detections
@@ -43,7 +43,7 @@ def predict_share(
     config, size = run.config, run.parts.window
     windows = windows_of_share(finished.windows, distributed.rank(), distributed.processes())
     left = [window_places(window, size, len(pictures)) for window in windows]
-    threads = default_readers(detector.transform.mean.device) if config.readers is None else config.readers
+    threads = number_of_readers(config.readers, detector.transform.mean.device)
     with ExitStack() as stack:
         for output in outputs:
             stack.enter_context(output)

@@ -21,8 +21,10 @@ _BESIDE_CPU = 2  # the network has the cores, and needs far longer than decoding
 _BESIDE_GPU = 8  # one core decodes some 200 photographs of 640 x 480 a second
 
 
-def default_readers(device: torch.device) -> int:
-    """How many threads get images ready for a network on ``device``."""
+def number_of_readers(wanted: int | None, device: torch.device) -> int:
+    """How many threads get images ready for a network on ``device``; None: as many as it has use for."""
+    if wanted is not None:
+        return wanted
     if device.type == "cpu":
         return _BESIDE_CPU
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ from typing import cast, overload
 
 from torch import Tensor, nn
 
-from fastmrcnn.models.ahead import default_readers
+from fastmrcnn.models.ahead import number_of_readers
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.instances import ImageBatch
@@ -93,7 +93,7 @@ class Detector(nn.Module, ABC):
             enumerate(sources),
             score_threshold=score_threshold,
             batch_size=batch_size,
-            readers=default_readers(self.transform.mean.device) if readers is None else readers,
+            readers=number_of_readers(readers, self.transform.mean.device),
         )
         found = {place: detections for place, _, detections in stream}
         return found[0] if is_single_image(images) else [found[place] for place in range(len(found))]

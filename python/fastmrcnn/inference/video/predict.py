@@ -16,7 +16,7 @@ from fastmrcnn.inference.video.ahead import Ahead
 from fastmrcnn.inference.video.choice import Chosen, FrameChoice
 from fastmrcnn.inference.video.decoding import Damage, Video
 from fastmrcnn.inference.video.pixels import PictureOf
-from fastmrcnn.models.ahead import default_readers
+from fastmrcnn.models.ahead import number_of_readers
 from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.structures import Detections
@@ -110,7 +110,7 @@ class VideoDetection:
         """See :func:`predict_video`; once. ``stop`` is asked between frames: True ends the detection."""
         live, device = self.video.live, self._model.transform.mean.device
         # Whatever is begun ahead of the network is old when its turn comes.
-        batch_size, readers = (1, 0) if live else (batch_size, default_readers(device) if readers is None else readers)
+        batch_size, readers = (1, 0) if live else (batch_size, number_of_readers(readers, device))
         chosen, depth = self._chosen(), 1 if live else batch_size + 1
         with ExitStack() as stack:
             stack.callback(self.video.close)

@@ -25,7 +25,7 @@ from fastmrcnn.inference.video.predict import Frame, VideoDetection
 from fastmrcnn.inference.video.sources import is_stream, result_name
 from fastmrcnn.inference.writing import WriteBehind
 from fastmrcnn.interrupt import InterruptFlag
-from fastmrcnn.models.ahead import default_readers
+from fastmrcnn.models.ahead import number_of_readers
 from fastmrcnn.models.batching import window_of
 from fastmrcnn.models.detector import Detector
 
@@ -85,9 +85,6 @@ class _Work:
         self, run: Run, model: Detector, outputs: Sequence[Output], stop: Callable[[], bool] | None = None
     ) -> None:
         self._run, self._model, self._outputs, self._stop = run, model, outputs, stop
-        self._threads = (
-            default_readers(model.transform.mean.device) if run.config.readers is None else run.config.readers
-        )
         self._next_place = 0
         self.images = self.detections = self.dropped = 0
         self.broken: list[str] = []
@@ -100,7 +97,8 @@ class _Work:
             for output in self._outputs:
                 stack.enter_context(output)
             stack.enter_context(closing(self._run.parts))
-            writer = stack.enter_context(WriteBehind(self._outputs, self._threads))
+            threads = number_of_readers(self._run.config.readers, self._model.transform.mean.device)
+            writer = stack.enter_context(WriteBehind(self._outputs, threads))
             total = self._expected(sources, stream)
             self._bar = stack.enter_context(progress_bar(total, "predict", " images", shown=progress))
             for place, source in enumerate(sources):
@@ -119,7 +117,7 @@ class _Work:
         frames = detection.run(
             score_threshold=config.score_threshold,
             batch_size=config.batch_size,
-            readers=self._threads,
+            readers=config.readers,
             stop=self._stop,
         )
         first_place, began = self._next_place, None
