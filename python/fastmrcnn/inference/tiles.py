@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastmrcnn.inference.seams import merge_across_seams
+from fastmrcnn.models.ahead import Readers
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.ops import InstanceMasks, concatenate_masks, pad_masks
 from fastmrcnn.structures import Detections, ImageSource
@@ -153,16 +152,10 @@ def predict_windows(
 
 def _read_ahead(windows: ImageWindows, tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tensor]]:
     """The pixels of the tiles in batches; the next batch is read while the network is at one."""
-    remaining = iter(tiles)
-    with ThreadPoolExecutor(1, thread_name_prefix="read_tiles") as reader:  # files have one position
-
-        def read(batch: list[Tile]) -> list[Tensor]:
-            return [windows.read(*tile) for tile in batch]
-
-        waiting = reader.submit(read, list(islice(remaining, batch_size)))
-        while pixels := waiting.result():
-            waiting = reader.submit(read, list(islice(remaining, batch_size)))
-            yield pixels
+    batches = (tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size))
+    with Readers(1) as reader:  # files have one position
+        for _, reading in reader.ahead(lambda batch: [windows.read(*tile) for tile in batch], batches, depth=2):
+            yield reading.result()
 
 
 def _in_image(found: Detections, tile: Tile, size: tuple[int, int]) -> Detections:
