@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastmrcnn.ops import box_iou
+from fastmrcnn.ops import box_iou, concatenate_masks, mask_intersections
 from fastmrcnn.structures import Detections
 
 LEAST_IOU = 0.5  # of two detections that can be the same object
@@ -59,12 +59,12 @@ def compare(expected: Sequence[Detections], found: Sequence[Detections]) -> Agre
         one, other = one[first], other[second]
         boxes.append((one.boxes - other.boxes).abs().amax(dim=1))
         scores.append((one.scores - other.scores).abs())
-        if one.mask_probs is not None:
+        if one.has_masks:
             masks.append(_mask_ious(one, other))
         if one.keypoints is not None and other.keypoints is not None:
             keypoints.append((one.keypoints - other.keypoints)[..., :2].abs().flatten(1).amax(dim=1))
     box, score, iou, keypoint = (torch.cat(values) for values in (boxes, scores, masks, keypoints))
-    has_masks = any(one.mask_probs is not None for one in expected)
+    has_masks = any(one.has_masks for one in expected)
     return Agreement(
         images=len(expected),
         detections=sum(map(len, expected)),
@@ -103,9 +103,8 @@ def partners(one: Detections, other: Detections) -> list[tuple[int, int]]:
 
 def _mask_ious(one: Detections, other: Detections) -> Tensor:
     """Of pairs in the same rows, [N]; two empty masks are equal."""
-    ious = []
-    for index in range(len(one)):  # a bitmap at a time: a hundred of a photograph take a hundred megabytes
-        first, second = one[index].masks[0], other[index].masks[0]
-        union = (first | second).sum().item()
-        ious.append((first & second).sum().item() / union if union else 1.0)
-    return torch.tensor(ious)
+    masks = concatenate_masks([one.run_lengths, other.run_lengths])
+    pairs = torch.arange(len(one))[:, None] + torch.tensor([0, len(one)])
+    shared = mask_intersections(masks, pairs)
+    union = masks.areas()[pairs].sum(dim=1) - shared
+    return torch.where(union > 0, shared / union, 1.0)
