@@ -17,7 +17,7 @@ if torch.__version__.startswith(("2.4.", "2.5.")):
 
 from fastmrcnn.cli import main
 from fastmrcnn.deployment import Exported, compare, export, exporting, load_exported, optimize
-from fastmrcnn.deployment.exporting import sample_images
+from fastmrcnn.deployment.samples import sample_images
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, presets
 from fastmrcnn.weights import load_model, save_model

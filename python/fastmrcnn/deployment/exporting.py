@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from fastmrcnn.deployment.folding import fold_norms
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.limits import check_exportable, limits_of
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
+from fastmrcnn.deployment.samples import sample_images
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import atomic_path
 from fastmrcnn.models import MaskRCNN, set_detection_options
@@ -110,20 +110,6 @@ def export(
         if check_images is not None:
             agreement = _checked(model, load_exported(temporary), check_images, path)
     return Exported(Path(path), interface, seconds, agreement)
-
-
-def sample_images(channels: int) -> list[Tensor]:
-    """Images to compare on: a photograph in three sizes, and one in which there is nothing; or coarse noise where they
-    have another number of channels than three."""
-    if channels == 3:
-        photograph = as_image_tensor(str(resources.files("fastmrcnn") / "assets" / "coins.png"))
-    else:
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.rand(1, channels, 20, 26, generator=generator)
-        photograph = torch.nn.functional.interpolate(noise, size=(303, 384), mode="bicubic")[0].clamp(0, 1)
-    height, width = photograph.shape[1:]
-    parts = [photograph, photograph[:, :, : width // 2], photograph[:, height // 2 :, width // 4 :]]
-    return [*parts, torch.zeros_like(photograph[:, : height // 3])]
 
 
 def _checked(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import cast
 
 import torch
@@ -16,17 +15,17 @@ from fastmrcnn.deployment.graphs import GraphCache
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
 from fastmrcnn.deployment.precision import Precision, choose_precision, lower_weights
 from fastmrcnn.deployment.report import OptimizationReport, Step
+from fastmrcnn.deployment.samples import noise, sample_image
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.blocks import is_3x3
 from fastmrcnn.models.compiling import check_compiler, compile_trunk, leave_uncompiled
 from fastmrcnn.models.predict import is_single_image
 from fastmrcnn.ops.winograd import WinogradConv2d, suits_winograd
-from fastmrcnn.structures import ImageSource, as_image_tensor, read_image
+from fastmrcnn.structures import ImageSource, as_image_tensor
 
 MIB = 2**20
 _log = logging.getLogger(__name__)
-_NOISE = (480, 640)  # px of the sample of a model for other pictures than photographs
 
 
 def optimize(
@@ -74,7 +73,7 @@ def optimize(
     images = _images(model, sample)
     expected = model.predict(images)
     optimized = OptimizedMaskRCNN(model)
-    proof = [image.to(device) for image in images[:1]] or [_noise(model, (64, 96)).to(device)]
+    proof = [image.to(device) for image in images[:1]] or [noise(model.config.input.channels, (64, 96)).to(device)]
     with torch.no_grad():
         steps = (
             _fold(optimized),
@@ -191,20 +190,11 @@ def _detect(model: OptimizedMaskRCNN, proof: Sequence[Tensor]) -> None:
 
 def _images(model: MaskRCNN, sample: ImageSource | Iterable[ImageSource] | None) -> list[Tensor]:
     """The sample as images [C, H, W] on the host."""
-    pixel_format = model.config.input.pixel_format
     if sample is None:
-        if model.config.input.channels not in (1, 3):
-            return [_noise(model, _NOISE)]
-        with resources.as_file(resources.files("fastmrcnn") / "assets" / "coins.png") as path:
-            return [read_image(path, pixel_format)]
+        return [sample_image(model.config.input.channels)]
     sources = [sample] if is_single_image(sample) else sample
+    pixel_format = model.config.input.pixel_format
     return [as_image_tensor(source, pixel_format) for source in cast(Iterable[ImageSource], sources)]
-
-
-def _noise(model: MaskRCNN, size: tuple[int, int]) -> Tensor:
-    """An image of random pixels, the same at every call."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(model.config.input.channels, *size, generator=generator)
 
 
 def _name(dtype: torch.dtype) -> str:

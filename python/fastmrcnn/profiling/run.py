@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from fastmrcnn.deployment import optimize
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
+from fastmrcnn.deployment.samples import photograph_file
 from fastmrcnn.files import write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.memory import forget_peak, peak_bytes
@@ -132,8 +132,7 @@ def _image(config: BenchConfig) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         path = config.image
         if path is None:
-            shipped = resources.files("fastmrcnn") / "assets" / "coins.png"
-            path = stack.enter_context(resources.as_file(shipped))
+            path = stack.enter_context(photograph_file())
         if config.size is None:
             yield path
             return
