@@ -14,6 +14,7 @@ from torch import Tensor
 from fastmrcnn.deployment.interface import KEY, Interface
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import PaddedInstances
+from fastmrcnn.models.as_detections import as_detections
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.resampling import as_bytes
 from fastmrcnn.models.transform import InputTransform
@@ -54,7 +55,7 @@ class ExportedModel:
         else:
             together = torch.stack([self.as_input(image) for image in images])
             found = self._as_instances(self.run(together))
-        return [self._of_image(found, index, image) for index, image in enumerate(images)]
+        return as_detections(found, self.config, [(image.shape[1], image.shape[2]) for image in images], images)
 
     def as_input(self, image: Tensor) -> Tensor:
         """An image [C, H, W], uint8 or float in 0..1, in the dtype that the file takes."""
@@ -68,28 +69,10 @@ class ExportedModel:
         return PaddedInstances(
             named["boxes"],
             named["scores"],
-            named["labels"],
+            named["labels"] + 1,
             named["counts"],
             named.get("masks"),
             named.get("keypoints"),
-        )
-
-    def _of_image(self, found: PaddedInstances, index: int, image: Tensor) -> Detections:
-        count, config, keypoint_head = int(found.counts[index]), self.config, self.config.keypoint_head
-        return Detections(
-            boxes=found.boxes[index, :count],
-            scores=found.scores[index, :count],
-            labels=found.labels[index, :count],
-            mask_probs=None if found.mask_probs is None else found.mask_probs[index, :count],
-            image_size=(image.shape[1], image.shape[2]),
-            class_names=config.class_names,
-            category_ids=config.category_ids,
-            paste_method="exact" if config.mask_head is None else config.mask_head.paste,
-            source=image,
-            pixel_format=config.input.pixel_format,
-            keypoints=None if found.keypoints is None else found.keypoints[index, :count],
-            keypoint_names=() if keypoint_head is None else keypoint_head.keypoint_names,
-            keypoint_offset=0.0 if keypoint_head is None else keypoint_head.annotation_offset,
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, PaddedInstances, padding
+from fastmrcnn.models.as_detections import as_detections
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.models.instances import ImageBatch
 from fastmrcnn.models.mask_nms import CANDIDATE_IOU, CANDIDATES
@@ -94,8 +95,9 @@ class AugmentedDetector(Detector):
         masks = self._mean_masks(seen, merged)
         sizes = seen[0].batch.original_sizes
         return [
-            self.model.as_detections(
+            as_detections(
                 found._replace(mask_probs=None if masks is None else masks[index][None]),
+                self.model.config,
                 sizes[index : index + 1],
                 images[index : index + 1],
             )[0]

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.models import padding
+from fastmrcnn.models.as_detections import as_detections
 from fastmrcnn.models.box_frame import BoxFrame
 from fastmrcnn.models.config import MaskRCNNConfig
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.models.fpn import FPN
-from fastmrcnn.models.instances import ImageBatch, PaddedInstances, Size, Targets
-from fastmrcnn.models.mask_nms import thin_by_masks
+from fastmrcnn.models.instances import ImageBatch, PaddedInstances, Targets
 from fastmrcnn.models.random_numbers import random_of_images
 from fastmrcnn.models.resnet import ResNet
 from fastmrcnn.models.roi_heads import RoIHeads
@@ -118,7 +118,7 @@ class MaskRCNN(Detector):
         """:meth:`detect` in what ``self.transform`` has made of ``images``."""
         packed = padding.reading_is_free(self.transform.mean)
         found = self.detect_batch(batch.pixels, batch.image_sizes, packed=packed)
-        return self.as_detections(self.frame.restore(found, batch), batch.original_sizes, images)
+        return as_detections(self.frame.restore(found, batch), self.config, batch.original_sizes, images)
 
     def losses_and_detections(
         self,
@@ -161,7 +161,7 @@ class MaskRCNN(Detector):
         found = self.frame.restore(self._detect_among(features, proposals, batch.image_sizes, packed=packed), batch)
         more = self.rpn.propose(prediction, self.frame.proposal_limits(batch.image_sizes), training=True)
         losses = self._losses_of(features, prediction, more, objects)
-        return losses, self.as_detections(found, batch.original_sizes, images)
+        return losses, as_detections(found, self.config, batch.original_sizes, images)
 
     def _losses_of(
         self,
@@ -174,35 +174,6 @@ class MaskRCNN(Detector):
         if self.roi_heads is None:
             return first_stage
         return self.roi_heads.losses(features, proposals, objects) | first_stage
-
-    def as_detections(
-        self, found: PaddedInstances, originals: Sequence[Size], images: Sequence[Tensor]
-    ) -> list[Detections]:
-        """The filled slots of each image, whose labels then count from 0."""
-        head, masks = self.config.mask_head, found.mask_probs
-        keypoint_head, keypoints = self.config.keypoint_head, found.keypoints
-        every = [
-            Detections(
-                boxes=found.boxes[index, :count],
-                scores=found.scores[index, :count],
-                labels=found.labels[index, :count] - 1,
-                mask_probs=None if masks is None else masks[index, :count],
-                image_size=original,
-                class_names=self.config.class_names,
-                category_ids=self.config.category_ids,
-                paste_method="exact" if head is None else head.paste,
-                source=image,
-                pixel_format=self.config.input.pixel_format,
-                keypoints=None if keypoints is None else keypoints[index, :count],
-                keypoint_names=() if keypoint_head is None else keypoint_head.keypoint_names,
-                keypoint_offset=0.0 if keypoint_head is None else keypoint_head.annotation_offset,
-            )
-            for index, (count, original, image) in enumerate(zip(found.counts.tolist(), originals, images, strict=True))
-        ]
-        box_head = self.config.box_head
-        if box_head is None or box_head.nms != "mask":
-            return every
-        return [thin_by_masks(candidates, box_head.nms_iou, box_head.detections) for candidates in every]
 
     def detect_padded(self, images: Sequence[Tensor]) -> PaddedInstances:
         """:meth:`detect` without waiting for a GPU: as many slots as there may be detections, and their number.
