@@ -140,6 +140,28 @@ def test_a_tiff_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page.close()
 
 
+def test_strips_are_decoded_once_however_many_a_window_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile, which writes the files, is not installed")
+    tifffile.imwrite(tmp_path / "a.tif", pixels(3), rowsperstrip=5, compression="zlib", photometric="rgb")
+    monkeypatch.setattr(tiff_windows_module, "_KEPT", 1)
+    page = tiff_windows_module.open_page(tmp_path / "a.tif")
+    assert page is not None
+    page.read(8, 0, 20, 16)
+    before = {number: id(segment) for number, segment in page._decoded.items()}
+    page.read(8, 16, 20, 16)
+    assert {number: id(segment) for number, segment in page._decoded.items()} == before
+    assert list(before) == [1, 2, 3, 4, 5]
+    page.close()
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg"])
+def test_what_needs_imagecodecs_is_read_without_it(tmp_path: Path, compression: str) -> None:
+    """In windows where it is installed, whole where not; the pixels are the same."""
+    Image.fromarray(pixels(3)).save(tmp_path / "a.tif", compression=compression)
+    with open_windows(tmp_path / "a.tif") as windows:
+        check(windows, as_image_tensor(tmp_path / "a.tif"))
+
+
 def test_other_tiffs_are_decoded_whole(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile", reason="tifffile, which writes the files, is not installed")
     Image.fromarray(pixels(3)).quantize(16).save(tmp_path / "palette.tif")

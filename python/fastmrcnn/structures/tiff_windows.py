@@ -14,14 +14,16 @@ from fastmrcnn.structures.tiff_files import NO_PICTURE, ORIENTATION, SUFFIXES
 
 _KEPT = 2**27  # bytes of decoded tiles or strips; a row of windows of 1024 px takes 80 MB of 20,000 px of RGB
 _PLAIN = (1, 2)  # photometric interpretations: grey from black to white, and RGB
-_JPEG = (6, 7, 33007)  # compressions that may hold other colours than the tags say
+_YCBCR, _JPEG = 6, 7  # the colours of JPEGs, which their decoder makes RGB
+_OTHER_JPEG = (6, 33007)  # compressions that may hold other colours than the tags say
 
 
 def open_page(path: str | os.PathLike[str], frame: int | None = None) -> Page | None:
     """A page of a TIFF file, by default its one picture; None of a file that has to be read otherwise.
 
     Such are files with several pictures when none is named, palettes, colours other than grey and RGB, or an
-    orientation, and all of them where the package tifffile is missing.
+    orientation, what tifffile decodes with the help of imagecodecs alone where that is missing (LZW, JPEG, Zstandard),
+    and all of them where tifffile is.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         return None
@@ -38,10 +40,13 @@ def open_page(path: str | os.PathLike[str], frame: int | None = None) -> Page | 
         others: Any = file.pages[1:] if frame is None else []
         alone = all(other.subfiletype & NO_PICTURE for other in others)
         turned = page.tags.get(ORIENTATION)
-        plain = page.photometric in _PLAIN and page.compression not in _JPEG and page.dtype is not None
+        jpeg = page.photometric == _YCBCR and page.compression == _JPEG
+        plain = (page.photometric in _PLAIN or jpeg) and page.compression not in _OTHER_JPEG and page.dtype is not None
         full = plain and page.bitspersample == 8 * page.dtype.itemsize and page.shaped[1] == 1
         if alone and full and (turned is None or turned.value == 1) and min(page.shaped) > 0:
-            return Page(file, page, path, frame)
+            windows = Page(file, page, path, frame)
+            if windows.decodes():
+                return windows
         file.close()
         return None
 
@@ -57,6 +62,19 @@ class Page:
 
     def close(self) -> None:
         self._file.close()
+
+    def decodes(self) -> bool:
+        """Whether tifffile can undo the compression, to go by the first tile or strip that holds something."""
+        first = next((number for number, count in enumerate(self.page.databytecounts) if count), None)
+        if self.page.is_memmappable or first is None:
+            return True
+        try:
+            self._segment(first)
+        except MemoryError:
+            raise
+        except Exception:  # codecs fail in many ways; whoever reads the file otherwise says why
+            return False
+        return True
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Pixels [height, width, K]; UserError where they do not decode."""
@@ -81,9 +99,11 @@ class Page:
         tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
         down, across = -(-self.size[0] // tall), -(-self.size[1] // wide)
         pixels = np.zeros((height, width, planes * bands), dtype=page.dtype.newbyteorder("="))
+        rows_here = range(top // tall, -(-(top + height) // tall))
+        columns_here = range(left // wide, -(-(left + width) // wide))
         for plane in range(planes):
-            for row in range(top // tall, -(-(top + height) // tall)):
-                for column in range(left // wide, -(-(left + width) // wide)):
+            for row in rows_here:
+                for column in columns_here:
                     segment = self._segment((plane * down + row) * across + column)
                     if segment is None:  # a file may leave out what is empty
                         continue
@@ -93,10 +113,11 @@ class Page:
                     part = segment[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
                     target = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
                     target[..., plane * bands : (plane + 1) * bands] = part
+        self._let_go(planes * len(rows_here) * len(columns_here))
         return pixels
 
     def _segment(self, number: int) -> np.ndarray | None:
-        """A decoded tile or strip, [h, w, K]; those used last are kept."""
+        """A decoded tile or strip, [h, w, K]."""
         if number in self._decoded:
             self._decoded.move_to_end(number)
             return self._decoded[number]
@@ -109,7 +130,10 @@ class Page:
         segment = None if decoded is None else np.asarray(decoded).reshape(-1, *shape[-3:])[0]
         self._decoded[number] = segment
         self._bytes += 0 if segment is None else segment.nbytes
-        while self._bytes > _KEPT and len(self._decoded) > 1:
+        return segment
+
+    def _let_go(self, needed: int) -> None:
+        """Drop what was used longest ago, but for the ``needed`` last ones: the next window may need all of these."""
+        while self._bytes > _KEPT and len(self._decoded) > needed:
             _, oldest = self._decoded.popitem(last=False)
             self._bytes -= 0 if oldest is None else oldest.nbytes
-        return segment
