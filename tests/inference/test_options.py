@@ -17,6 +17,9 @@ from fastmrcnn.data.scenes import render_scene, write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files, predict_tiled
 from fastmrcnn.inference.outputs.pixels import overview
+from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference.stream import _sample_of
+from fastmrcnn.structures import PixelFormat
 from fastmrcnn.structures.windows import open_windows
 from fastmrcnn.weights import load_model
 
@@ -112,6 +115,12 @@ def test_test_time_augmentation_of_both_commands(tmp_path: Path, capsys: pytest.
     assert json.loads(numbers.read_text())["mask"]["AP50"] > 0.5
     assert main([*words, "--tta-scales", "0"]) == 2
     assert "error: tta_scales must be positive; got 0" in capsys.readouterr().err
+
+
+def test_a_model_is_made_fast_by_a_tile_of_what_may_be_too_large(large: Path) -> None:
+    config = PredictConfig(images=(str(large),), tile=128, fast=True)
+    sample = _sample_of(Pictures([str(large)])[0], PixelFormat(), config)
+    assert np.array_equal(sample.permute(1, 2, 0), np.load(large)[213:341, 0:128])
 
 
 @pytest.mark.parametrize(

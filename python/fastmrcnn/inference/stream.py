@@ -6,6 +6,8 @@ import dataclasses
 import time
 from contextlib import ExitStack
 
+from torch import Tensor
+
 from fastmrcnn import distributed
 from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
@@ -15,18 +17,20 @@ from fastmrcnn.inference.detector import choose_detections, seen_in_views
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.inference.outputs import Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
-from fastmrcnn.inference.pictures import Pictures
+from fastmrcnn.inference.pictures import Picture, Pictures
 from fastmrcnn.inference.share import predict_share
 from fastmrcnn.inference.sources import image_files
 from fastmrcnn.inference.staging import write_about
 from fastmrcnn.inference.summary import PredictSummary
+from fastmrcnn.inference.tiles import tiles_of
 from fastmrcnn.inference.unfinished import unfinished_run
 from fastmrcnn.inference.video.choice import FrameChoice
 from fastmrcnn.inference.video.run import predict_videos
 from fastmrcnn.inference.video.sources import video_files
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.batching import window_of
-from fastmrcnn.structures import as_image_tensor
+from fastmrcnn.structures import PixelFormat, as_image_tensor
+from fastmrcnn.structures.windows import open_windows
 from fastmrcnn.weights import load_model
 
 
@@ -66,7 +70,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
     pictures = Pictures(paths, model.config.input.pixel_format)
     if config.fast:
-        model = _made_fast(model, pictures)
+        model = _made_fast(model, pictures, config)
     detector = seen_in_views(model, config.tta_scales, config.tta_flip)
     ids = (
         numbered(model.config)
@@ -97,11 +101,20 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     )
 
 
-def _made_fast(model: MaskRCNN, pictures: Pictures) -> MaskRCNN:
-    """The model optimised, which logs what was done and the deviation that the first picture shows."""
+def _made_fast(model: MaskRCNN, pictures: Pictures, config: PredictConfig) -> MaskRCNN:
+    """The model optimised, which logs what was done and the deviation that the first picture shows, or a tile of it."""
     pixel_format = model.config.input.pixel_format
     try:
-        sample = [as_image_tensor(picture.source, pixel_format) for picture in pictures[:1]]
+        sample = [_sample_of(picture, pixel_format, config) for picture in pictures[:1]]
     except UserError:  # which is said when it is its turn
         sample = []
     return optimize(model, sample=sample or None)
+
+
+def _sample_of(picture: Picture, pixel_format: PixelFormat, config: PredictConfig) -> Tensor:
+    """The picture [C, H, W] or, of one in tiles, that in its middle: it need not fit into memory."""
+    if config.tile is None:
+        return as_image_tensor(picture.source, pixel_format)
+    with open_windows(picture.source, pixel_format) as windows:
+        tiles = tiles_of(windows.size, config.tile, overlap=0)
+        return windows.read(*tiles[len(tiles) // 2])
