@@ -26,7 +26,7 @@ class PredictConfig:
     """
 
     # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image. Or video
-    # files; or a camera such as /dev/video0; or the address of a stream, such as rtsp://...
+    # files; or a camera such as /dev/video0, or its number; or the address of a stream, such as rtsp://...
     images: tuple[str, ...]
     # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"

@@ -124,6 +124,15 @@ def test_times_of_a_variable_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+def test_times_that_do_not_begin_at_zero(tmp_path: Path, name: str) -> None:
+    """As of a film that was cut out of another."""
+    times = [5 + number / RATE for number in range(12)]
+    film = write_film(tmp_path / name, moving_frames(12), codec="libx264", times=times)
+    assert [time for _, time, _ in read(film)] == pytest.approx([time - 5 for time in times], abs=1e-3)
+    assert Video(str(film)).length == pytest.approx(1.2, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
 def test_a_part_of_a_video(tmp_path: Path, name: str) -> None:
     film = write_film(tmp_path / name, moving_frames(20), codec="libx264")
     whole = read(film)
@@ -141,6 +150,26 @@ def test_how_many_frames_are_expected() -> None:
     assert FrameChoice(start=1.5, max_frames=9).expected(rate=20, length=2.0) == 9
     assert FrameChoice(start=3).expected(rate=20, length=2.0) == 0
     assert FrameChoice().expected(rate=None, length=2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        ({"color_trc": "smpte2084"}, "high dynamic range (PQ) is read as if it were standard"),
+        ({"flags": "+ildct+ilme"}, "frames are interlaced and stay so"),
+        ({}, None),
+    ],
+)
+def test_what_a_player_would_show_otherwise_is_said_once(
+    tmp_path: Path,
+    model: MaskRCNN,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, str],
+    remark: str | None,
+) -> None:
+    film = write_film(tmp_path / "film.mkv", moving_frames(3), codec="libx264", options=options)
+    assert len(list(predict_video(model, film, score_threshold=0.9))) == 3
+    assert [f"film.mkv: {remark}" in line for line in caplog.messages] == ([] if remark is None else [True])
 
 
 def test_at_most_so_many_frames(tmp_path: Path, model: MaskRCNN) -> None:
@@ -202,6 +231,8 @@ def test_what_is_no_video(tmp_path: Path) -> None:
         Video(str(tmp_path / "text.mp4"))
     with pytest.raises(UserError, match=r"gone\.mp4: expected a video; there is no such file"):
         Video(str(tmp_path / "gone.mp4"))
+    with pytest.raises(UserError, match=r"^/dev/video99: expected a camera; there is no such device$"):
+        next(predict_video(MaskRCNN(tiny(("a",))), 99))
     with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:1/film\.mp4: .* cannot be opened: Connection refused$"):
         Video("http://admin:secret@127.0.0.1:1/film.mp4?key=1")
     with av.open(str(tmp_path / "sound.mp4"), "w") as sound:

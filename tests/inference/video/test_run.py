@@ -123,6 +123,18 @@ def test_several_videos(tmp_path: Path, weights: str) -> None:
     assert [len(frames_of(videos / name)) for name in ("film.mp4", "film-2.mp4")] == [3, 2]
 
 
+def test_videos_among_images_are_not_left_out_in_silence(
+    tmp_path: Path, weights: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mixed").mkdir()
+    for name in ("a.mkv", "b.mkv"):
+        write_film(tmp_path / "mixed" / name, moving_frames(1))
+    Image.fromarray(moving_frames(1)[0]).save(tmp_path / "mixed" / "photo.png")
+    summary = predict_files(config_for(tmp_path / "mixed", weights, tmp_path / "found", save=("coco",)), progress=False)
+    assert summary.images == 1
+    assert "mixed: 2 videos are left out: there are images too" in caplog.text
+
+
 def test_a_truncated_video(tmp_path: Path, weights: str) -> None:
     film = write_film(tmp_path / "film.mkv", moving_frames(30), codec="mpeg4")
     content = film.read_bytes()

@@ -121,7 +121,8 @@ class Video:
                 metadata_errors="replace",
             )
         except FileNotFoundError:
-            raise UserError(f"{self.name}: expected a video; there is no such file") from None
+            kind, place = ("camera", "device") if is_camera(self.source) else ("video", "file")
+            raise UserError(f"{self.name}: expected a {kind}; there is no such {place}") from None
         except self._av.InvalidDataError:
             raise UserError(f"{self.name}: expected a video; it is in no video format, or damaged") from None
         except self._av.FFmpegError as error:
@@ -188,7 +189,10 @@ class Video:
         if self._stream.duration is not None:
             return float(self._stream.duration * self._stream.time_base)
         matched = re.match(r"(\d+):(\d+):([\d.]+)", self._stream.metadata.get("DURATION", ""))  # of Matroska
-        return None if matched is None else int(matched[1]) * 3600 + int(matched[2]) * 60 + float(matched[3])
+        if matched is None:
+            return None
+        end = int(matched[1]) * 3600 + int(matched[2]) * 60 + float(matched[3])
+        return end - float((self._stream.start_time or 0) * self._stream.time_base)  # its times may begin with any
 
 
 def pyav() -> Any:

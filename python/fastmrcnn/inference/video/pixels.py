@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _UNSPECIFIED, _BT709, _BT601 = 2, 1, 5
 _COLOUR_SPACES = {1: _BT709, 4: 4, 7: 7, 9: 9, 10: 9}  # BT.709, FCC, SMPTE 240M, BT.2020 of both kinds
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
 
 
 class PictureOf:
@@ -40,6 +41,16 @@ class PictureOf:
         side_data: Any = frame.side_data
         matrix = side_data.get("DISPLAYMATRIX")
         return upright(picture.to_ndarray(), None if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3))
+
+
+def shown_otherwise(frame: VideoFrame) -> list[str]:
+    """In what :class:`PictureOf` falls short of a player, of this frame."""
+    curve, found = _HDR.get(frame.color_trc), []
+    if curve is not None:
+        found.append(f"high dynamic range ({curve}) is read as if it were standard, so colours are pale")
+    if frame.interlaced_frame:
+        found.append("frames are interlaced and stay so: what moves has combed edges")
+    return found
 
 
 def colour_space_of(matrix: int, width: int, height: int) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
-from os import PathLike, fspath
+from os import PathLike
 
 import numpy as np
 from torch import Tensor
@@ -15,11 +16,14 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.inference.video.ahead import Ahead
 from fastmrcnn.inference.video.choice import Chosen, FrameChoice
 from fastmrcnn.inference.video.decoding import Damage, Video
-from fastmrcnn.inference.video.pixels import PictureOf
+from fastmrcnn.inference.video.pixels import PictureOf, shown_otherwise
+from fastmrcnn.inference.video.sources import named
 from fastmrcnn.models.ahead import number_of_readers
 from fastmrcnn.models.detect_stream import detect_stream
 from fastmrcnn.models.detector import Detector
 from fastmrcnn.structures import Detections
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Frame:
 
 def predict_video(
     model: Detector,
-    source: str | PathLike[str],
+    source: str | PathLike[str] | int,
     *,
     every: int = 1,
     fps: float | None = None,
@@ -57,7 +61,7 @@ def predict_video(
     the frames go through the network one by one. Leave the loop, or close the generator, to end.
 
     Args:
-        source: a video file, a camera such as "/dev/video0", or an address, "rtsp://..." or "http://...".
+        source: a video file, a camera such as "/dev/video0" or its number, or an address, "rtsp://..." or "http://...".
         every: look at every so many frames.
         fps: look at so many frames a second at most, by their times.
         start: seconds since the video's beginning; a stream that cannot be searched is read from its beginning.
@@ -80,7 +84,7 @@ def predict_video(
     ...     print(frame.number, frame.time, found.names)
     """
     choice = FrameChoice(every=every, fps=fps, start=start, end=end, max_frames=max_frames)
-    video = Video(fspath(source), options=options, live=live)
+    video = Video(named(source), options=options, live=live)
     detection = VideoDetection(model, video, choice, skip_broken=skip_broken or video.live)
     yield from detection.run(score_threshold=score_threshold, batch_size=batch_size, readers=readers)
 
@@ -98,6 +102,7 @@ class VideoDetection:
         self.damage = Damage(video.name, tolerated=skip_broken)
         # Frames of a live video that came while the network was at others.
         self.dropped = 0
+        self._first = True
 
     def run(
         self,
@@ -133,4 +138,8 @@ class VideoDetection:
 
     def _picture(self, chosen: Chosen) -> tuple[tuple[int, float], np.ndarray]:
         """What tells a frame from others, and its pixels."""
+        if self._first:
+            self._first = False
+            for remark in shown_otherwise(chosen.frame):
+                _log.warning("%s: %s", self.video.name, remark)
         return (chosen.number, chosen.time), self._picture_of(chosen.frame)

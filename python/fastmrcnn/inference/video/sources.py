@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.sources import natural_key
 from fastmrcnn.structures.images import IMAGE_SUFFIXES
+
+_log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
@@ -34,6 +38,17 @@ def is_camera(source: str) -> bool:
     return source.startswith(("/dev/video", "/dev/v4l/"))
 
 
+def named(source: str | os.PathLike[str] | int) -> str:
+    """A source as text; a number that is no file is that of a camera.
+
+    >>> named(0), named("film.mp4")
+    ('/dev/video0', 'film.mp4')
+    """
+    text = str(source) if isinstance(source, int) else os.fspath(source)
+    is_number = re.fullmatch("[0-9]{1,3}", text) is not None
+    return f"/dev/video{text}" if is_number and not os.path.exists(text) else text
+
+
 def is_video(source: str) -> bool:
     """A camera, an address, or a video file by its suffix."""
     return is_stream(source) or os.path.splitext(source)[1].lower() in VIDEO_SUFFIXES
@@ -42,13 +57,14 @@ def is_video(source: str) -> bool:
 def video_files(sources: Iterable[str]) -> list[str]:
     """The videos that files, folders, globs and addresses mean, in their order; none where ``sources`` are images.
 
-    A folder or a glob stands for its videos where there are no images among its files.
+    A folder or a glob stands for its videos where there are no images among its files; a number that is no file is
+    that of a camera.
 
     Raises ``UserError`` for images beside videos, a stream beside other videos, a file that does not exist and a glob
     that matches no video.
     """
-    sources = list(sources)
-    videos = [source for source in sources if is_video(source) or _holds_videos(source)]
+    sources = [named(source) for source in sources]
+    videos = [source for source in sources if is_video(source) or _stands_for_videos(source)]
     if not videos:
         return []
     if len(videos) < len(sources):
@@ -70,13 +86,16 @@ def _expand(source: str) -> list[str]:
     return sorted(found, key=natural_key)
 
 
-def _holds_videos(source: str) -> bool:
-    suffixes = set()
+def _stands_for_videos(source: str) -> bool:
+    """Whether a folder or a glob has videos and no images. Says so where it has both."""
+    has_images, videos = False, 0
     for path in _candidates(source):
-        suffixes.add(os.path.splitext(path)[1].lower())
-        if not suffixes.isdisjoint(IMAGE_SUFFIXES):
-            return False
-    return not suffixes.isdisjoint(VIDEO_SUFFIXES)
+        suffix = os.path.splitext(path)[1].lower()
+        has_images, videos = has_images or suffix in IMAGE_SUFFIXES, videos + (suffix in VIDEO_SUFFIXES)
+    if has_images and videos and distributed.is_first():
+        left_out = "1 video is" if videos == 1 else f"{videos} videos are"
+        _log.warning("%s: %s left out: there are images too, and a run has one or the other", source, left_out)
+    return videos > 0 and not has_images
 
 
 def _candidates(source: str) -> Iterator[str]:
