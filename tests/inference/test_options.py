@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 import fastmrcnn.inference.outputs.pixels as pixels_module
+from fastmrcnn import models
 from fastmrcnn.cli import main
 from fastmrcnn.data.scenes import render_scene, write_dataset
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference import PredictConfig, predict_files, predict_tiled
+from fastmrcnn.inference import PredictConfig, config, predict_files, predict_tiled
 from fastmrcnn.inference.outputs.pixels import overview
 from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.inference.stream import _sample_of
@@ -134,6 +135,11 @@ def test_a_model_is_made_fast_by_a_tile_of_what_may_be_too_large(large: Path) ->
 def test_options_that_make_no_sense(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PredictConfig(images=("a.jpg",), **options)  # type: ignore[arg-type]
+
+
+def test_the_kinds_of_nms_are_those_of_models() -> None:
+    """The options name them without loading torch."""
+    assert get_args(config.NMSMethod) == get_args(models.config.NMSMethod)
 
 
 def test_options_that_the_model_cannot_have(large: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import evaluate
 from fastmrcnn.files import check_writable, write_json
-from fastmrcnn.inference.detector import choose_detections, seen_in_views
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.inference.model_options import choose_detections, seen_in_views
 from fastmrcnn.weights import load_model
 
 

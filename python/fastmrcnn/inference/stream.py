@@ -13,8 +13,8 @@ from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
-from fastmrcnn.inference.detector import choose_detections, seen_in_views
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.inference.model_options import choose_detections, seen_in_views
 from fastmrcnn.inference.outputs import Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Picture, Pictures

@@ -11,7 +11,7 @@ from fastmrcnn.ops._library import is_plain_eager
 from fastmrcnn.ops._sizes import sizes_tensor
 from fastmrcnn.ops.box_coding import LARGEST_LOG_SIZE, Weights, decode_boxes
 from fastmrcnn.ops.detections import PaddedDetections, check_arguments, in_images
-from fastmrcnn.ops.soft_nms import SoftNMS, _soft_nms_padded
+from fastmrcnn.ops.soft_nms import SoftNMS, soft_nms_padded
 
 __all__ = ["select_detections_softly"]
 
@@ -76,7 +76,7 @@ def select_detections_softly(
     groups = image * classes + label
     arguments = (boxes.flatten(0, 1), usable.flatten(), groups.flatten(), method, sigma, nms_iou, score_threshold)
     plain = is_plain_eager(boxes, usable, groups)
-    kernel = _soft_nms_padded if plain else torch.ops.fastmrcnn.soft_nms_padded.default
+    kernel = soft_nms_padded if plain else torch.ops.fastmrcnn.soft_nms_padded.default
     keep, decayed, count = kernel(*arguments)
     slots, found = _slots(keep, count, batch, candidates, detections)
     filled = torch.arange(detections, device=keep.device) < found[:, None]  # [B, D]

@@ -20,7 +20,7 @@ LIBRARY.define(f"soft_nms{_ARGUMENTS} -> (Tensor, Tensor)")
 LIBRARY.define(f"soft_nms_padded{_ARGUMENTS} -> (Tensor keep, Tensor scores, Tensor count)")
 
 
-def _soft_nms_padded(
+def soft_nms_padded(
     boxes: Tensor,
     scores: Tensor,
     groups: Tensor | None,
@@ -43,7 +43,7 @@ def _soft_nms_padded(
     return keep, decayed.to(scores_dtype), count
 
 
-register_kernel("soft_nms_padded", _soft_nms_padded)
+register_kernel("soft_nms_padded", soft_nms_padded)
 
 
 @torch.library.register_fake("fastmrcnn::soft_nms_padded", lib=LIBRARY)
@@ -69,7 +69,7 @@ def _soft_nms(
     iou_threshold: float,
     score_threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    keep, decayed, count = _soft_nms_padded(boxes, scores, groups, method, sigma, iou_threshold, score_threshold)
+    keep, decayed, count = soft_nms_padded(boxes, scores, groups, method, sigma, iou_threshold, score_threshold)
     kept = int(count)  # on CUDA the one synchronisation
     return keep[:kept], decayed[:kept]
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from fastmrcnn.structures.image_files import name_of_page, of_any_size, open_image
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
-from fastmrcnn.structures.tiff_files import SUFFIXES, needs_tifffile, tiff_frames
+from fastmrcnn.structures.tiff_files import NO_PICTURE, SUFFIXES, needs_tifffile, tiff_frames
 
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255  # tags
-_REDUCED_OR_MASK, _REDUCED = 0b101, 2  # their values for what is no picture of its own
+_REDUCED = 2  # the value of the latter for what is no picture of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ def _frames(path: Path) -> list[int]:
 
 def _is_picture(image: Image.Image) -> bool:
     tags = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF
-    return not int(tags.get(_NEW_SUBFILE_TYPE, 0)) & _REDUCED_OR_MASK and tags.get(_SUBFILE_TYPE) != _REDUCED
+    return not int(tags.get(_NEW_SUBFILE_TYPE, 0)) & NO_PICTURE and tags.get(_SUBFILE_TYPE) != _REDUCED

@@ -22,7 +22,7 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; the 
 _BITS, _SAMPLES, ORIENTATION = 258, 277, 274  # tags
 _ALPHA = (1, 2)  # of the kinds of extra samples
 _WHITE_IS_ZERO = 0  # of the meanings of grey
-NO_PICTURE = 0b101  # of the kinds of pages: reduced copies and masks
+NO_PICTURE = 0b101  # of the kinds of pages (tag 254): reduced copies and masks
 
 
 def needs_tifffile(path: str | os.PathLike[str], wanted: PixelFormat) -> bool:
