@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 if torch.__version__.startswith(("2.4.", "2.5.")):
     pytest.skip("export needs torch 2.6", allow_module_level=True)
 
+import fastmrcnn
 from fastmrcnn.cli import main
 from fastmrcnn.deployment import Exported, compare, export, exporting, load_exported, optimize
 from fastmrcnn.deployment.samples import sample_images
@@ -92,6 +94,22 @@ def test_an_image_without_detections(shipped: tuple[MaskRCNN, Exported]) -> None
     assert found.masks.shape == (0, 50, 80)
     beside = exported.detect([torch.zeros_like(photograph), photograph])
     assert (len(beside[0]), len(beside[1])) == (0, 24)
+
+
+def test_the_code_on_the_page(
+    shipped: tuple[MaskRCNN, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "DEPLOYMENT.md").read_text(encoding="utf-8")
+    optimizing, running, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    model, done = shipped
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").symlink_to(done.path)
+    image = sample_images(3)[0].permute(1, 2, 0).numpy()
+    Image.fromarray(image).save("photo.jpg")
+    exec(compile(optimizing, "DEPLOYMENT.md", "exec"), {"fastmrcnn": fastmrcnn, "model": model})
+    names: dict[str, Any] = {"image": image}
+    exec(compile(running, "DEPLOYMENT.md", "exec"), names)
+    assert names["counts"].tolist() == [24]
 
 
 @pytest.mark.slow

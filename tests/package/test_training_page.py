@@ -1,4 +1,5 @@
-"""TRAINING.md, AUGMENTATION.md: commands are commands, recipes are the recipes, and no option is left out."""
+"""TRAINING.md, AUGMENTATION.md: their code runs and recipes are the recipes. All pages: commands are commands, and no
+option is left out."""
 
 from __future__ import annotations
 
@@ -14,11 +15,15 @@ import pytest
 from fastmrcnn.cli import main
 from fastmrcnn.cli.arguments import parse
 from fastmrcnn.data.scenes import write_dataset
+from fastmrcnn.deployment import ExportConfig
+from fastmrcnn.inference import PredictConfig
+from fastmrcnn.profiling import BenchConfig
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.architectures import ARCHITECTURES
 from fastmrcnn.training.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [page.name for page in sorted(ROOT.glob("*.md")) if "\nfastmrcnn " in page.read_text(encoding="utf-8")]
 PAGE = (ROOT / "TRAINING.md").read_text(encoding="utf-8")
 RUN = "<!-- run: "
 QUICK = ["--steps", "2", "--evaluate-every", "1", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
@@ -87,7 +92,7 @@ def test_the_blocks_on_augmentation_work(folder: Path, capsys: pytest.CaptureFix
     assert {tuple(sample.image.shape) for sample in (names["dataset"][0], names["dataset"][1])} == {(3, 1024, 1024)}
 
 
-@pytest.mark.parametrize("page", ["TRAINING.md", "AUGMENTATION.md", "PREDICTION.md", "README.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_is_understood(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "mine"
@@ -96,16 +101,22 @@ def test_every_command_is_understood(page: str, tmp_path: Path, monkeypatch: pyt
     found = commands((ROOT / page).read_text(encoding="utf-8"))
     assert found
     for words in found:
-        if words[0] in ("train", "eval", "predict", "doctor"):
-            parse(words)
+        parse(words)
 
 
-def test_every_option_has_its_place() -> None:
-    pages = (
-        PAGE + (ROOT / "AUGMENTATION.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
-    )
-    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(TrainConfig)]
-    assert [option for option in options if not re.search(rf"{option}\b(?!-)", pages)] == []
+@pytest.mark.parametrize(
+    ("config", "pages"),
+    [
+        (TrainConfig, ("TRAINING.md", "AUGMENTATION.md", "README.md")),
+        (PredictConfig, ("PREDICTION.md", "README.md")),
+        (ExportConfig, ("DEPLOYMENT.md",)),
+        (BenchConfig, ("DEPLOYMENT.md",)),
+    ],
+)
+def test_every_option_has_its_place(config: type[Any], pages: tuple[str, ...]) -> None:
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
+    names = [field.name.replace("_", "-") for field in dataclasses.fields(config)]
+    assert [name for name in names if not re.search(rf"--(no-)?{name}\b(?!-)", text)] == []
 
 
 def test_the_table_of_recipes() -> None:
