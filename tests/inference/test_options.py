@@ -14,7 +14,7 @@ from PIL import Image
 import fastmrcnn.inference.outputs.pixels as pixels_module
 from fastmrcnn import models
 from fastmrcnn.cli import main
-from fastmrcnn.data.scenes import render_scene, write_dataset
+from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, config, predict_files, predict_tiled
 from fastmrcnn.inference.outputs.pixels import overview
@@ -26,11 +26,10 @@ from fastmrcnn.weights import load_model
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An array of 448 x 672 pixels with six scenes."""
-    scenes = [render_scene(number, seed=77, split="val").image[:224, :224] for number in range(6)]
+def large(mosaic: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mosaic as a file."""
     path = tmp_path_factory.mktemp("large") / "large.npy"
-    np.save(path, np.concatenate([np.concatenate(scenes[row : row + 3], axis=1) for row in (0, 3)]))
+    np.save(path, mosaic)
     return path
 
 

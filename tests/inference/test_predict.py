@@ -11,24 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files
 from fastmrcnn.inference.config import OutputKind
-from fastmrcnn.models import MaskRCNN, tiny
-from fastmrcnn.weights import load_model, save_model
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random tiny model that finds something at any threshold of 0.05."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_model(MaskRCNN(tiny(("a", "b"), (3, 7))), path)
-    return str(path)
+from fastmrcnn.weights import load_model
 
 
 @pytest.fixture

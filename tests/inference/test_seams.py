@@ -14,8 +14,9 @@ from torch.nn.functional import max_pool2d, pad
 
 from fastmrcnn.inference.seams import merge_across_seams
 from fastmrcnn.inference.tiles import Tile, tiles_of
-from fastmrcnn.ops import InstanceMasks, mask_intersections
+from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures import Detections
+from tests.inference.overlaps import mask_iou
 
 NAMES = ("disk", "ring")
 
@@ -89,17 +90,6 @@ def scene(seed: int, size: tuple[int, int], count: int, longest: int) -> Detecti
     return detections(as_runs(torch.from_numpy(np.array(bitmaps))), scores, torch.tensor(labels))
 
 
-def matches(merged: Detections, truth: Detections) -> Tensor:
-    """[N, M] IoU of masks, 0 across classes."""
-    both = InstanceMasks.from_coco([*merged.rle, *truth.rle], *truth.image_size)
-    n, m = len(merged), len(truth)
-    pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n, n + m))
-    shared = mask_intersections(both, pairs).view(n, m)
-    areas = both.areas()
-    iou = shared / (areas[:n, None] + areas[None, n:] - shared)
-    return torch.where(merged.labels[:, None] == truth.labels, iou, 0)
-
-
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
@@ -114,7 +104,7 @@ def test_every_object_comes_out_once_and_whole(seed: int, tile: int, share: floa
     found, owner, rectangles = views(truth, tiles)
     merged = merge_across_seams(found, owner, rectangles, margin=2.0)
     assert merged.scores.tolist() == sorted(merged.scores.tolist(), reverse=True)
-    iou = matches(merged, truth)
+    iou = mask_iou(merged, truth)
     assert len(merged) == len(truth)
     assert torch.equal(iou.amax(dim=0), torch.ones(len(truth)))
     best = iou.argmax(dim=1)
@@ -128,7 +118,7 @@ def test_slivers_that_no_network_sees_are_not_missed(seed: int) -> None:
     truth = scene(seed, (110, 150), 14, 30)
     found, owner, rectangles = views(truth, tiles_of(truth.image_size, 56, 16), least=0.3)
     merged = merge_across_seams(found, owner, rectangles, margin=4.0)
-    iou = matches(merged, truth)
+    iou = mask_iou(merged, truth)
     assert len(merged) == len(truth)
     assert (iou.amax(dim=0) >= 0.7).all()
 
@@ -146,7 +136,7 @@ def test_views_that_differ_by_a_pixel_all_around() -> None:
         seen = [wobbled(bitmap, tiles[int(tile)], rng) for bitmap, tile in zip(found.masks, owner, strict=True)]
         runs = as_runs(torch.stack(seen))
         found = replace(found, mask_runs=runs, boxes=runs.boxes())
-        iou = matches(merge_across_seams(found, owner, rectangles, margin=5.0), truth)
+        iou = mask_iou(merge_across_seams(found, owner, rectangles, margin=5.0), truth)
         count, lost = count + len(truth), lost + int((iou.amax(dim=0) < 0.5).sum())
         strangers += int((iou.amax(dim=1) < 0.5).sum())
     assert count > 40

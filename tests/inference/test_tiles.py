@@ -9,24 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from fastmrcnn.data.scenes import render_scene
 from fastmrcnn.inference import predict_tiled
 from fastmrcnn.inference.tiles import tile_starts, tiles_of
 from fastmrcnn.memory import forget_peak, peak_bytes
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.ops import concatenate_masks, mask_intersections
-from fastmrcnn.structures import Detections
 from fastmrcnn.weights import load_model
+from tests.inference.overlaps import mask_iou
 from tests.models.small import small_model
-
-
-@pytest.fixture(scope="module")
-def mosaic() -> np.ndarray:
-    """Six scenes in one picture of 448 x 672 pixels."""
-    scenes = [render_scene(number, seed=77, split="val").image[:224, :224] for number in range(6)]
-    return np.concatenate([np.concatenate(scenes[row : row + 3], axis=1) for row in (0, 3)])
 
 
 def shipped(side: int) -> MaskRCNN:
@@ -34,17 +24,6 @@ def shipped(side: int) -> MaskRCNN:
     model = load_model("tiny")
     model.transform.config = dataclasses.replace(model.config.input, min_size=side, max_size=side, train_min_sizes=())
     return model
-
-
-def iou_of(found: Detections, expected: Detections) -> Tensor:
-    """[N, M] of masks; 0 across classes."""
-    masks = concatenate_masks([found.run_lengths, expected.run_lengths])
-    n, m = len(found), len(expected)
-    pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n, n + m))
-    shared = mask_intersections(masks, pairs).view(n, m)
-    areas = masks.areas()
-    iou = shared / (areas[:n, None] + areas[None, n:] - shared)
-    return torch.where(found.labels[:, None] == expected.labels, iou, 0)
 
 
 @pytest.mark.parametrize("length", [1, 100, 101, 1000, 20_000])
@@ -70,7 +49,7 @@ def test_the_objects_of_the_whole_image(mosaic: np.ndarray) -> None:
         found = predict_tiled(shipped(tile), mosaic, tile=tile, overlap=overlap, score_threshold=0.4)
         assert found.mask_probs is None
         assert found.image_size == (448, 672)
-        iou = iou_of(found, whole)
+        iou = mask_iou(found, whole)
         best = iou.amax(dim=0)[sure]
         assert (best > 0.5).all()
         assert (best > 0.9).float().mean() > 0.9

@@ -17,23 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files, predict_video
-from fastmrcnn.models import MaskRCNN, tiny
+from fastmrcnn.models import MaskRCNN
 from fastmrcnn.structures.images import read_image, read_image_size
-from fastmrcnn.weights import load_model, save_model
+from fastmrcnn.weights import load_model
 from tests.inference.video.films import RATE, av, moving_frames, turn, write_film
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_model(MaskRCNN(tiny(("a", "b"), (3, 7))), path)
-    return str(path)
 
 
 def config_for(film: str | Path, weights: str, output: Path, **changes: Any) -> PredictConfig:
