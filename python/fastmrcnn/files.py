@@ -111,7 +111,7 @@ def owned_directory(folder: Path) -> Iterator[None]:
     """
     path = folder / ".lock"
     with ExitStack() as opened:
-        with _errors_name(folder):
+        with errors_name(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stream = opened.enter_context(path.open("a"))
         try:
@@ -133,7 +133,7 @@ def check_writable(path: PathLike) -> None:
     target = Path(path)
     if target.is_dir():
         raise UserError(f"{target}: cannot write a file here: this is a folder")
-    with _errors_name(target):
+    with errors_name(target):
         folder = next(parent for parent in target.parents if parent.exists())
         if not folder.is_dir():
             raise UserError(f"{folder}: expected a folder for {target.name}; this is a file")
@@ -142,7 +142,7 @@ def check_writable(path: PathLike) -> None:
 
 def write_text(path: PathLike, text: str, *, durable: bool = False) -> None:
     """Write ``text`` as UTF-8 to ``path``, atomically; ``UserError`` names the file where the disk is full."""
-    with atomic_path(path, durable=durable) as temporary, _errors_name(path):
+    with atomic_path(path, durable=durable) as temporary, errors_name(path):
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -184,6 +184,15 @@ class GrowingFile:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def errors_name(path: PathLike) -> Iterator[None]:
+    """Turn what the system says of a file that is being written into one line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def read_text(path: PathLike, *, expected: str = "a text file") -> str:
@@ -252,7 +261,7 @@ def apply_default_mode(path: Path, mode: int) -> None:
 
 def _sync(path: Path, *, shown: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk; ``UserError`` names ``shown``."""
-    with _errors_name(shown):
+    with errors_name(shown):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -261,12 +270,3 @@ def _sync(path: Path, *, shown: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
-
-
-@contextmanager
-def _errors_name(path: PathLike) -> Iterator[None]:
-    """Turn what the system says of a file that is being written into one line that names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

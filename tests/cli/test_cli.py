@@ -303,7 +303,7 @@ def test_a_full_disk_is_one_line(
 
     monkeypatch.setattr(Image.Image, "save", full)
     words = ["predict", str(scenes / "images"), "--weights", weights, "--output", str(tmp_path / "found")]
-    assert error_of(words, capsys).endswith(".jpg: No space left on device\n")
+    assert error_of(words, capsys).endswith("found: cannot be written: No space left on device\n")
     assert list(tmp_path.iterdir()) == []
 
 

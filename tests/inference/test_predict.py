@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import tracemalloc
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_a_disk_that_fills_up_behind_the_network_ends_the_run(
 
     monkeypatch.setattr(Image.Image, "save", full)
     sources = tuple(str(photos / f"{number}.jpg") for number in range(1, images + 1))
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(UserError, match="found: cannot be written: No space left on device"):
         predict_files(config_for(photos, weights, images=sources, readers=2), progress=False)
     assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("write_results")]
@@ -207,6 +208,49 @@ def test_an_earlier_output_folder_keeps_its_other_files(photos: Path, weights: s
     predict_files(config_for(photos / "1.jpg", weights, output=found), progress=False)
     assert (found / "notes.txt").read_text() == (found / "overlays" / "drawing.jpg").read_text() == "mine"
     assert json.loads((found / "predictions.json").read_text())
+
+
+def test_results_are_no_images_of_the_next_run(photos: Path, weights: str) -> None:
+    config = config_for(photos, weights, images=(f"{photos}/**/*.jpg",), output=photos / "found", save=("overlays",))
+    assert predict_files(config, progress=False).images == 10
+    assert predict_files(config, progress=False).images == 10
+    one = (str(photos / "found" / "overlays" / "1.jpg"),)
+    message = r"1\.jpg: expected images; found results of an earlier run, which this one replaces"
+    with pytest.raises(UserError, match=message):
+        predict_files(config_for(photos, weights, images=one, output=photos / "found"), progress=False)
+    assert predict_files(config_for(photos, weights, images=one), progress=False).images == 1
+
+
+def test_names_that_are_no_text(photos: Path, weights: str) -> None:
+    odd = photos / os.fsdecode(b"\xff.jpg")
+    (photos / "1.jpg").rename(odd)
+    save = ("coco", "csv", "jsonl", "labelme", "yolo", "geojson")
+    found = predict_files(config_for(odd, weights, save=save), progress=False).output
+    assert json.loads((found / "images.json").read_text())["images"][0]["file_name"] == str(odd)
+    assert "\\udcff.jpg" in (found / "instances.csv").read_text(encoding="utf-8")
+
+
+def test_an_output_folder_that_is_a_volume_of_its_own(
+    photos: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in containers: nothing moves into it from beside."""
+    found, move = photos.parent / "found", os.replace
+
+    def across(source: Path, target: Path) -> None:
+        if (found in Path(source).parents) != (found in Path(target).parents):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        move(source, target)
+
+    found.mkdir()
+    monkeypatch.setattr(os, "replace", across)
+    assert predict_files(config_for(photos, weights), progress=False).images == 10
+    assert sorted(path.name for path in found.iterdir()) == [
+        "images.json",
+        "overlays",
+        "predict.json",
+        "predictions.json",
+    ]
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["found", "photos"]
 
 
 def test_every_page_of_a_tiff_is_a_picture(photos: Path, weights: str) -> None:

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference import PredictConfig, predict_files
+from fastmrcnn.inference import PredictConfig, predict_files, staging
 from fastmrcnn.inference.outputs.overlays import Overlays
+from fastmrcnn.inference.outputs.yolo import Yolo
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.structures import Detections
 from tests.distributed.torchrun import run
@@ -98,7 +101,7 @@ def go_on(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> str:
 def test_a_killed_run_goes_on(config: PredictConfig, batch_size: int, caplog: pytest.LogCaptureFixture) -> None:
     config = dataclasses.replace(config, batch_size=batch_size)
     left = kill_at("17" if batch_size > 1 else "5", config)
-    first = (left / "overlays" / "1.jpg").stat()
+    first = (left / "results" / "overlays" / "1.jpg").stat()
     told = go_on(config, caplog)
     assert f"goes on, {16 if batch_size > 1 else 4} of 17 images are done" in told
     again = (config.output / "overlays" / "1.jpg").stat()
@@ -111,6 +114,45 @@ def test_threads_that_write_are_waited_for(config: PredictConfig, caplog: pytest
     kill_at("7", config)
     go_on(config, caplog)
     assert files_of(config.output) == uninterrupted(config)
+
+
+@pytest.mark.parametrize("where", ["finish", "move"])
+def test_what_is_done_outlives_its_last_moments(
+    config: PredictConfig, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When files are made of parts, or take their places."""
+    whole = uninterrupted(config)
+    (config.output / "overlays").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if where == "finish":
+            patch.setattr(Yolo, "finish", stop)  # the last one
+        else:
+            patch.setattr(staging, "_move", stop_after(9, staging._move))
+        predict_files(config, progress=False)
+    assert "17 of 17 images are done" in caplog.text
+    assert len(files_of(config.output)) == (9 if where == "move" else 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Overlays, "add", stop)  # nothing is drawn again
+        assert "goes on, 17 of 17 images are done" in go_on(config, caplog)
+    assert files_of(config.output) == whole
+
+
+def test_results_that_moved_and_are_gone_begin_anew(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(staging, "_move", stop_after(9, staging._move))
+        predict_files(config, progress=False)
+    shutil.rmtree(config.output)
+    assert "begins anew" in go_on(config, caplog)
+    assert files_of(config.output) == uninterrupted(config)
+
+
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def stop_after(count: int, work: Callable[..., None]) -> Callable[..., None]:
+    left = iter(range(count))
+    return lambda *about: stop() if next(left, None) is None else work(*about)
 
 
 @pytest.mark.slow  # starts two processes

@@ -134,8 +134,9 @@ class Predict(PredictConfig):
     For example: fastmrcnn predict photo.jpg photos "more/*.png" --output found --save coco csv
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image. Or video
-    # files; or a camera such as /dev/video0; or the address of a stream, such as rtsp://...
+    # Image files, folders of images, globs such as "photos/**/*.jpg", and lists (.txt) with a path on each line. Of a
+    # TIFF every page is an image. Or video files; or a camera such as /dev/video0, or its number; or the address of a
+    # stream, such as rtsp://...
     images: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="")
     ]

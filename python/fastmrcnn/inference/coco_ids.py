@@ -35,10 +35,10 @@ class CocoIds:
         ]
 
     def entry(self, picture: Picture, found: Detections) -> dict[str, Any]:
-        """What images.json says of a picture."""
+        """What images.json says of a picture; ``name`` is what its files in other outputs are called."""
         height, width = found.image_size
         about = {"id": self.image_of[picture.place], "file_name": picture.file_name, "height": height, "width": width}
-        return about | picture.within
+        return about | picture.within | {"name": picture.name}
 
 
 def numbered(model: MaskRCNNConfig) -> CocoIds:

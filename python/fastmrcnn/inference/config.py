@@ -25,8 +25,9 @@ class PredictConfig:
     fastmrcnn.errors.UserError: score_threshold must be in 0..1; got 1.5
     """
 
-    # Image files, folders of images and globs such as "photos/**/*.jpg". Of a TIFF every page is an image. Or video
-    # files; or a camera such as /dev/video0, or its number; or the address of a stream, such as rtsp://...
+    # Image files, folders of images, globs such as "photos/**/*.jpg", and lists (.txt) with a path on each line. Of a
+    # TIFF every page is an image. Or video files; or a camera such as /dev/video0, or its number; or the address of a
+    # stream, such as rtsp://...
     images: tuple[str, ...]
     # The shipped weights "tiny", a weights file, or the name of a published model.
     weights: str = "tiny"

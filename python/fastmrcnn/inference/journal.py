@@ -137,12 +137,6 @@ def read_journals(folder: Path, pictures: Pictures, window: int) -> Finished | N
     return finished
 
 
-def remove_journals(folder: Path) -> None:
-    """All is finished."""
-    for journal in folder.glob(_path(Path(), "*").name):
-        journal.unlink()
-
-
 def _path(folder: Path, key: str) -> Path:
     return folder / f"finished.{key}.jsonl"
 
@@ -158,7 +152,7 @@ def _stamp(pictures: Pictures, number: int, window: int) -> int:
     stamp = 0
     for place in window_places(number, window, len(pictures)):
         picture = pictures[place]
-        stamp = zlib.crc32(f"{picture.source} {stamp_of_file(picture.path)}".encode(), stamp)
+        stamp = zlib.crc32(f"{picture.source} {stamp_of_file(picture.path)}".encode(errors="surrogateescape"), stamp)
     return stamp
 
 

@@ -136,13 +136,12 @@ def numbered_names(names: Iterable[str]) -> dict[int, str]:
     Names differ in more than upper and lower case, for file systems that cannot tell these apart.
     """
     taken: set[str] = set()
+    last: dict[str, int] = {}  # number of each name that occurred before
     renamed = {}
     for place, own in enumerate(names):
-        name, number = own, 1
+        name, key = own, own.casefold()
         while name.casefold() in taken:
-            number += 1
-            name = f"{own}-{number}"
+            last[key] = last.get(key, 1) + 1
+            name = renamed[place] = f"{own}-{last[key]}"
         taken.add(name.casefold())
-        if number > 1:
-            renamed[place] = name
     return renamed

@@ -10,55 +10,112 @@ from pathlib import Path
 
 import fastmrcnn
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import reserve_beside, write_json
+from fastmrcnn.files import check_writable, errors_name, reserve_beside, write_json
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.outputs import OUTPUTS
 from fastmrcnn.models import MaskRCNNConfig
 
 _ABOUT = "predict.json"  # what a run was: the sign that the results beside it are ours
+_MOVING = "moving"  # beside the results, from when the first of them takes its place
 
 
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """A temporary folder beside ``output`` whose files move into ``output`` when the block ends well."""
+    """A temporary folder to work in, whose results move into ``output`` when the block ends well."""
     check_output(output)
-    staging = reserve_beside(output, directory=True)
+    work = reserve_beside(place_beside(output), directory=True)
     try:
-        yield staging
-        put_in_place(staging, output)
+        yield work
+        put_in_place(work, output)
     finally:
-        shutil.rmtree(staging)
+        shutil.rmtree(work)
+
+
+def results_in(work: Path) -> Path:
+    """Where in a folder to work in the results are; beside them is what only the run itself needs."""
+    results = work / "results"
+    results.mkdir(exist_ok=True)
+    return results
 
 
 def check_output(output: Path) -> None:
-    """Raises ``UserError`` where ``output`` cannot be a folder."""
+    """Raises ``UserError`` where ``output`` cannot be a folder, or cannot be written to."""
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: expected a folder to write to; this is a file")
     above = next(parent for parent in output.absolute().parents if parent.exists())
     if not above.is_dir():
         raise UserError(f"{above}: expected a folder for {output}; this is a file")
+    if output.is_dir():
+        for name in (_ABOUT, *(name for kind in OUTPUTS.values() for name in kind.files if os.sep not in name)):
+            check_writable(output / name)
 
 
-def put_in_place(folder: Path, output: Path) -> None:
-    """Move what is in ``folder`` to ``output``, in place of an earlier run's results."""
-    remove_earlier_results(output)
+def place_beside(output: Path) -> Path:
+    """A path whose folder has room for what moves into ``output`` later, without being copied.
+
+    That is ``output``'s own, links followed; or ``output`` itself, where nothing moves from one to the other: it may be
+    a volume that is mounted there, or alone be writable.
+    """
+    output = output.resolve()
+    if not output.is_dir():
+        return output
+    try:
+        probe = reserve_beside(output, directory=True)
+    except UserError:
+        return output / output.name
+    try:
+        os.replace(probe, output / probe.name)
+    except OSError:
+        probe.rmdir()
+        return output / output.name
+    (output / probe.name).rmdir()
+    return output
+
+
+def put_in_place(work: Path, output: Path) -> None:
+    """Move the results in a folder to work in to ``output``, in place of an earlier run's.
+
+    May be called again where it was interrupted.
+
+    Raises ``UserError`` where a result has no place there.
+    """
+    results, moving = results_in(work), work / _MOVING
+    if not moving.exists():
+        remove_earlier_results(output)
+        _move(results / _ABOUT, results, output)  # from now on another run in that folder knows what to remove
+        moving.touch()
     # What is about all images comes last: whoever waits for predictions.json finds the rest in its place.
-    for source in sorted(folder.rglob("*"), key=lambda path: (path.parent == folder, path)):
-        if source.name != ".lock" and (source.is_file() or source.is_symlink()):
-            target = output / source.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
+    for source in sorted(results.rglob("*"), key=lambda path: (path.parent == results, path)):
+        if source.is_file() or source.is_symlink():
+            _move(source, results, output)
+
+
+def was_put_in_place(work: Path, output: Path) -> bool:
+    """Whether some results have moved to ``output`` already and are there no more."""
+    return (work / _MOVING).exists() and not (output / _ABOUT).is_file()
+
+
+def _move(source: Path, results: Path, output: Path) -> None:
+    target = output / source.relative_to(results)
+    with errors_name(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+
+
+def earlier_results(output: Path) -> Iterator[Path]:
+    """The files that an earlier run left in ``output``, but for the one that says so."""
+    if not (output / _ABOUT).is_file():
+        return  # what is there is somebody else's
+    for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
+        yield from list(output.glob(pattern))
 
 
 def remove_earlier_results(output: Path) -> None:
     """Overlays and ids of an earlier run in the same folder would pass for this one's."""
-    if not (output / _ABOUT).is_file():
-        return  # what is there is somebody else's
-    for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
-        for earlier in list(output.glob(pattern)):
-            earlier.unlink(missing_ok=True)
-            _remove_empty_folders(earlier.parent, output)
-    (output / _ABOUT).unlink()
+    for earlier in earlier_results(output):
+        earlier.unlink(missing_ok=True)
+        _remove_empty_folders(earlier.parent, output)
+    (output / _ABOUT).unlink(missing_ok=True)
 
 
 def _remove_empty_folders(folder: Path, root: Path) -> None:

@@ -11,16 +11,18 @@ from torch import Tensor
 from fastmrcnn import distributed
 from fastmrcnn.deployment import optimize
 from fastmrcnn.errors import UserError
+from fastmrcnn.files import errors_name
 from fastmrcnn.inference.coco_ids import ids_of_file, numbered
 from fastmrcnn.inference.config import PredictConfig
 from fastmrcnn.inference.device import resolve_device
+from fastmrcnn.inference.journal import Share
 from fastmrcnn.inference.model_options import choose_detections, seen_in_views
 from fastmrcnn.inference.outputs import Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Picture, Pictures
 from fastmrcnn.inference.share import predict_share
 from fastmrcnn.inference.sources import image_files
-from fastmrcnn.inference.staging import write_about
+from fastmrcnn.inference.staging import earlier_results, results_in, write_about
 from fastmrcnn.inference.summary import PredictSummary
 from fastmrcnn.inference.tiles import tiles_of
 from fastmrcnn.inference.unfinished import unfinished_run
@@ -29,6 +31,7 @@ from fastmrcnn.inference.video.run import predict_videos
 from fastmrcnn.inference.video.sources import video_files
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.batching import window_of
+from fastmrcnn.models.detector import Detector
 from fastmrcnn.structures import PixelFormat, as_image_tensor
 from fastmrcnn.structures.windows import open_windows
 from fastmrcnn.weights import load_model
@@ -57,7 +60,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     start = time.monotonic()
     distributed.join()
     videos = video_files(config.images)
-    paths = [] if videos else image_files(config.images)
+    paths = [] if videos else _image_files(config)
     model = load_model(config.weights, device=resolve_device(config.device))
     choose_detections(model, max_detections=config.max_detections, nms=config.nms, nms_iou=config.nms_iou)
     if videos:
@@ -68,20 +71,38 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     if config.choice != FrameChoice():
         raise UserError("every, fps, start, end and max_frames choose frames of videos; images has none")
     config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
-    pictures = Pictures(paths, model.config.input.pixel_format)
+    pictures = distributed.from_first(lambda: Pictures(paths, model.config.input.pixel_format))
     if config.fast:
         model = _made_fast(model, pictures, config)
     detector = seen_in_views(model, config.tta_scales, config.tta_flip)
-    ids = (
-        numbered(model.config)
-        if config.annotations is None
-        else ids_of_file(config.annotations, pictures, model.config)
+    total = _predict_pictures(config, detector, pictures, progress)
+    return PredictSummary(
+        output=config.output,
+        images=total.images,
+        detections=total.detections,
+        broken=[total.broken[place] for place in sorted(total.broken)],
+        seconds=time.monotonic() - start,
     )
-    window = window_of(config.batch_size)
+
+
+def _image_files(config: PredictConfig) -> list[str]:
+    """The images of a run, in the first process, which tells the others later: folders change, and not all machines
+    list them alike."""
+    with distributed.failing_together():
+        if distributed.is_first():
+            return image_files(config.images, without=earlier_results(config.output))
+    return []
+
+
+def _predict_pictures(config: PredictConfig, detector: Detector, pictures: Pictures, progress: bool) -> Share:
+    """Segment the pictures that are not finished yet, and put the results in place: what was done in all."""
+    model, window = detector.config, window_of(config.batch_size)
+    ids = numbered(model) if config.annotations is None else ids_of_file(config.annotations, pictures, model)
     with ExitStack() as stack:
-        folder, finished = distributed.from_first(lambda: stack.enter_context(unfinished_run(config, pictures, window)))
-        parts = Parts(folder, attempt=finished.attempt, rank=distributed.rank(), window=window)
-        run = Run(config, folder, ids, model.config.class_names, parts)
+        stack.enter_context(errors_name(config.output))
+        work, finished = distributed.from_first(lambda: stack.enter_context(unfinished_run(config, pictures, window)))
+        parts = Parts(work, attempt=finished.attempt, rank=distributed.rank(), window=window)
+        run = Run(config, results_in(work), ids, model.class_names, parts)
         outputs = [kind(run) for kind in chosen(config)]
         shares = distributed.gather(predict_share(run, detector, pictures, outputs, finished, progress))
         total = finished.share
@@ -90,15 +111,8 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         if distributed.is_first():
             for output in outputs:
                 output.finish()
-            write_about(folder, config, model.config, total.images, total.detections)
-    total = distributed.from_first(lambda: total)  # when all is in its place
-    return PredictSummary(
-        output=config.output,
-        images=total.images,
-        detections=total.detections,
-        broken=[total.broken[place] for place in sorted(total.broken)],
-        seconds=time.monotonic() - start,
-    )
+            write_about(run.folder, config, model, total.images, total.detections)
+    return distributed.from_first(lambda: total)  # when all is in its place
 
 
 def _made_fast(model: MaskRCNN, pictures: Pictures, config: PredictConfig) -> MaskRCNN:

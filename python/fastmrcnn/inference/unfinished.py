@@ -14,9 +14,9 @@ import fastmrcnn
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import owned_directory, read_json, write_json
 from fastmrcnn.inference.config import PredictConfig
-from fastmrcnn.inference.journal import Finished, read_journals, remove_journals, stamp_of_file
+from fastmrcnn.inference.journal import Finished, read_journals, stamp_of_file
 from fastmrcnn.inference.pictures import Pictures
-from fastmrcnn.inference.staging import check_output, put_in_place
+from fastmrcnn.inference.staging import check_output, place_beside, put_in_place, was_put_in_place
 
 _RUN = "run.json"  # what the unfinished run is
 # Options that change nothing in the results of a picture that is done.
@@ -27,23 +27,23 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> Iterator[tuple[Path, Finished]]:
-    """The folder to write results to, which move into ``config.output`` when the block ends well, and what is finished.
+    """The folder to work in, whose results move into ``config.output`` when the block ends well, and what is finished.
 
-    Where the block fails, the folder stays as ``.NAME.unfinished`` beside ``config.output`` if any picture is done, for
-    a run of the same options on the same files; another one begins anew.
+    Where the block fails, or the moving, the folder stays as ``.NAME.unfinished`` beside ``config.output`` if any
+    picture is done, for a run of the same options on the same files; another one begins anew. Where ``config.output``
+    is a mounted volume, it is in there.
 
     Raises ``UserError`` where ``config.output`` is a file, and where another process is at work.
     """
-    output = config.output.absolute()
     check_output(config.output)
-    folder = output.parent / f".{output.name}.unfinished"
+    beside = place_beside(config.output)
+    folder = beside.with_name(f".{beside.name}.unfinished")
     with owned_directory(folder):
         finished = _earlier(folder, config, pictures, window)
         try:
             yield folder, finished
-            remove_journals(folder)
-            (folder / _RUN).unlink()
-            put_in_place(folder, output)
+            put_in_place(folder, config.output.resolve())
+            (folder / _RUN).unlink()  # nobody goes on from what is left
         except BaseException:
             _leave(folder, pictures, window)
             raise
@@ -55,7 +55,7 @@ def _earlier(folder: Path, config: PredictConfig, pictures: Pictures, window: in
     about = _about(config, pictures)
     if (folder / _RUN).is_file():
         try:
-            same = read_json(folder / _RUN) == about
+            same = read_json(folder / _RUN) == about and not was_put_in_place(folder, config.output)
             finished = read_journals(folder, pictures, window) if same else None
         except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
             finished = None

@@ -22,7 +22,10 @@ from fastmrcnn.structures.pixel_format import RGB, PixelFormat
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | ImagePage | Image.Image | np.ndarray | Tensor"
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+)
 """By which a folder's images are told from its other files."""
 
 

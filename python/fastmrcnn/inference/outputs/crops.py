@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,8 @@ class Crops(Output):
 
     def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         part_of = parts_of(image)
+        # An interrupted run may have left more there, of a picture that was another one then.
+        shutil.rmtree(self.run.folder / "crops" / picture.name, ignore_errors=True)
         height, width = found.image_size
         boxes = found.run_lengths.boxes() if found.has_masks else found.boxes.detach().cpu().nan_to_num()
         corners = np.clip(np.round(boxes.numpy()), 0, [width, height, width, height]).astype(int).tolist()

@@ -58,16 +58,14 @@ class PartFile:
         self._stream.close()
 
     def lines_of_all(self) -> Iterator[str]:
-        """The lines of every process and attempt by the place of their pictures; then the files are gone.
+        """The lines of every process and attempt by the place of their pictures.
 
-        To be called when every process has closed its own.
+        To be called when every process has closed its own; the files stay, for who is interrupted and asks again.
         """
         paths = sorted(self._folder.glob(part_path(Path(), self._name, "*").name))
         in_order = (_in_order(path, self._window) for path in paths)
         for _, line in heapq.merge(*in_order, key=_place):
             yield line
-        for path in paths:
-            path.unlink()
 
 
 def part_path(folder: Path, name: str, key: str) -> Path:

@@ -37,7 +37,9 @@ class Table(Output):
         return [where + row for row in _rows(found)]
 
     def finish(self) -> None:
-        with (self.run.folder / "instances.csv").open("w", encoding="utf-8", newline="") as stream:
+        path = self.run.folder / "instances.csv"
+        # File names need not be text; one that is not shall not keep readers from all the others.
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("image", *self.run.within, *_COLUMNS))
             table.writerows(json.loads(row) for row in self._rows.lines_of_all())

@@ -18,7 +18,7 @@ from fastmrcnn.inference.outputs import Output, Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import FrameOfVideo, Picture, numbered_names
 from fastmrcnn.inference.progress import progress_bar
-from fastmrcnn.inference.staging import remove_earlier_results, staged, write_about
+from fastmrcnn.inference.staging import remove_earlier_results, results_in, staged, write_about
 from fastmrcnn.inference.summary import PredictSummary
 from fastmrcnn.inference.video.decoding import Video
 from fastmrcnn.inference.video.predict import Frame, VideoDetection
@@ -55,26 +55,26 @@ def predict_videos(
         if stream is not None:
             stack.callback(stream.close)
         config = dataclasses.replace(config, save=config.save or (("coco", "jsonl") if live else ("coco", "video")))
-        folder = stack.enter_context(staged(config.output))
+        work = stack.enter_context(staged(config.output))
         if live:
             remove_earlier_results(config.output)
-        parts = Parts(folder, attempt=0, rank=0, window=window_of(config.batch_size))
+        parts = Parts(work, attempt=0, rank=0, window=window_of(config.batch_size))
         names = model.config.class_names
-        run = Run(config, folder, numbered(model.config), names, parts, within=("frame", "time"), live=live)
+        run = Run(config, results_in(work), numbered(model.config), names, parts, within=("frame", "time"), live=live)
         outputs = [kind(run) for kind in chosen(config)]
         flag = stack.enter_context(InterruptFlag()) if live else None
-        work = _Work(run, model, outputs, stop=None if flag is None else lambda: flag.requested)
-        work.segment(sources, stream, progress)
+        done = _Work(run, model, outputs, stop=None if flag is None else lambda: flag.requested)
+        done.segment(sources, stream, progress)
         for output in outputs:
             output.finish()
-        write_about(folder, config, model.config, work.images, work.detections)
+        write_about(run.folder, config, model.config, done.images, done.detections)
     return PredictSummary(
         output=config.output,
-        images=work.images,
-        detections=work.detections,
-        broken=work.broken,
+        images=done.images,
+        detections=done.detections,
+        broken=done.broken,
         seconds=time.monotonic() - began,
-        dropped=work.dropped,
+        dropped=done.dropped,
     )
 
 

@@ -6,13 +6,13 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference.sources import natural_key
+from fastmrcnn.inference.sources import candidates, natural_key
 from fastmrcnn.structures.images import IMAGE_SUFFIXES
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def video_files(sources: Iterable[str]) -> list[str]:
 def _expand(source: str) -> list[str]:
     if is_stream(source) or os.path.isfile(source):  # before the glob: a file may have brackets in its name
         return [source]
-    found = [path for path in _candidates(source) if is_video(path) and os.path.isfile(path)]
+    found = [path for path in candidates(source) if is_video(path) and os.path.isfile(path)]
     if not found:
         expected = "a glob that matches videos" if glob.has_magic(source) else "a video file"
         raise UserError(f"{source}: expected {expected}; there is no such file")
@@ -89,20 +89,13 @@ def _expand(source: str) -> list[str]:
 def _stands_for_videos(source: str) -> bool:
     """Whether a folder or a glob has videos and no images. Says so where it has both."""
     has_images, videos = False, 0
-    for path in _candidates(source):
+    for path in candidates(source):
         suffix = os.path.splitext(path)[1].lower()
         has_images, videos = has_images or suffix in IMAGE_SUFFIXES, videos + (suffix in VIDEO_SUFFIXES)
     if has_images and videos and distributed.is_first():
         left_out = "1 video is" if videos == 1 else f"{videos} videos are"
         _log.warning("%s: %s left out: there are images too, and a run has one or the other", source, left_out)
     return videos > 0 and not has_images
-
-
-def _candidates(source: str) -> Iterator[str]:
-    """What is in a folder, or matches a glob; a file is neither."""
-    if os.path.isdir(source):
-        return (os.path.join(source, name) for name in os.listdir(source))
-    return glob.iglob(source, recursive=True) if glob.has_magic(source) and not os.path.exists(source) else iter(())
 
 
 def shown_name(source: str) -> str:
