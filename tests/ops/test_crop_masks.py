@@ -177,9 +177,9 @@ def test_fine_stripes_cost_about_what_their_bitmap_costs() -> None:
     box, matched = torch.tensor([[0.0, 0, width, height]]), torch.tensor([0])
     seconds = []
     for given in (stripes.to_bitmaps(), stripes):
-        begin = time.perf_counter()
+        begin = time.process_time()
         crop_masks(given, box, matched, 1)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     assert seconds[1] < 100 * seconds[0]  # thousands of times where each run looks at every row of its bin
 
 

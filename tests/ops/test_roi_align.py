@@ -103,10 +103,10 @@ def test_huge_rois_cost_no_more_than_the_map(extent: float, layout: str) -> None
     features = torch.ones(1, 2, 20, 30, dtype=torch.float64)
     features = features.contiguous(memory_format=getattr(torch, f"{layout}_format", torch.channels_last))
     features.requires_grad_()
-    begin = time.perf_counter()
+    begin = time.process_time()
     pooled = roi_align(features, torch.tensor([[0, -extent, -extent, extent, extent]]), 1)
     pooled.sum().backward()
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
     on_map = (20 + 1) * (30 + 1)  # samples in [-1, height] x [-1, width]
     assert pooled.flatten()[0].item() == pytest.approx(on_map / (2 * extent) ** 2, rel=0.2)
     assert features.grad is not None
