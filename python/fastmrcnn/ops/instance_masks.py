@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastmrcnn.ops._library import context, native
+from fastmrcnn.ops._mask_forms import draw, format_rle, offsets_of, rasterise
 from fastmrcnn.ops._measures import measure_areas, measure_boxes, measure_centroids
 from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns
 from fastmrcnn.ops._segmentations import read_bitmap, read_polygon, read_runs
@@ -85,10 +85,10 @@ class InstanceMasks:
             height,
             width,
             torch.from_numpy(np.concatenate([np.empty((0, 2)), *polygons])),
-            _offsets([len(polygon) for polygon in polygons]),
-            _offsets(polygon_counts),
+            offsets_of([len(polygon) for polygon in polygons]),
+            offsets_of(polygon_counts),
             torch.from_numpy(np.concatenate([_NOTHING, *transitions])),
-            _offsets(transition_counts),
+            offsets_of(transition_counts),
         )
 
     @staticmethod
@@ -105,7 +105,13 @@ class InstanceMasks:
         found = [read_bitmap(bitmap, height, width) for bitmap in bitmaps]
         runs, none = torch.from_numpy(np.concatenate([_NOTHING, *found])), torch.empty((0, 2), dtype=torch.float64)
         return InstanceMasks(
-            height, width, none, _offsets([]), _offsets([0] * len(found)), runs, _offsets([len(own) for own in found])
+            height,
+            width,
+            none,
+            offsets_of([]),
+            offsets_of([0] * len(found)),
+            runs,
+            offsets_of([len(own) for own in found]),
         )
 
     def __len__(self) -> int:
@@ -203,57 +209,23 @@ class InstanceMasks:
         if self.polygons.shape[0] == 1:
             return self
         masks = self.to("cpu")
-
-        def rasterise(output: Tensor, lengths: Tensor) -> None:
-            native.mask_transitions(
-                context(masks.points),
-                masks.points,
-                masks.polygons,
-                masks.object_polygons,
-                masks.transitions,
-                masks.object_transitions,
-                self.height,
-                self.width,
-                output,
-                lengths,
-            )
-
-        rows, lengths = _grow_until_it_fits(rasterise, len(self), 16 + 4 * self.width, torch.int64)
-        found = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+        transitions, offsets = rasterise(masks)
         return replace(
             masks,
             points=masks.points[:0],
             polygons=masks.polygons[:1],
             object_polygons=torch.zeros_like(masks.object_polygons),
-            transitions=torch.cat([masks.transitions[:0], *found]),
-            object_transitions=_offsets(lengths.tolist()),
+            transitions=transitions,
+            object_transitions=offsets,
         ).to(self.points.device)
 
     def to_rle(self) -> list[RLE]:
         """COCO's compressed run-length encodings, string for string those of pycocotools."""
-        runs = self.to_runs().to("cpu")
-
-        def write(strings: Tensor, lengths: Tensor) -> None:
-            pixels = self.height * self.width
-            native.format_rle(context(strings), runs.transitions, runs.object_transitions, pixels, strings, lengths)
-
-        longest = int(runs.object_transitions.diff().max()) if len(self) else 0
-        strings, lengths = _grow_until_it_fits(write, len(self), 64 + 4 * longest, torch.uint8)
-        return [
-            {"size": [self.height, self.width], "counts": bytes(string[:length]).decode("ascii")}
-            for string, length in zip(strings.numpy(), lengths.tolist(), strict=True)
-        ]
+        return format_rle(self.to_runs().to("cpu"))
 
     def to_bitmaps(self) -> Tensor:
         """`[G, height, width]` bool, on the CPU."""
-        runs = self.to_runs().to("cpu")
-        bitmaps = np.zeros((len(self), self.height, self.width), dtype=np.bool_)
-        bounds = runs.object_transitions.tolist()
-        for bitmap, begin, end in zip(bitmaps, bounds, bounds[1:], strict=False):
-            edges = np.concatenate([[0], runs.transitions[begin:end].numpy(), [bitmap.size]])
-            flat = np.repeat(np.arange(len(edges) - 1) % 2 == 1, np.diff(edges))
-            bitmap[:] = flat.reshape(self.width, self.height).T
-        return torch.from_numpy(bitmaps)
+        return draw(self.to_runs().to("cpu"))
 
     def areas(self) -> Tensor:
         """Pixels of each mask: `[G]` float32, on the CPU."""
@@ -289,10 +261,6 @@ def _from_arrays(height: int, width: int, device: torch.device, *arrays: NDArray
     return InstanceMasks(height, width, *(torch.from_numpy(array) for array in arrays)).to(device)
 
 
-def _offsets(counts: list[int]) -> Tensor:
-    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
-
-
 def _take(offsets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """The offsets of the chosen parts, one after the other, and the indices of what they hold."""
     lengths = offsets.diff()[chosen]
@@ -309,17 +277,3 @@ def _nearest(old: int, new: int, mode: str) -> NDArray[np.int64]:
     positions = (np.arange(new, dtype=np.float32) + centre) * (np.float32(old) / np.float32(new))
     nearest: NDArray[np.int64] = np.minimum(positions.astype(np.int64), old - 1)
     return nearest
-
-
-def _grow_until_it_fits(
-    fill: Callable[[Tensor, Tensor], None], count: int, capacity: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The output [count, capacity] and the lengths [count] that `fill` writes; it says where it needs more room."""
-    lengths = torch.zeros(count, dtype=torch.int64)
-    while True:
-        output = torch.empty((count, capacity), dtype=dtype)
-        fill(output, lengths)
-        longest = int(lengths.max()) if count else 0
-        if longest <= capacity:
-            return output, lengths
-        capacity = longest

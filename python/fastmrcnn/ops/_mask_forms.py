@@ -1,0 +1,85 @@
+"""The forms that `InstanceMasks` on the CPU become: run lengths, COCO's strings, bitmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastmrcnn.ops._library import context, native
+from fastmrcnn.ops.paste import RLE
+
+if TYPE_CHECKING:
+    from fastmrcnn.ops.instance_masks import InstanceMasks
+
+__all__ = ["draw", "format_rle", "offsets_of", "rasterise"]
+
+
+def offsets_of(counts: list[int]) -> Tensor:
+    """Where parts of so many elements begin, one after the other, and where the last one ends: `[len(counts) + 1]`."""
+    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
+
+
+def rasterise(masks: InstanceMasks) -> tuple[Tensor, Tensor]:
+    """The transitions of masks that may be polygons, and those of each as offsets."""
+
+    def fill(output: Tensor, lengths: Tensor) -> None:
+        native.mask_transitions(
+            context(masks.points),
+            masks.points,
+            masks.polygons,
+            masks.object_polygons,
+            masks.transitions,
+            masks.object_transitions,
+            masks.height,
+            masks.width,
+            output,
+            lengths,
+        )
+
+    rows, lengths = _grow_until_it_fits(fill, len(masks), 16 + 4 * masks.width, torch.int64)
+    found = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+    return torch.cat([masks.transitions[:0], *found]), offsets_of(lengths.tolist())
+
+
+def format_rle(runs: InstanceMasks) -> list[RLE]:
+    """The strings of masks that are run lengths."""
+
+    def fill(strings: Tensor, lengths: Tensor) -> None:
+        pixels = runs.height * runs.width
+        native.format_rle(context(strings), runs.transitions, runs.object_transitions, pixels, strings, lengths)
+
+    longest = int(runs.object_transitions.diff().max()) if len(runs) else 0
+    strings, lengths = _grow_until_it_fits(fill, len(runs), 64 + 4 * longest, torch.uint8)
+    return [
+        {"size": [runs.height, runs.width], "counts": bytes(string[:length]).decode("ascii")}
+        for string, length in zip(strings.numpy(), lengths.tolist(), strict=True)
+    ]
+
+
+def draw(runs: InstanceMasks) -> Tensor:
+    """The bitmaps of masks that are run lengths, `[G, height, width]` bool."""
+    bitmaps = np.zeros((len(runs), runs.height, runs.width), dtype=np.bool_)
+    bounds = runs.object_transitions.tolist()
+    for bitmap, begin, end in zip(bitmaps, bounds, bounds[1:], strict=False):
+        edges = np.concatenate([[0], runs.transitions[begin:end].numpy(), [bitmap.size]])
+        flat = np.repeat(np.arange(len(edges) - 1) % 2 == 1, np.diff(edges))
+        bitmap[:] = flat.reshape(runs.width, runs.height).T
+    return torch.from_numpy(bitmaps)
+
+
+def _grow_until_it_fits(
+    fill: Callable[[Tensor, Tensor], None], count: int, capacity: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The output [count, capacity] and the lengths [count] that `fill` writes; it says where it needs more room."""
+    lengths = torch.zeros(count, dtype=torch.int64)
+    while True:
+        output = torch.empty((count, capacity), dtype=dtype)
+        fill(output, lengths)
+        longest = int(lengths.max()) if count else 0
+        if longest <= capacity:
+            return output, lengths
+        capacity = longest
