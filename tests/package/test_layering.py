@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,12 @@ LAYERS = [
     "demo",
     "cli",
 ]
+
+
+def test_the_table_of_layers() -> None:
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("## Layers")[2].partition("## ")[0], re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == LAYERS
 
 
 def imported_layers(path: Path) -> set[str]:

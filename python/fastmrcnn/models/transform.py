@@ -111,14 +111,14 @@ class InputTransform(nn.Module):
         """
         size = self.evaluation_size(image.shape[-2], image.shape[-1]) if size is None else size
         if self.config.resampling == "pil":
-            return self._normalise(resize_in_8_bits(image, size))
+            return self.normalise(resize_in_8_bits(image, size))
         if self.config.resampling == "opencv":
-            return self._normalise(resize_in_fixed_point(to_device(image, self.mean.device), size))
+            return self.normalise(resize_in_fixed_point(to_device(image, self.mean.device), size))
         if self.config.resampling == "zero_border":
-            return self._normalise(resize_with_zero_border(to_device(image, self.mean.device), size))
-        return self._resize(self._normalise(image), size)
+            return self.normalise(resize_with_zero_border(to_device(image, self.mean.device), size))
+        return self._resize(self.normalise(image), size)
 
-    def _normalise(self, image: Tensor) -> Tensor:
+    def normalise(self, image: Tensor) -> Tensor:
         """Float in 0..1 or uint8 to what the network was trained on."""
         image, white = to_device(image, self.mean.device), 255.0 if image.dtype == torch.uint8 else 1.0
         if self.config.channel_order == "bgr":

@@ -28,7 +28,7 @@ def places_of(model: MaskRCNN) -> list[Place]:
     places = [
         Place(detect_stream, "as_image_tensor", DECODE),
         Place(transform, "prepare", RESIZE),
-        Place(transform, "_normalise", NORMALISE),
+        Place(transform, "normalise", NORMALISE),
         Place(transform, "collate", NORMALISE),
     ]
     if isinstance(model, OptimizedMaskRCNN) and model.graphs is not None:  # one launch, which nothing looks into
