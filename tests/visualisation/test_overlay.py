@@ -152,8 +152,21 @@ def test_labels_stay_inside_and_off_each_other() -> None:
     assert min(areas) > 0.8 * max(areas)  # none hides another, none is cut off
 
 
+@pytest.mark.parametrize(("count", "side"), [(40, 150), (2000, 20)])
+def test_labels_of_many_objects_leave_the_picture_to_be_seen(count: int, side: int) -> None:
+    corners = np.random.default_rng(0).integers(0, 1280 - side, (count, 2))
+    boxes = np.concatenate([corners, corners + side], axis=1)
+    bare = np.array(draw_instances(black(1280, 1280), boxes))
+    texts = np.array(draw_instances(black(1280, 1280), boxes, names=["coin"] * count, scores=[0.5] * count))
+    hidden = float((bare != texts).any(axis=2).mean())
+    assert 0.05 < hidden < 0.3
+    lines = float((bare > 0).any(axis=2).mean())
+    assert lines < 0.5
+
+
 def test_text_and_lines_grow_with_the_image() -> None:
     assert [line_width((side, 10)) for side in (1, 400, 800, 4000)] == [1, 1, 2, 10]
+    assert [line_width((4000, 10), np.array(sides)) for sides in ([], [500.0], [20.0, 48.0, 900.0])] == [10, 10, 3]
     sizes = [font_size((side, 10)) for side in (1, 100, 1000, 10_000)]
     assert sizes == sorted(sizes)
     assert sizes[0] >= 9

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeAlias
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fastmrcnn.visualisation.colours import Colour, readable_on
+from fastmrcnn.visualisation.fonts import Font, font_for
 
 Box: TypeAlias = tuple[int, int, int, int]  # first and last column and row: left, top, right, bottom
-Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
+
+_SMALLEST = 9  # px: the height of text that can be read
+_HIDDEN = 0.2  # of the picture, that labels may hide
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Taken:
 
 def font_size(size: tuple[int, int]) -> int:
     """The height of text, in pixels, on an image of this (width, height)."""
-    return min(max(9, round(max(size) / 45)), 40)
+    return min(max(_SMALLEST, round(max(size) / 45)), 40)
 
 
 def draw_labels(canvas: Image.Image, labels: Sequence[Label]) -> None:
@@ -56,20 +56,34 @@ def draw_labels(canvas: Image.Image, labels: Sequence[Label]) -> None:
     top.
 
     A label goes above its box, else into its top, else below it; where all of these are taken it overlaps
-    another.
+    another. Where many labels would hide the picture the text is smaller; where that is not enough, those are
+    left out that have no place of their own, or come when a fifth of the picture is hidden.
     """
-    font = _font(font_size(canvas.size))
+    height, crowded = _fitting(labels, canvas.size)
     draw = ImageDraw.Draw(canvas)
-    taken, places = _Taken(), []
+    taken, placed, room = _Taken(), [], _HIDDEN * canvas.width * canvas.height
     for label in labels:
-        place = _place(label.box, _extent(label.text, font), canvas.size, taken)
-        taken.add(place)
-        places.append(place)
-    for label, place in reversed(list(zip(labels, places, strict=True))):
+        font = font_for(label.text, height)
+        extent = _extent(label.text, font)
+        place, free = _place(label.box, extent, canvas.size, taken)
+        if not crowded or (free and room > 0):
+            room -= extent[0] * extent[1]
+            taken.add(place)
+            placed.append((label, font, place))
+    for label, font, place in reversed(placed):
         left, top, right, bottom = place
         draw.rectangle(place, fill=label.colour)
         middle = ((left + right + 1) / 2, (top + bottom + 1) / 2)
         draw.text(middle, label.text, fill=readable_on(label.colour), font=font, anchor="mm")
+
+
+def _fitting(labels: Sequence[Label], size: tuple[int, int]) -> tuple[int, bool]:
+    """The height of text with which labels leave the picture to be seen, and whether they do not for all that."""
+    usual = font_size(size)
+    extents = (_extent(label.text, font_for(label.text, usual)) for label in labels)
+    excess = sum(width * height for width, height in extents) / (_HIDDEN * size[0] * size[1])
+    height = min(usual, max(_SMALLEST, int(usual / max(excess, 1) ** 0.5)))
+    return height, excess * (height / usual) ** 2 > 1
 
 
 def _extent(text: str, font: Font) -> tuple[int, int]:
@@ -80,7 +94,8 @@ def _extent(text: str, font: Font) -> tuple[int, int]:
     return int(right - left) + 2 * air, int(bottom - top) + air
 
 
-def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: _Taken) -> Box:
+def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: _Taken) -> tuple[Box, bool]:
+    """Where a label goes, and whether no other is there."""
     left, top, right, bottom = box
     width, height = extent
     corners = [
@@ -92,8 +107,8 @@ def _place(box: Box, extent: tuple[int, int], size: tuple[int, int], taken: _Tak
     ]
     places = [_shifted_inside(x, y, extent, size) for x, y in corners if 0 <= y <= size[1] - height]
     places = places or [_shifted_inside(left, top, extent, size)]
-    free = (place for place in places if not taken.meets(place))
-    return next(free, places[0])
+    free = next((place for place in places if not taken.meets(place)), None)
+    return free or places[0], free is not None
 
 
 def _shifted_inside(x: int, y: int, extent: tuple[int, int], size: tuple[int, int]) -> Box:
@@ -104,14 +119,3 @@ def _shifted_inside(x: int, y: int, extent: tuple[int, int], size: tuple[int, in
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
-
-
-@lru_cache(maxsize=16)
-def _font(size: int) -> Font:
-    """DejaVu Sans, which matplotlib carries, for its wide range of scripts; else the font in Pillow."""
-    matplotlib = find_spec("matplotlib")
-    for folder in (matplotlib.submodule_search_locations or []) if matplotlib else []:
-        path = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
-        if path.is_file():
-            return ImageFont.truetype(str(path), size)
-    return ImageFont.load_default(size)

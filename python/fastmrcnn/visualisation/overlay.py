@@ -56,7 +56,8 @@ def draw_instances(
             fine.
 
     Returns:
-        An RGB image of the size of ``image`` times ``zoom``. Lines and text grow with its size.
+        An RGB image of the size of ``image`` times ``zoom``. Lines and text grow with its size, and are finer
+        where objects are small or many.
 
     Raises:
         ValueError: the numbers of boxes, masks, keypoints, labels, names and scores differ, or an option is out of
@@ -73,7 +74,7 @@ def draw_instances(
     per_instance = {"masks": masks, "keypoints": keypoints, "labels": labels, "names": names, "scores": scores}
     _check(len(corners), colour_by, opacity, **per_instance)
     colours = _colours(len(corners), labels, colour_by)
-    width = line_width(canvas.size)
+    width = line_width(canvas.size, _sides(corners[drawn]))
 
     if masks is not None:
         _draw_masks(canvas, [_crop(mask, zoom) for mask in masks], colours, opacity, width)
@@ -93,9 +94,13 @@ def draw_instances(
     return canvas
 
 
-def line_width(size: tuple[int, int]) -> int:
-    """The width of lines, in pixels, on an image of this (width, height)."""
-    return max(1, round(max(size) / 400))
+def line_width(size: tuple[int, int], sides: np.ndarray | None = None) -> int:
+    """The width of lines, in pixels, on an image of this (width, height), round objects of these ``sides``, px.
+
+    Small objects have thin lines, under which they can be seen.
+    """
+    widest = max(1, round(max(size) / 400))
+    return widest if sides is None or len(sides) == 0 else max(1, min(widest, round(float(np.median(sides)) / 16)))
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,12 @@ def _on_image(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _areas(corners: np.ndarray) -> np.ndarray:
     areas: np.ndarray = np.prod(np.abs(corners[:, 2:] - corners[:, :2]), axis=1)
     return areas
+
+
+def _sides(corners: np.ndarray) -> np.ndarray:
+    """Of boxes [N, 4] the sides of squares as large."""
+    sides: np.ndarray = np.sqrt(_areas(corners))
+    return sides
 
 
 def _inside(corner: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
