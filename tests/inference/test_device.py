@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import pytest
 import torch
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference import resolve_device
+from fastmrcnn.inference import device, resolve_device
 
 
 def test_cpu_and_auto() -> None:
@@ -18,5 +21,23 @@ def test_cpu_and_auto() -> None:
 def test_a_device_that_does_not_work(name: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve_device(name)
-    assert f"device must be auto, cpu or an accelerator that this build supports; got '{name}': " in str(caught.value)
+    expected = f"device must be auto, cpu, or cuda (cuda:1, ...) where there is a GPU; got '{name}': "
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert name != "abacus" or str(caught.value) == f"{expected}no such device"  # not all that torch has names for
+
+
+def test_a_gpu_that_auto_cannot_use_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = tmp_path / "nvidia0"
+    gpu.touch()
+    monkeypatch.setattr(device, "_GPU", gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    device._say.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert {resolve_device("auto"), resolve_device("auto")} == {torch.device("cpu")}
+    [record] = caplog.records
+    assert record.message.startswith("device: the CPU, though this machine has a GPU: torch ")
+    assert record.message.endswith(" is built without CUDA")

@@ -142,8 +142,8 @@ def test_the_kinds_of_nms_are_those_of_models() -> None:
 
 
 def test_options_that_the_model_cannot_have(large: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="BoxHeadConfig: detections must be positive; got -1"):
+    with pytest.raises(UserError, match="max_detections must be at least 1; got -1"):
         predict(tmp_path / "none", large, max_detections=-1)
-    with pytest.raises(UserError, match=r"BoxHeadConfig: nms_iou must lie in 0\.\.1; got 2"):
+    with pytest.raises(UserError, match=r"nms_iou must be in 0\.\.1; got 2"):
         predict(tmp_path / "none", large, nms_iou=2.0)
     assert not (tmp_path / "none").exists()

@@ -341,7 +341,10 @@ def test_numbers_that_are_too_small(option: str, least: int) -> None:
         ({"output": Path(__file__)}, "test_predict.py: expected a folder to write to; this is a file"),
         ({"output": Path(__file__) / "found"}, "test_predict.py: expected a folder for "),
         ({"annotations": Path("no.json")}, "no.json: expected COCO annotations; there is no such file"),
-        ({"device": "abacus"}, "device must be auto, cpu or an accelerator that this build supports; got 'abacus'"),
+        (
+            {"device": "abacus"},
+            "where there is a GPU; got 'abacus': no such device",
+        ),
     ],
 )
 def test_refusals(photos: Path, weights: str, changes: dict[str, Any], message: str) -> None:

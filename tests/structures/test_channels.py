@@ -250,6 +250,6 @@ class TestTiff:
         monkeypatch.setitem(sys.modules, "tifffile", None)
         assert read_image(path).shape == (3, 6, 5)
         with pytest.raises(
-            UserError, match=re.escape("that the package tifffile reads (pip install 'fastmrcnn[tiff]')")
+            UserError, match=re.escape("that the package tifffile reads (pip install tifffile imagecodecs)")
         ):
             read_image(path, PixelFormat(4))

@@ -130,7 +130,7 @@ def test_without_supervision_the_message_says_what_to_install(monkeypatch: pytes
         return original(name, *rest, **others)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match=r"to_supervision: .*install it with: pip install 'fastmrcnn\[supervision\]'"):
+    with pytest.raises(UserError, match=r"to_supervision: .*the package supervision: pip install supervision$"):
         some(1).to_supervision()
 
 

@@ -205,3 +205,13 @@ def test_equal_models_are_equal_files(tmp_path: Path) -> None:
 def test_the_device_is_chosen(saved: Path) -> None:
     model: MaskRCNN = load_model(saved, device="meta")
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there(saved: Path, name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_model(saved, device=name)
+    assert (
+        f"load_model: device must be one of this machine's, such as cpu, or cuda where there is a GPU; got '{name}'"
+        in (str(caught.value))
+    )

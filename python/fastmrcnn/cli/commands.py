@@ -65,7 +65,8 @@ class Train(TrainConfig):
         with log_on_stderr():  # what is kept of the weights that it starts from
             result = train(TrainConfig(**fields), resume=self.resume is not None)
         if result.images_per_second:
-            print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s")
+            device = result.model.transform.mean.device
+            print(f"trained to step {result.steps} at {result.images_per_second:.1f} images/s on {device}")
         else:
             print(f"had finished already, at step {result.steps}: --epochs or --steps asks for more")
         if result.evaluation is not None:
@@ -151,7 +152,8 @@ class Predict(PredictConfig):
             print(f"skipped: {line}", file=sys.stderr)
         rate = summary.images / max(summary.seconds, 1e-9)
         dropped = f", {summary.dropped} dropped" if summary.dropped else ""
-        print(f"{summary.detections} instances in {summary.images} images, {rate:.1f} images/s{dropped}")
+        found = f"{summary.detections} instances in {summary.images} images"
+        print(f"{found}, {rate:.1f} images/s on {summary.device}{dropped}")
         print(f"written to {summary.output}")
 
 

@@ -102,7 +102,7 @@ def _load_onnx(path: Path) -> ExportedModel:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"{path}: running it needs ONNX Runtime: pip install onnxruntime") from None
+        raise UserError(f"{path}: expected the package onnxruntime, which runs it: pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -133,4 +133,4 @@ def _require_packages(format: Format, check: bool) -> None:
     needed = {"onnx": ["onnx", "onnxscript", *(["onnxruntime"] if check else [])]}.get(format, [])
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"export: the format {format} needs {', '.join(missing)}: pip install 'fastmrcnn[export]'")
+        raise UserError(f"export: the format {format} needs {', '.join(missing)}: pip install {' '.join(missing)}")

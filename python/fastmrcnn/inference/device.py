@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
+from pathlib import Path
+
 import torch
 
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.ops import nms
 
+_log = logging.getLogger(__name__)
+_GPU = Path("/dev/nvidia0")
+
 
 def resolve_device(name: str) -> torch.device:
     """``auto`` is CUDA where it is available to PyTorch and to this build's operators, else the CPU.
 
-    Of several processes each has a GPU of its own.
+    A GPU that ``auto`` cannot use is a warning in the log, with the reason. Of several processes each has a GPU of its
+    own.
 
     Raises ``UserError`` for any other name that is no device of this machine or one without operators, and where there
     are more processes than GPUs.
@@ -21,15 +29,19 @@ def resolve_device(name: str) -> torch.device:
     device(type='cpu')
     """
     if name == "auto":
-        usable = torch.cuda.is_available() and why_not(torch.device("cuda")) is None
-        return _own_gpu(name) if usable else torch.device("cpu")
+        problem = _why_no_gpu()
+        if problem:
+            _say(f"device: the CPU, though this machine has a GPU: {problem}")
+        return _own_gpu(name) if problem is None else torch.device("cpu")
     try:
         device = torch.device(name)
         problem = why_not(device)
-    except RuntimeError as error:
-        problem = first_line(error)
+    except RuntimeError:  # which lists all that torch has a name for
+        problem = "no such device"
     if problem is not None:
-        raise UserError(f"device must be auto, cpu or an accelerator that this build supports; got {name!r}: {problem}")
+        raise UserError(
+            f"device must be auto, cpu, or cuda (cuda:1, ...) where there is a GPU; got {name!r}: {problem}"
+        )
     return _own_gpu(name) if device.type == "cuda" else device
 
 
@@ -47,6 +59,21 @@ def _own_gpu(name: str) -> torch.device:
         )
     torch.cuda.set_device(number)  # also for what names no number
     return torch.device("cuda", number)
+
+
+def _why_no_gpu() -> str | None:
+    """Why ``auto`` does not take a GPU, empty where the machine has none; None where it does."""
+    if torch.cuda.is_available():
+        return why_not(torch.device("cuda"))
+    if not _GPU.exists():
+        return ""
+    return "torch cannot reach it" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
+
+
+@lru_cache(maxsize=8)
+def _say(message: str) -> None:
+    """Once, however often the device is asked for."""
+    _log.warning(message)
 
 
 def why_not(device: torch.device) -> str | None:

@@ -21,6 +21,10 @@ def choose_detections(
     """:func:`~fastmrcnn.models.set_detection_options`, whose errors are the user's."""
     if max_detections is None and nms is None and nms_iou is None:
         return
+    if max_detections is not None and max_detections < 1:
+        raise UserError(f"max_detections must be at least 1; got {max_detections}")
+    if nms_iou is not None and not 0 <= nms_iou <= 1:
+        raise UserError(f"nms_iou must be in 0..1; got {nms_iou}")
     try:
         set_detection_options(model, max_detections=max_detections, nms=nms, nms_iou=nms_iou)
     except ValueError as error:

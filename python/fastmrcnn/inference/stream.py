@@ -82,6 +82,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         detections=total.detections,
         broken=[total.broken[place] for place in sorted(total.broken)],
         seconds=time.monotonic() - start,
+        device=str(detector.transform.mean.device),
     )
 
 

@@ -20,5 +20,7 @@ class PredictSummary:
     broken: list[str]
     # Wall-clock seconds, reading and writing included.
     seconds: float
+    # What computed: "cpu", "cuda", "cuda:1", ...
+    device: str
     # Frames of a camera that came while the network was at others.
     dropped: int = 0

@@ -44,8 +44,8 @@ def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> It
             yield folder, finished
             put_in_place(folder, config.output.resolve())
             (folder / _RUN).unlink()  # nobody goes on from what is left
-        except BaseException:
-            _leave(folder, pictures, window)
+        except BaseException as error:
+            _leave(folder, pictures, window, may_skip=isinstance(error, UserError) and not config.skip_broken)
             raise
         shutil.rmtree(folder)
 
@@ -84,7 +84,7 @@ def _about(config: PredictConfig, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _leave(folder: Path, pictures: Pictures, window: int) -> None:
+def _leave(folder: Path, pictures: Pictures, window: int, may_skip: bool) -> None:
     """Keep the folder of a run that failed if anything in it is of use."""
     try:
         finished = read_journals(folder, pictures, window)
@@ -94,5 +94,8 @@ def _leave(folder: Path, pictures: Pictures, window: int) -> None:
         shutil.rmtree(folder)
     else:
         _log.warning(
-            "%d of %d images are done; the same command goes on from there", finished.share.count, len(pictures)
+            "%d of %d images are done; the same command goes on from there%s",
+            finished.share.count,
+            len(pictures),
+            ", with --skip-broken past images that do not decode" if may_skip else "",
         )

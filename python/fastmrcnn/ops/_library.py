@@ -15,7 +15,7 @@ try:
 except ImportError as error:  # pragma: no cover - depends on a broken installation
     raise ImportError(
         "fastmrcnn's native extension fastmrcnn._C could not be imported "
-        f"({error}); reinstall with `pip install --force-reinstall fastmrcnn`, or from a checkout `pip install .`"
+        f"({error}); install it again: `pip install --force-reinstall --no-deps .` in its checkout"
     ) from error
 
 __all__ = [

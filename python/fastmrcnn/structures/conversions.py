@@ -89,9 +89,7 @@ def to_supervision(found: Detections, compact: bool) -> Any:
     try:
         import supervision
     except ImportError:
-        raise UserError(
-            "to_supervision: expected the package supervision; install it with: pip install 'fastmrcnn[supervision]'"
-        ) from None
+        raise UserError("to_supervision: expected the package supervision: pip install supervision") from None
     here = found.to("cpu")
     masks: Any = None
     if found.has_masks:
@@ -135,8 +133,7 @@ def _compact_masks(found: Detections) -> Any:
         from supervision.detection.compact_mask import CompactMask
     except ImportError:
         raise UserError(
-            "to_supervision: expected a supervision with CompactMask; install a newer one with: "
-            "pip install -U supervision"
+            "to_supervision: expected a newer supervision, with CompactMask: pip install -U supervision"
         ) from None
     inclusive = found.run_lengths.boxes() - torch.tensor([0.0, 0.0, 1.0, 1.0])
     return CompactMask.from_coco_rle(found.rle, inclusive.clamp(min=0).numpy(), found.image_size)

@@ -99,7 +99,7 @@ def _tifffile(path: str | os.PathLike[str]) -> ModuleType:
     try:
         import tifffile
     except ImportError:
-        found = "it is damaged, or a TIFF that the package tifffile reads (pip install 'fastmrcnn[tiff]')"
+        found = "it is damaged, or a TIFF that the package tifffile reads (pip install tifffile imagecodecs)"
         raise UserError(f"{path}: expected an image file; {found}") from None
     module: ModuleType = tifffile
     return module

@@ -109,6 +109,6 @@ def _h5py(path: Path) -> ModuleType:
     try:
         import h5py
     except ImportError:
-        raise UserError(f"{path}: expected h5py for files of Keras; it is not installed (pip install h5py)") from None
+        raise UserError(f"{path}: expected the package h5py, which reads files of Keras: pip install h5py") from None
     module: ModuleType = h5py
     return module

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fastmrcnn.errors import UserError
+from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.config import as_names
 from fastmrcnn.weights.containers import read_content
@@ -42,15 +42,28 @@ def load_model(
         The model in evaluation mode.
 
     Raises:
-        UserError: no such file or name; the file cannot be fetched, is of another kind, damaged, or does not hold what
-            its configuration says. The message names the file, the tensor, what was expected and what was found.
+        UserError: no such file, name or device; the file cannot be fetched, is of another kind, damaged, or does not
+            hold what its configuration says. The message names the file, the tensor, what was expected and what was
+            found.
 
     >>> import fastmrcnn
     >>> model = fastmrcnn.load_model("tiny")  # doctest: +SKIP
     >>> model.predict("photograph.jpg")  # doctest: +SKIP
     """
     model = read_model(find_file(path_or_name), class_names, category_ids)
-    return model if device is None else model.to(device)
+    return model if device is None else _moved(model, device)
+
+
+def _moved(model: MaskRCNN, device: torch.device | str) -> MaskRCNN:
+    try:
+        return model.to(device)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        raise UserError(
+            f"load_model: device must be one of this machine's, such as cpu, or cuda where there is a GPU; "
+            f"got {str(device)!r}: {first_line(error)}"
+        ) from None
 
 
 def read_model(path: Path, class_names: Sequence[str] | None = None, category_ids: Sequence[int] = ()) -> MaskRCNN:

@@ -247,7 +247,7 @@ def test_what_is_no_video(tmp_path: Path) -> None:
 
 def test_without_pyav(tmp_path: Path, model: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"expected the package av \(PyAV\).*; pip install av$"):
+    with pytest.raises(UserError, match=r"expected the package av \(PyAV\).*: pip install av$"):
         list(predict_video(model, tmp_path / "film.mp4"))
 
 

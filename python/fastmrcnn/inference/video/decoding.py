@@ -200,7 +200,7 @@ def pyav() -> Any:
     try:
         import av
     except ImportError:
-        raise UserError("videos: expected the package av (PyAV), which decodes them; pip install av") from None
+        raise UserError("videos: expected the package av (PyAV), which decodes them: pip install av") from None
     return av
 
 

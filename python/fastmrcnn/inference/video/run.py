@@ -74,6 +74,7 @@ def predict_videos(
         detections=done.detections,
         broken=done.broken,
         seconds=time.monotonic() - began,
+        device=str(model.transform.mean.device),
         dropped=done.dropped,
     )
 

@@ -35,9 +35,7 @@ class TensorBoard(Sink):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UserError(
-                "tensorboard: expected the package tensorboard; install it with: pip install 'fastmrcnn[tensorboard]'"
-            ) from None
+            raise UserError("tensorboard: expected the package tensorboard: pip install tensorboard") from None
         self.name = str(folder)
         self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
         options = json.dumps(config.to_dict(), indent=2)
