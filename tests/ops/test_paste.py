@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastmrcnn.ops import paste_masks, paste_masks_rle
+from fastmrcnn.training.watch.memory import resident_bytes
 from tests.ops.box_cases import DEGENERATE, INF, NAN, random_boxes
 from tests.ops.mask_cases import KINDS, grid_sampled, plain_rle, random_masks, resized_paste
 
@@ -185,6 +186,17 @@ def test_a_large_image_takes_no_memory_for_its_rle() -> None:
     message = r"paste_masks_rle: the image must have fewer than 2\^32 pixels and 2\^31 - 1 rows; got \[65536, 65536\]"
     with pytest.raises(ValueError, match=message):
         paste_masks_rle(masks, boxes, (65536, 65536))
+
+
+def test_bitmaps_take_the_memory_that_masks_touch() -> None:
+    masks, boxes = torch.ones(1, 2, 2), torch.tensor([[500.0, 900, 516, 908]])
+    paste_masks(masks, boxes, IMAGE)  # what it loads stays
+    before = resident_bytes()
+    bitmap = paste_masks(masks, boxes, (20000, 20000))
+    grown = resident_bytes() - before
+    assert bitmap[0, 902:906, 504:512].all()
+    assert not bitmap[0, 19000:, 19000:].any()
+    assert grown < 2**20  # of 400 MB; a huge page has twice as much
 
 
 def test_under_fake_tensors_compilation_and_opcheck() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastmrcnn.ops._library import LIBRARY, as_native_float, context, is_plain_eager, native, on_cuda, register_kernel
+from fastmrcnn.ops._zeroed import zeroed_bitmaps
 
 __all__ = ["RLE", "paste_masks", "paste_masks_rle"]
 
@@ -31,11 +32,7 @@ LIBRARY.define(
 
 def _paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, method: str) -> Tensor:
     shape = (masks.shape[0], height, width)
-    if on_cuda(masks):
-        pasted = torch.empty(shape, dtype=torch.bool, device=masks.device)
-    else:
-        # Fresh zeroed memory from the operating system: pages that no mask touches are never written.
-        pasted = torch.from_numpy(np.zeros(shape, dtype=np.bool_))
+    pasted = torch.empty(shape, dtype=torch.bool, device=masks.device) if on_cuda(masks) else zeroed_bitmaps(shape)
     masks, boxes = _native_inputs(masks, boxes)
     native.paste_masks(context(masks), masks, boxes, method, _fuses_position(masks.dtype), threshold, pasted)
     return pasted
