@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -201,9 +202,22 @@ def model_of(config: MaskRCNNConfig) -> MaskRCNN:
             layers.append((model.roi_heads.mask_head.logits, 2.0))
         if model.roi_heads.keypoint_head is not None:
             model.roi_heads.keypoint_head.upsample.weight.data.mul_(10)
-    for layer, deviation in layers:
-        standardise(layer, deviation, lambda: model.detect_padded(images))
+    with ExitStack() as stack:
+        if model.roi_heads is not None and model.roi_heads.mask_head is not None:
+            stack.enter_context(drawing_every_class(model.roi_heads.mask_head))
+        for layer, deviation in layers:
+            standardise(layer, deviation, lambda: model.detect_padded(images))
     return model
+
+
+@contextmanager
+def drawing_every_class(head: nn.Module) -> Iterator[None]:
+    """A mask head that calls its layer of logits, which it need not where one class is asked for."""
+    handle = head.register_forward_pre_hook(
+        lambda _, inputs, named: (inputs, named | {"labels": None}), with_kwargs=True
+    )
+    yield
+    handle.remove()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from fastmrcnn.models import BoxHeadConfig, MaskHeadConfig, PoolerConfig
 from fastmrcnn.models.box_head import BoxHead, BoxPrediction
 from fastmrcnn.models.instances import SampledRoIs, Targets
 from fastmrcnn.models.losses import mask_loss, softmax_mask_loss
-from fastmrcnn.models.mask_head import MaskHead
+from fastmrcnn.models.mask_head import ROIS_IN_CACHE, MaskHead
 from fastmrcnn.ops import PaddedProposals
 
 CLASSES, CELLS, CHANNELS = 3, 5, 4
@@ -53,6 +53,18 @@ def test_the_losses_need_the_masks_of_no_other_class(activation: str, drawn: int
     gradients = (torch.autograd.grad(loss(logits, labels, target), leaves) for logits in (own, every))
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, ROIS_IN_CACHE, 2 * ROIS_IN_CACHE + 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_inference_draws_the_masks_of_no_other_class(count: int, layout: torch.memory_format) -> None:
+    head, labels = mask_head(), torch.arange(count) % (CLASSES + 2) - 1
+    regions = torch.randn(count, CHANNELS, CELLS, CELLS).to(memory_format=layout)
+    with torch.no_grad():
+        own = head(regions, labels=labels)
+        assert own.shape == (count, 1, 2 * CELLS, 2 * CELLS)
+        expected = head.probabilities(head(regions), labels)
+        torch.testing.assert_close(head.probabilities(own, labels), expected)
 
 
 @pytest.mark.parametrize("predictor", ["fcn", "mlp"])

@@ -155,7 +155,8 @@ class AugmentedDetector(Detector):
                 own = _mirrored(found.boxes[0], original[1]) if one.view.flipped else found.boxes[0]
                 origin = image_origin(size, self.model.transform.config)
                 boxes.append(frame.place(own, original, size, origin))
-            logits = heads.mask_head(heads.regions(one.features, boxes, heads.mask_head.config.pooler))
+            regions = heads.regions(one.features, boxes, heads.mask_head.config.pooler)
+            logits = heads.mask_head(regions, labels=labels)
             masks = heads.mask_head.probabilities(logits, labels)
             masks = masks.flip(-1) if one.view.flipped else masks
             total = masks if total is None else total + masks

@@ -152,8 +152,8 @@ class RoIHeads(nn.Module):
             return torch.where(filled, slots, 0)
 
         if self.mask_head is not None:
-            logits = self.mask_head(self.regions(features, rois, self.mask_head.config.pooler))
             labels = padding.pack(found.labels.flatten(), rows)
+            logits = self.mask_head(self.regions(features, rois, self.mask_head.config.pooler), labels=labels)
             found = found._replace(mask_probs=in_slots(self.mask_head.probabilities(logits, labels)))
         if self.keypoint_head is not None:
             logits = self.keypoint_head(self.regions(features, rois, self.keypoint_head.config.pooler))
