@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +106,17 @@ def test_the_code_on_the_page(
     model, done = shipped
     monkeypatch.chdir(tmp_path)
     Path("model.onnx").symlink_to(done.path)
-    image = sample_images(3)[0].permute(1, 2, 0).numpy()
-    Image.fromarray(image).save("photo.jpg")
+    Image.fromarray(sample_images(3)[0].permute(1, 2, 0).numpy()).save("photo.jpg")
     exec(compile(optimizing, "DEPLOYMENT.md", "exec"), {"fastmrcnn": fastmrcnn, "model": model})
-    names: dict[str, Any] = {"image": image}
-    exec(compile(running, "DEPLOYMENT.md", "exec"), names)
-    assert names["counts"].tolist() == [24]
+
+    alone = f"import sys\nsys.modules['torch'] = sys.modules['fastmrcnn'] = None\n{running}"
+    ran = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True)
+    found = model.predict("photo.jpg", score_threshold=0.5)
+    assert len(found) == 24
+    areas = [float(line.split()[-2]) for line in ran.stdout.splitlines() if line.startswith("coin ")]
+    assert areas == pytest.approx(found.run_lengths.areas().tolist(), abs=1)  # a pixel on the very threshold
+    with Image.open("overlay.png") as overlay:
+        assert overlay.size == (found.image_size[1], found.image_size[0])
 
 
 @pytest.mark.slow
