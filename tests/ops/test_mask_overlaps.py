@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import fastmrcnn.ops.mask_overlaps as mask_overlaps_module
+import fastmrcnn.ops._runs as runs_module
 from fastmrcnn.ops import (
     InstanceMasks,
     areas_within,
@@ -27,7 +27,7 @@ def random_masks(rng: np.random.Generator, count: int) -> InstanceMasks:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("at_once", [1, 2**22])
 def test_overlaps_equal_those_of_the_bitmaps(seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_overlaps_module, "_RUNS_AT_ONCE", at_once)
+    monkeypatch.setattr(runs_module, "_RUNS_AT_ONCE", at_once)
     rng = np.random.default_rng(seed)
     masks = random_masks(rng, 9)
     bitmaps = masks.to_bitmaps()

@@ -23,6 +23,7 @@ from fastmrcnn.ops import (
     first_of_equals,
     mask_intersections,
     overlapping_pairs,
+    replace_masks,
     unite_masks,
 )
 from fastmrcnn.structures import Detections
@@ -153,7 +154,12 @@ def _assemble(found: Detections, masks: InstanceMasks, kept: Tensor, groups: Ten
     rows = group[:, None].expand(-1, 2)
     boxes[:, :2] = boxes[:, :2].scatter_reduce(0, rows, found.boxes[members, :2], "amin")
     boxes[:, 2:] = boxes[:, 2:].scatter_reduce(0, rows, found.boxes[members, 2:], "amax")
-    united = unite_masks(masks[members], group, len(first))
+    united = masks[first]
+    several = sizes > 1
+    if bool(several.any()):  # most objects come from one tile
+        joined, place = several[group], several.cumsum(0) - 1
+        whole = unite_masks(masks[members[joined]], place[group[joined]], int(several.sum()))
+        united = replace_masks(united, several, whole)
     # What is joined may now equal what another tile took for whole.
     pairs = overlapping_pairs(united.boxes())
     pairs = pairs[_same(found.labels[first], pairs) & (sizes[pairs] > 1).any(dim=1)]

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmrcnn.ops._runs import ColumnRuns, Integers
+from fastmrcnn.ops._runs import ColumnRuns, Integers, bounded_slices, in_a_row, split_columns
 
-__all__ = ["measure_areas", "measure_boxes", "measure_centroids"]
+__all__ = ["measure_areas", "measure_boxes", "measure_centroids", "measure_columns"]
 
 
-def measure_areas(runs: ColumnRuns, masks: int, width: int) -> NDArray[np.float64]:
-    """Pixels, `[masks]`."""
-    return _sum_by(runs.column // max(width, 1), runs.end - runs.begin, masks)
+def measure_areas(transitions: Integers, offsets: Integers, pixels: int) -> NDArray[np.float64]:
+    """Pixels of masks, of images of so many: `[masks]`."""
+    row = in_a_row(transitions, offsets, pixels)
+    return _sum_by(row[0::2] // (pixels + 1), row[1::2] - row[0::2], len(offsets) - 1)
+
+
+def measure_columns(
+    measure: Callable[[ColumnRuns, int, int], NDArray[Any]],
+    transitions: Integers,
+    offsets: Integers,
+    size: tuple[int, int],
+) -> NDArray[Any]:
+    """What `measure` finds of masks of a size (height, width), of some at a time: columns take several times the
+    memory of the masks."""
+    found = []
+    for part in bounded_slices(np.diff(offsets)) or [slice(0, 0)]:
+        own = offsets[part.start : part.stop + 1]
+        runs = split_columns(transitions[own[0] : own[-1]], own - own[0], *size)
+        found.append(measure(runs, part.stop - part.start, size[1]))
+    return np.concatenate(found)
 
 
 def measure_boxes(runs: ColumnRuns, masks: int, width: int) -> NDArray[np.float32]:

@@ -7,13 +7,16 @@ Masks of one size are given by their transitions: the positions, counted down th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "ColumnRuns",
+    "bounded_slices",
     "gather_pixels",
+    "in_a_row",
     "intersections",
     "place_pixels",
     "ranges",
@@ -24,6 +27,8 @@ __all__ = [
 ]
 
 Integers = NDArray[np.int64]
+
+_RUNS_AT_ONCE = 2**22  # so that memory does not grow with their number
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def unite(
 ) -> tuple[Integers, Integers]:
     """The unions of masks of that many pixels each; mask g goes into union ``groups[g]``, of ``count``."""
     stride = pixels + 1  # as above, lest the end of one meet the beginning of the next
-    mask, position = np.divmod(_in_a_row(transitions, offsets, pixels), stride)
+    mask, position = np.divmod(in_a_row(transitions, offsets, pixels), stride)
     positions = groups[mask] * stride + position
     edges, place = np.unique(positions, return_inverse=True)
     steps = np.where(np.arange(positions.size) % 2 == 0, 1, -1)
@@ -124,8 +129,8 @@ def unite(
 def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels: int) -> tuple[Integers, Integers]:
     """Masks without the pixels of one other, whose transitions are ``removed``: transitions and offsets."""
     masks, stride = len(offsets) - 1, pixels + 1  # as above, lest the end of one meet the beginning of the next
-    kept = _in_a_row(transitions, offsets, pixels)
-    holes = _holes_near(kept, _in_a_row(removed, np.array([0, removed.size]), pixels), masks, stride)
+    kept = in_a_row(transitions, offsets, pixels)
+    holes = _holes_near(kept, in_a_row(removed, np.array([0, removed.size]), pixels), masks, stride)
     edges = np.sort(np.concatenate([kept, holes]), kind="stable")  # which merges what is sorted already
     edges = edges[np.diff(edges, prepend=-1) > 0]
     filled, hole = (np.searchsorted(positions, edges, "right") % 2 == 1 for positions in (kept, holes))
@@ -134,7 +139,7 @@ def subtract(transitions: Integers, offsets: Integers, removed: Integers, pixels
 
 
 def _apart(positions: Integers, masks: int, stride: int) -> tuple[Integers, Integers]:
-    """The inverse of `_in_a_row`: the transitions of each mask without its end, and their offsets."""
+    """The inverse of `in_a_row`: the transitions of each mask without its end, and their offsets."""
     mask, position = np.divmod(positions, stride)
     inner = position < stride - 1
     counts = np.bincount(mask[inner], minlength=masks)
@@ -147,7 +152,7 @@ def intersections(transitions: Integers, offsets: Integers, first: Integers, sec
     Takes time in proportion to the runs of the simpler mask of each pair.
     """
     stride = pixels + 1
-    row = _in_a_row(transitions, offsets, pixels)
+    row = in_a_row(transitions, offsets, pixels)
     begins, ends = row[0::2], row[1::2]
     bounds = np.searchsorted(begins, np.arange(len(offsets)) * stride)  # the runs of each mask
     ones = np.concatenate([[0], np.cumsum(ends - begins)])
@@ -181,12 +186,21 @@ def _holes_near(kept: Integers, removed: Integers, masks: int, stride: int) -> I
     return removed[ranges(begin, end - begin)] + np.repeat(filled * stride, end - begin)
 
 
-def _in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
+def in_a_row(transitions: Integers, offsets: Integers, pixels: int) -> Integers:
     """The transitions of all masks as those of one, in which each has one pixel of zero behind it."""
     counts, stride = np.diff(offsets), pixels + 1
     positions = transitions + np.repeat(np.arange(counts.size) * stride, counts)
     unfinished = np.flatnonzero(counts % 2)
     return np.insert(positions, offsets[1:][unfinished], unfinished * stride + pixels)
+
+
+def bounded_slices(runs: Integers) -> list[slice]:
+    """Slices of tasks that take so many runs each: a bounded number together, or one task."""
+    if runs.size == 0:
+        return []
+    part = np.cumsum(runs) // _RUNS_AT_ONCE
+    starts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), runs.size]
+    return [slice(begin, end) for begin, end in pairwise(starts)]
 
 
 def ranges(starts: Integers, lengths: Integers) -> Integers:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastmrcnn.ops._mask_forms import draw, format_rle, offsets_of, rasterise
-from fastmrcnn.ops._measures import measure_areas, measure_boxes, measure_centroids
-from fastmrcnn.ops._runs import ColumnRuns, gather_pixels, split_columns
+from fastmrcnn.ops._measures import measure_areas, measure_boxes, measure_centroids, measure_columns
+from fastmrcnn.ops._runs import ColumnRuns, gather_pixels
 from fastmrcnn.ops._segmentations import read_bitmap, read_polygon, read_runs
 from fastmrcnn.ops.paste import RLE
 
@@ -229,19 +229,22 @@ class InstanceMasks:
 
     def areas(self) -> Tensor:
         """Pixels of each mask: `[G]` float32, on the CPU."""
-        return torch.from_numpy(measure_areas(self._columns(), len(self), self.width).astype(np.float32))
+        runs = self.to_runs().to("cpu")
+        areas = measure_areas(runs.transitions.numpy(), runs.object_transitions.numpy(), self.height * self.width)
+        return torch.from_numpy(areas.astype(np.float32))
 
     def boxes(self) -> Tensor:
         """Tight boxes, `[G, 4]` float32: x1, y1, x2, y2 in pixels, the last two exclusive; zeros for an empty mask."""
-        return torch.from_numpy(measure_boxes(self._columns(), len(self), self.width))
+        return self._measured(measure_boxes)
 
     def centroids(self) -> Tensor:
         """Centres of gravity, `[G, 2]` float32: x, y in pixels, pixel i covering i to i + 1; NaN for an empty mask."""
-        return torch.from_numpy(measure_centroids(self._columns(), len(self), self.width).astype(np.float32))
+        return self._measured(measure_centroids)
 
-    def _columns(self) -> ColumnRuns:
-        runs = self.to_runs().to("cpu")
-        return split_columns(runs.transitions.numpy(), runs.object_transitions.numpy(), self.height, self.width)
+    def _measured(self, measure: Callable[[ColumnRuns, int, int], NDArray[Any]]) -> Tensor:
+        runs, size = self.to_runs().to("cpu"), (self.height, self.width)
+        found = measure_columns(measure, runs.transitions.numpy(), runs.object_transitions.numpy(), size)
+        return torch.from_numpy(found.astype(np.float32))
 
     def _gather(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> InstanceMasks:
         """Pixel (rows[r], columns[c]) of the run lengths at (r, c), and the new size. The polygons stay."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastmrcnn.ops._runs import intersections, ranges, split_columns
+from fastmrcnn.ops._runs import bounded_slices, intersections, ranges, split_columns
 from fastmrcnn.ops.instance_masks import InstanceMasks
 
 __all__ = ["areas_within", "first_of_equals", "mask_intersections", "mask_nms", "overlapping_pairs"]
-
-_RUNS_AT_ONCE = 2**22  # of pairs, so that memory does not grow with their number
 
 
 def overlapping_pairs(boxes: Tensor) -> Tensor:
@@ -77,7 +73,7 @@ def mask_intersections(masks: InstanceMasks, pairs: Tensor) -> Tensor:
     runs, offsets = masks.transitions.numpy(), masks.object_transitions.numpy()
     first, second = pairs.cpu().numpy().reshape(-1, 2).T
     counts = np.diff(offsets)
-    parts = _parts(np.minimum(counts[first], counts[second]))
+    parts = bounded_slices(np.minimum(counts[first], counts[second]))
     shared = [intersections(runs, offsets, first[part], second[part], masks.height * masks.width) for part in parts]
     return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *shared]))
 
@@ -138,13 +134,14 @@ def areas_within(masks: InstanceMasks, chosen: Tensor, rectangles: Tensor) -> Te
         >>> areas_within(masks, torch.tensor([0]), torch.tensor([[1, 0, 3, 9]]))
         tensor([8])
     """
-    masks = masks.to_runs().to("cpu")
+    objects, place = chosen.cpu().unique(return_inverse=True)
+    masks = masks.to_runs().to("cpu")[objects]
     runs = split_columns(masks.transitions.numpy(), masks.object_transitions.numpy(), masks.height, masks.width)
     left, top, right, bottom = rectangles.cpu().numpy().reshape(-1, 4).T
-    base = chosen.cpu().numpy() * masks.width
+    base = place.numpy() * masks.width
     begin, end = (np.searchsorted(runs.column, base + np.clip(edge, 0, masks.width)) for edge in (left, right))
     areas = [np.empty(0, dtype=np.int64)]
-    for part in _parts(end - begin):
+    for part in bounded_slices(end - begin):
         lengths = np.maximum(end[part] - begin[part], 0)
         taken = ranges(begin[part], lengths)
         low, high = np.repeat(top[part], lengths), np.repeat(bottom[part], lengths)
@@ -153,12 +150,3 @@ def areas_within(masks: InstanceMasks, chosen: Tensor, rectangles: Tensor) -> Te
         last = np.cumsum(lengths)
         areas.append(total[last] - total[last - lengths])
     return torch.from_numpy(np.concatenate(areas))
-
-
-def _parts(runs: NDArray[np.int64]) -> list[slice]:
-    """Slices of questions that look at a bounded number of runs each, or are one question."""
-    if runs.size == 0:
-        return []
-    part = np.cumsum(runs) // _RUNS_AT_ONCE
-    starts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), runs.size]
-    return [slice(begin, end) for begin, end in pairwise(starts)]
