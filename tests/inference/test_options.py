@@ -127,6 +127,7 @@ def test_a_model_is_made_fast_by_a_tile_of_what_may_be_too_large(large: Path) ->
     ("options", "message"),
     [
         ({"tile": 0}, "tile must be at least 1; got 0"),
+        ({"overview": True}, "overview is taken beside tiles: expected tile too; got overview alone"),
         ({"overlap": 5}, "overlap is that of tiles: expected tile too; got overlap 5 alone"),
         ({"tile": 64, "overlap": 64}, r"overlap must be in 0..63, below the tile; got 64"),
     ],

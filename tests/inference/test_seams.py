@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from fastmrcnn.inference.seams import merge_across_seams
+from fastmrcnn.inference.seams import merge_across_seams, put_in_larger
 from fastmrcnn.inference.tiles import Tile, tiles_of
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures import Detections
@@ -217,6 +217,27 @@ def filled_boxes(found: Detections) -> Tensor:
     for bitmap, (x1, y1, x2, y2) in zip(bitmaps, found.boxes.int().tolist(), strict=True):
         bitmap[y1:y2, x1:x2] = True
     return bitmaps
+
+
+def test_pieces_of_what_is_larger_than_tiles_give_way_to_it() -> None:
+    large, hole = torch.zeros(2, 100, 160, dtype=torch.bool)
+    large[5:95, 5:155] = True
+    hole[20:80, 40:100] = True  # which no tile has seen
+    small, on_top, beside = torch.zeros(3, 100, 160, dtype=torch.bool)
+    small[45:55, 70:80] = True  # whole in a tile, of the same class
+    on_top[30:40, 20:150] = True  # cut by tiles, of the other class
+    beside[90:100, :] = True  # cut, of the same class, half of it not in the large one
+    tiles = tiles_of((100, 160), 60, 20)
+    rectangles = torch.tensor([[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles])
+    masks = as_runs(torch.stack([large & ~hole, small, on_top, beside]))
+    merged = detections(masks, torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0, 0, 1, 0]))
+    larger = detections(as_runs(large[None]), torch.tensor([0.75]), torch.tensor([0]))
+    found = put_in_larger(merged, larger, rectangles, margin=4.0)
+    assert found.scores.tolist() == pytest.approx([0.8, 0.75, 0.7, 0.6])
+    assert torch.equal(found.masks, torch.stack([small, large, on_top, beside]))
+    boxes_alone = (replace(one, mask_runs=None) for one in (merged, larger))
+    assert len(put_in_larger(*boxes_alone, rectangles, margin=4.0)) == 4
+    assert len(put_in_larger(merged, larger[:0], rectangles, margin=4.0)) == 4
 
 
 def test_nothing_merges_to_nothing() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastmrcnn.data.scenes import render_scene
 from fastmrcnn.inference import predict_tiled
 from fastmrcnn.inference.tiles import tile_starts, tiles_of
 from fastmrcnn.memory import forget_peak, peak_bytes
@@ -97,8 +98,34 @@ def test_memory_follows_the_tile_and_not_the_image(tmp_path: Path) -> None:
     assert peaks[-1] - peaks[30] < 100 * 2**20  # of an image of 232 MiB
 
 
-def test_nothing_found_in_any_tile() -> None:
-    found = predict_tiled(shipped(64), np.zeros((100, 150, 3), np.uint8), tile=64, score_threshold=0.99)
+def test_objects_longer_than_a_tile_come_from_the_overview() -> None:
+    """A scene four times as large beside others: tiles find pieces of its objects, and all others as before."""
+    scenes = [render_scene(number, seed=91, split="val").image[:224, :224] for number in range(4)]
+    large = scenes[3].repeat(4, axis=0).repeat(4, axis=1)
+    image = np.concatenate([large, np.concatenate(scenes)], axis=1)
+    model = shipped(224)
+    expected = model.predict(scenes[3], score_threshold=0.5)
+    longest = (expected.boxes[:, 2:] - expected.boxes[:, :2]).amax(dim=1)
+    expected = expected[longest > 56]
+    expected = dataclasses.replace(expected, boxes=4 * expected.boxes, image_size=image.shape[:2])
+    alone, found = (
+        predict_tiled(model, image, tile=224, overlap=40, overview=overview, score_threshold=0.5)
+        for overview in (False, True)
+    )
+    assert len(expected) == 3
+    assert mask_iou(alone, expected).amax(dim=0).min() < 0.3
+    assert mask_iou(found, expected).amax(dim=0).min() > 0.6
+    assert ((mask_iou(found, expected) > 0.5).sum(dim=0) == 1).all()
+    beside = [one[one.boxes[:, 0] > 890] for one in (alone, found)]
+    assert len(beside[0]) > 10
+    assert set(map(tuple, beside[0].boxes.tolist())) <= set(map(tuple, beside[1].boxes.tolist()))
+    assert (found.scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("overview", [False, True])
+def test_nothing_found_in_any_tile(overview: bool) -> None:
+    image = np.zeros((100, 150, 3), np.uint8)
+    found = predict_tiled(shipped(64), image, tile=64, overview=overview, score_threshold=0.99)
     assert len(found) == 0
     assert found.masks.shape == (0, 100, 150)
 

@@ -61,6 +61,8 @@ class PredictConfig:
     # Pixels that neighbouring tiles share; the default is an eighth of the tile. Larger objects are put together from
     # their pieces.
     overlap: int | None = None
+    # Look at all of an image in tiles too, reduced to the size of one, for objects that are longer than a tile.
+    overview: bool = False
     # Objects kept an image; the default is the model's own number, mostly 100.
     max_detections: int | None = None
     # What is done about several boxes on one object: "box" drops the worse ones (NMS), "linear" and "gaussian" lower
@@ -106,6 +108,8 @@ class PredictConfig:
             raise UserError(f"tile must be at least 1; got {self.tile}")
         if self.overlap is not None and self.tile is None:
             raise UserError(f"overlap is that of tiles: expected tile too; got overlap {self.overlap} alone")
+        if self.overview and self.tile is None:
+            raise UserError("overview is taken beside tiles: expected tile too; got overview alone")
         if self.overlap is not None and self.tile is not None and not 0 <= self.overlap < self.tile:
             raise UserError(f"overlap must be in 0..{self.tile - 1}, below the tile; got {self.overlap}")
         object.__setattr__(self, "tta_scales", tuple(self.tta_scales))

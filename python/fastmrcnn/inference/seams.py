@@ -7,11 +7,13 @@ A tile is sure of the objects that lie well within it; of one that its border cu
 * other pieces, those of objects that no tile sees whole, are joined where they agree in what both of their tiles see,
   over as many tiles as the object reaches into.
 
-All of it takes place on run lengths, and between neighbours alone.
+All of it takes place on run lengths, and between neighbours alone. Objects that are larger than a tile may come from a
+view of the whole image instead, which takes the place of their pieces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor
 from fastmrcnn.ops import (
     InstanceMasks,
     areas_within,
+    concatenate_masks,
     first_of_equals,
     mask_intersections,
     overlapping_pairs,
@@ -67,6 +70,53 @@ def merge_across_seams(
     return _assemble(found, masks, kept, _groups(len(found), joined), agreement)
 
 
+def put_in_larger(
+    merged: Detections, larger: Detections, tiles: Tensor, *, margin: float, agreement: float = 0.5
+) -> Detections:
+    """What the tiles of an image found, with objects that are larger than they are in place of their pieces.
+
+    Args:
+        merged: what :func:`merge_across_seams` gives.
+        larger: seen in the whole image at once, in pixels of it.
+        tiles, margin: as there. What a tile saw whole is no piece, though it lies within a larger object.
+        agreement: 0..1. The least share of a piece that lies within the object, and the mask IoU from which on what a
+            tile took for whole is the same.
+
+    Returns:
+        All of ``larger``, and of ``merged`` what is neither piece nor view of these. By descending score.
+    """
+    one, other = larger.boxes[:, None], merged.boxes[None]  # few of the former
+    meet = (one[..., :2] < other[..., 2:]).all(dim=2) & (other[..., :2] < one[..., 2:]).all(dim=2)  # [L, N]
+    pairs = (meet & (larger.labels[:, None] == merged.labels)).nonzero() + torch.tensor([0, len(larger)])
+    every = join_detections([larger, merged])
+    masks = every.run_lengths if every.has_masks else _rectangles(every.boxes, every.image_size)
+    pairs, shared, iou = _overlaps(masks, pairs)
+    pieces = pairs[shared >= agreement * masks.areas()[pairs[:, 1]], 1].unique()
+    seen_whole = [
+        ~_is_cut(boxes[:, None], tiles[None], every.image_size, margin).all(dim=1)
+        for boxes in every.boxes[pieces].split(1024)
+    ]
+    kept = torch.ones(len(every), dtype=torch.bool)
+    kept[pieces] = torch.cat(seen_whole)
+    kept[pairs[iou >= agreement, 1]] = False
+    every = every[kept]
+    return every[every.scores.argsort(descending=True, stable=True)]
+
+
+def join_detections(parts: Sequence[Detections]) -> Detections:
+    """All detections of one image, which have run lengths or no masks."""
+    keypoints = [part.keypoints for part in parts if part.keypoints is not None]
+    runs = [part.mask_runs for part in parts if part.mask_runs is not None]
+    return replace(
+        parts[0],
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        keypoints=torch.cat(keypoints) if keypoints else None,
+        mask_runs=concatenate_masks(runs) if runs else None,
+    )
+
+
 def _rectangles(boxes: Tensor, size: tuple[int, int]) -> InstanceMasks:
     corners = boxes.double().nan_to_num().tolist()
     polygons = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in corners]
@@ -74,10 +124,10 @@ def _rectangles(boxes: Tensor, size: tuple[int, int]) -> InstanceMasks:
 
 
 def _is_cut(boxes: Tensor, own: Tensor, size: tuple[int, int], margin: float) -> Tensor:
-    """[N] bool: which boxes come near to a border of their own tile [N, 4] that is not one of the image."""
-    before = (boxes[:, :2] < own[:, :2] + margin) & (own[:, :2] > 0)
-    behind = (boxes[:, 2:] > own[:, 2:] - margin) & (own[:, 2:] < own.new_tensor([size[1], size[0]]))
-    return (before | behind).any(dim=1)
+    """[...] bool: which boxes come near to a border of their own tile [..., 4] that is not one of the image."""
+    before = (boxes[..., :2] < own[..., :2] + margin) & (own[..., :2] > 0)
+    behind = (boxes[..., 2:] > own[..., 2:] - margin) & (own[..., 2:] < own.new_tensor([size[1], size[0]]))
+    return (before | behind).any(dim=-1)
 
 
 def _is_seen_better(found: Detections, tile_of: Tensor, tiles: Tensor, margin: float) -> Tensor:

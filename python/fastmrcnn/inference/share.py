@@ -92,6 +92,7 @@ def _in_tiles(
                     windows,
                     tile=config.tile,
                     overlap=config.overlap,
+                    overview=config.overview,
                     score_threshold=config.score_threshold,
                     batch_size=config.batch_size,
                     on_tiles=lambda done, count: note(bar, f"tile {done}/{count}"),

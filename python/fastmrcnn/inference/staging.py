@@ -126,7 +126,7 @@ def _remove_empty_folders(folder: Path, root: Path) -> None:
 
 
 # Options that are named where they are used.
-_HOW_IT_LOOKED = ("tile", "overlap", "max_detections", "nms", "nms_iou", "tta_scales", "tta_flip")
+_HOW_IT_LOOKED = ("tile", "overlap", "overview", "max_detections", "nms", "nms_iou", "tta_scales", "tta_flip")
 
 
 def write_about(folder: Path, config: PredictConfig, model: MaskRCNNConfig, images: int, instances: int) -> None:

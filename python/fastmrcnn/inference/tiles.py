@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastmrcnn.inference.seams import merge_across_seams
+from fastmrcnn.inference.seams import join_detections, merge_across_seams, put_in_larger
 from fastmrcnn.models.ahead import Readers
 from fastmrcnn.models.detector import Detector
-from fastmrcnn.ops import InstanceMasks, concatenate_masks, pad_masks
+from fastmrcnn.ops import pad_masks
 from fastmrcnn.structures import Detections, ImageSource
 from fastmrcnn.structures.windows import ImageWindows, open_windows
 
@@ -63,6 +63,7 @@ def predict_tiled(
     *,
     tile: int = 1024,
     overlap: int | None = None,
+    overview: bool = False,
     score_threshold: float | None = None,
     batch_size: int = 1,
     agreement: float = 0.5,
@@ -73,7 +74,7 @@ def predict_tiled(
     Memory follows the tile, the batch and the number of objects, not the image, where that is an uncompressed or tiled
     TIFF or a ``.npy`` file: these are read window by window. An object that a seam cuts comes out once, and whole, also
     when it reaches over several tiles (:mod:`fastmrcnn.inference.seams`); but the network recognises it by what it sees
-    in a tile, so that the tile should be larger than most objects.
+    in a tile, so that the tile should be larger than most objects, or ``overview`` be asked for.
 
     Args:
         model: a :class:`~fastmrcnn.models.MaskRCNN`, or an :class:`~fastmrcnn.inference.AugmentedDetector`.
@@ -82,6 +83,8 @@ def predict_tiled(
             ``config.input.min_size`` objects keep their size, with a smaller one they are enlarged.
         overlap: px that neighbouring tiles share at least; None: an eighth of the tile. Objects smaller than it are
             seen whole by some tile.
+        overview: look at the whole image too, reduced to no more than a tile, and take the objects from there that are
+            longer than a tile, in place of their pieces. The image is read twice.
         score_threshold: as for ``model.predict``.
         batch_size: tiles that go through the network together.
         agreement: see :func:`~fastmrcnn.inference.seams.merge_across_seams`.
@@ -104,6 +107,7 @@ def predict_tiled(
             windows,
             tile=tile,
             overlap=overlap,
+            overview=overview,
             score_threshold=score_threshold,
             batch_size=batch_size,
             agreement=agreement,
@@ -118,6 +122,7 @@ def predict_windows(
     *,
     tile: int,
     overlap: int | None = None,
+    overview: bool = False,
     score_threshold: float | None = None,
     batch_size: int = 1,
     agreement: float = 0.5,
@@ -133,21 +138,22 @@ def predict_windows(
     recent: list[Detections] = []
     counts: list[int] = []
     tiles = tiles_of(windows.size, tile, overlap)
+    larger = _longer_than(tile, model, windows, score_threshold) if overview and len(tiles) > 1 else None
     for pixels in _read_ahead(windows, tiles, batch_size):
         for detections in model.predict(pixels, score_threshold=score_threshold, batch_size=batch_size, readers=0):
             recent.append(_in_image(detections, tiles[len(counts)], windows.size))
             counts.append(len(detections))
         if len(recent) >= _JOINED or len(counts) == len(tiles):
-            parts.append(_concatenate(recent))
+            parts.append(join_detections(recent))
             recent = []
         if on_tiles is not None:
             on_tiles(len(counts), len(tiles))
     tile_of = torch.repeat_interleave(torch.tensor(counts))
     rectangles = torch.tensor([[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles])
     # Half of the overlap would take objects for cut that both tiles see whole.
-    return merge_across_seams(
-        _concatenate(parts), tile_of, rectangles, margin=max(overlap / 4, 2.0), agreement=agreement
-    )
+    margin = max(overlap / 4, 2.0)
+    merged = merge_across_seams(join_detections(parts), tile_of, rectangles, margin=margin, agreement=agreement)
+    return merged if larger is None else put_in_larger(merged, larger, rectangles, margin=margin, agreement=agreement)
 
 
 def _read_ahead(windows: ImageWindows, tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tensor]]:
@@ -178,15 +184,14 @@ def _in_image(found: Detections, tile: Tile, size: tuple[int, int]) -> Detection
     )
 
 
-def _concatenate(parts: Sequence[Detections]) -> Detections:
-    """All detections of one image, which have run lengths or no masks."""
-    keypoints = [part.keypoints for part in parts if part.keypoints is not None]
-    runs: list[InstanceMasks] = [part.mask_runs for part in parts if part.mask_runs is not None]
-    return replace(
-        parts[0],
-        boxes=torch.cat([part.boxes for part in parts]),
-        scores=torch.cat([part.scores for part in parts]),
-        labels=torch.cat([part.labels for part in parts]),
-        keypoints=torch.cat(keypoints) if keypoints else None,
-        mask_runs=concatenate_masks(runs) if runs else None,
-    )
+def _longer_than(side: int, model: Detector, windows: ImageWindows, score_threshold: float | None) -> Detections:
+    """What is longer than so many pixels, found in all of the image, which is reduced to no more than these."""
+    reduced, factor = windows.reduced(side)
+    found = model.predict(reduced, score_threshold=score_threshold)
+    found = found[((found.boxes[:, 2:] - found.boxes[:, :2]).amax(dim=1) * factor) > side]
+    height, width = windows.size
+    boxes = (found.boxes * factor).minimum(found.boxes.new_tensor([width, height, width, height]))
+    found = replace(found, boxes=boxes, image_size=windows.size, source=None)
+    if found.keypoints is not None:
+        found = replace(found, keypoints=found.keypoints * found.keypoints.new_tensor([factor, factor, 1]))
+    return replace(found, mask_probs=None, mask_runs=found.run_lengths if found.has_masks else None)
