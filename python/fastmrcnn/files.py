@@ -114,11 +114,8 @@ def owned_directory(folder: Path) -> Iterator[None]:
         with errors_name(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stream = opened.enter_context(path.open("a"))
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UserError(f"{folder}: expected no other process at work in this folder; there is one") from None
+        if not _lock(stream.fileno()):
+            raise UserError(f"{folder}: expected no other process at work in this folder; there is one")
         try:
             yield
         finally:
@@ -171,6 +168,13 @@ class GrowingFile:
         except OSError:
             os.ftruncate(self._handle, end)
             raise
+
+    def lock(self) -> bool:
+        """Whether no other process has locked the file; then this one has, until it closes the file or ends.
+
+        On a file system without locks there is none, and nobody else has one.
+        """
+        return _lock(self._handle)
 
     def sync(self) -> None:
         """Wait until all of it is on the disk."""
@@ -257,6 +261,15 @@ def apply_default_mode(path: Path, mode: int) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
+
+
+def _lock(handle: int) -> bool:
+    """Whether this process alone has an opened file, where the file system can tell."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 def _sync(path: Path, *, shown: Path) -> None:

@@ -22,9 +22,11 @@ from torch import Tensor
 
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files, staging
+from fastmrcnn.inference.journal import read_journals
 from fastmrcnn.inference.outputs.overlays import Overlays
 from fastmrcnn.inference.outputs.yolo import Yolo
-from fastmrcnn.inference.pictures import Picture
+from fastmrcnn.inference.pictures import Picture, Pictures
+from fastmrcnn.inference.sources import image_files
 from fastmrcnn.structures import Detections
 from tests.distributed.torchrun import run
 
@@ -188,7 +190,7 @@ def test_skipped_images_stay_skipped(config: PredictConfig, caplog: pytest.LogCa
     with caplog.at_level(logging.INFO, "fastmrcnn"):
         summary = predict_files(config, progress=False)
     assert "goes on, 4 of 17" in caplog.text
-    assert (summary.images, len(summary.broken)) == (16, 1)
+    assert (summary.images, summary.earlier, len(summary.broken)) == (16, 3, 1)
     assert "2.png: expected an image file" in summary.broken[0]
 
 
@@ -213,9 +215,26 @@ def test_what_was_cut_off_in_the_notes_is_done_again(config: PredictConfig, capl
     left = stop_at("5", config)
     notes, part = left / "finished.0-0.jsonl", left / "predictions.part-0-0"
     notes.write_bytes(notes.read_bytes()[:-30])
-    part.write_bytes(part.read_bytes() + b'3\t{"image_id": 4, "categ')
+    part.write_bytes(longer := part.read_bytes() + b'3\t{"image_id": 4, "categ')
+    read_journals(left, Pictures(image_files(config.images)), window=1)
+    assert part.read_bytes() == longer  # who asks may not be the only one at work
     assert "goes on, 3 of 17 images are done" in go_on(config, caplog)
     assert files_of(config.output) == uninterrupted(config)
+
+
+def test_a_process_that_outlives_the_first_one_is_waited_for(config: PredictConfig) -> None:
+    left = stop_at("5", config)
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    words = [sys.executable, "-c", hold, left / "finished.0-0.jsonl"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match=r"unfinished: expected no other process at work in this folder"):
+            predict_files(config, progress=False)
+        other.communicate(b"\n")
+    assert predict_files(config, progress=False).images == PICTURES
 
 
 @pytest.mark.parametrize("lost", ["instances.part-0-0", "finished.0-0.jsonl"])

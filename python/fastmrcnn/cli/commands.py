@@ -150,10 +150,11 @@ class Predict(PredictConfig):
             summary = predict_files(self)
         for line in summary.broken if is_first() else ():
             print(f"skipped: {line}", file=sys.stderr)
-        rate = summary.images / max(summary.seconds, 1e-9)
+        rate = (summary.images - summary.earlier) / max(summary.seconds, 1e-9)
+        earlier = f", {summary.earlier} of them by an earlier run" if summary.earlier else ""
         dropped = f", {summary.dropped} dropped" if summary.dropped else ""
         found = f"{summary.detections} instances in {summary.images} images"
-        print(f"{found}, {rate:.1f} images/s on {summary.device}{dropped}")
+        print(f"{found}, {rate:.1f} images/s on {summary.device}{earlier}{dropped}")
         print(f"written to {summary.output}")
 
 

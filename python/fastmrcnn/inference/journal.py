@@ -49,6 +49,8 @@ class Finished:
     share: Share = field(default_factory=Share)
     # Of the one that comes now.
     attempt: int = 0
+    # Bytes of each file of lines that are about finished windows.
+    sizes: dict[Path, int] = field(default_factory=dict)
 
 
 class Journal:
@@ -60,6 +62,7 @@ class Journal:
     def __init__(self, parts: Parts, pictures: Pictures) -> None:
         self._parts, self._pictures = parts, pictures
         self._file = GrowingFile(_path(parts.folder, parts.key))
+        self._file.lock()  # until this process ends, for that of another run to see
         self._current = Share()  # of the window that is not finished
         self._sizes = parts.sizes()
         self.noted = Share()
@@ -111,14 +114,9 @@ def window_places(window: int, size: int, pictures: int) -> range:
 
 
 def read_journals(folder: Path, pictures: Pictures, window: int) -> Finished | None:
-    """What earlier attempts in ``folder`` have finished; None where nothing of it can be kept.
-
-    Lines that were written since the last notes are cut off.
-    """
+    """What earlier attempts in ``folder`` have finished; None where nothing of it can be kept. Nothing is changed."""
     finished = Finished(bytearray(-(-len(pictures) // window)))
-    journals = sorted(folder.glob(_path(Path(), "*").name))
-    kept: dict[Path, int] = {}
-    for journal in journals:
+    for journal in _journals(folder):
         key = journal.stem.partition(".")[2]
         finished.attempt = max(finished.attempt, int(key.partition("-")[0]) + 1)
         for record in _records(journal):
@@ -128,13 +126,29 @@ def read_journals(folder: Path, pictures: Pictures, window: int) -> Finished | N
             finished.windows[number] = True
             broken = {int(place): line for place, line in record["broken"].items()}
             finished.share.add(Share(record["images"], record["detections"], broken))
-            kept |= {part_path(folder, name, key): size for name, size in record["sizes"].items()}
-    if any(not path.is_file() or path.stat().st_size < size for path, size in kept.items()):
+            finished.sizes |= {part_path(folder, name, key): size for name, size in record["sizes"].items()}
+    if any(not path.is_file() or path.stat().st_size < size for path, size in finished.sizes.items()):
         return None
+    return finished
+
+
+def check_nobody_writes(folder: Path) -> None:
+    """Raises ``UserError`` where a process of an earlier attempt is still at work: the first one may end before it."""
+    for journal in _journals(folder):
+        with GrowingFile(journal) as file:
+            if not file.lock():
+                raise UserError(f"{folder}: expected no other process at work in this folder; there is one")
+
+
+def cut_off_the_rest(folder: Path, finished: Finished) -> None:
+    """Take away the lines that were written since the last notes."""
     for path in folder.glob(part_path(Path(), "*", "*").name):
         with path.open("r+b") as part:
-            part.truncate(kept.get(path, 0))
-    return finished
+            part.truncate(finished.sizes.get(path, 0))
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob(_path(Path(), "*").name))
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -75,7 +75,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     if config.fast:
         model = _made_fast(model, pictures, config)
     detector = seen_in_views(model, config.tta_scales, config.tta_flip)
-    total = _predict_pictures(config, detector, pictures, progress)
+    total, earlier = _predict_pictures(config, detector, pictures, progress)
     return PredictSummary(
         output=config.output,
         images=total.images,
@@ -83,6 +83,7 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         broken=[total.broken[place] for place in sorted(total.broken)],
         seconds=time.monotonic() - start,
         device=str(detector.transform.mean.device),
+        earlier=earlier,
     )
 
 
@@ -95,8 +96,14 @@ def _image_files(config: PredictConfig) -> list[str]:
     return []
 
 
-def _predict_pictures(config: PredictConfig, detector: Detector, pictures: Pictures, progress: bool) -> Share:
-    """Segment the pictures that are not finished yet, and put the results in place: what was done in all."""
+def _predict_pictures(
+    config: PredictConfig, detector: Detector, pictures: Pictures, progress: bool
+) -> tuple[Share, int]:
+    """Segment the pictures that are not finished yet, and put the results in place.
+
+    Returns:
+        What was done in all, and how many images of it by an interrupted run.
+    """
     model, window = detector.config, window_of(config.batch_size)
     ids = numbered(model) if config.annotations is None else ids_of_file(config.annotations, pictures, model)
     with ExitStack() as stack:
@@ -106,14 +113,14 @@ def _predict_pictures(config: PredictConfig, detector: Detector, pictures: Pictu
         run = Run(config, results_in(work), ids, model.class_names, parts)
         outputs = [kind(run) for kind in chosen(config)]
         shares = distributed.gather(predict_share(run, detector, pictures, outputs, finished, progress))
-        total = finished.share
+        total, earlier = finished.share, finished.share.images
         for share in shares:
             total.add(share)
         if distributed.is_first():
             for output in outputs:
                 output.finish()
             write_about(run.folder, config, model, total.images, total.detections)
-    return distributed.from_first(lambda: total)  # when all is in its place
+    return distributed.from_first(lambda: (total, earlier))  # when all is in its place
 
 
 def _made_fast(model: MaskRCNN, pictures: Pictures, config: PredictConfig) -> MaskRCNN:

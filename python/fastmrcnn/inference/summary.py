@@ -22,5 +22,7 @@ class PredictSummary:
     seconds: float
     # What computed: "cpu", "cuda", "cuda:1", ...
     device: str
+    # Of the images, those that an interrupted run had segmented already.
+    earlier: int = 0
     # Frames of a camera that came while the network was at others.
     dropped: int = 0

@@ -14,7 +14,13 @@ import fastmrcnn
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import owned_directory, read_json, write_json
 from fastmrcnn.inference.config import PredictConfig
-from fastmrcnn.inference.journal import Finished, read_journals, stamp_of_file
+from fastmrcnn.inference.journal import (
+    Finished,
+    check_nobody_writes,
+    cut_off_the_rest,
+    read_journals,
+    stamp_of_file,
+)
 from fastmrcnn.inference.pictures import Pictures
 from fastmrcnn.inference.staging import check_output, place_beside, put_in_place, was_put_in_place
 
@@ -53,6 +59,7 @@ def unfinished_run(config: PredictConfig, pictures: Pictures, window: int) -> It
 def _earlier(folder: Path, config: PredictConfig, pictures: Pictures, window: int) -> Finished:
     """What is finished of this run; otherwise the folder is empty then."""
     about = _about(config, pictures)
+    check_nobody_writes(folder)
     if (folder / _RUN).is_file():
         try:
             same = read_json(folder / _RUN) == about and not was_put_in_place(folder, config.output)
@@ -60,7 +67,9 @@ def _earlier(folder: Path, config: PredictConfig, pictures: Pictures, window: in
         except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
             finished = None
         if finished is not None and (config.skip_broken or not finished.share.broken):
-            _log.info("%s: goes on, %d of %d images are done", config.output, finished.share.count, len(pictures))
+            cut_off_the_rest(folder, finished)
+            if finished.share.count:
+                _log.info("%s: goes on, %d of %d images are done", config.output, finished.share.count, len(pictures))
             return finished
         _log.warning("%s: begins anew, as options or images differ from those of the interrupted run", config.output)
     for path in folder.iterdir():
@@ -85,13 +94,13 @@ def _about(config: PredictConfig, pictures: Pictures) -> dict[str, Any]:
 
 
 def _leave(folder: Path, pictures: Pictures, window: int, may_skip: bool) -> None:
-    """Keep the folder of a run that failed if anything in it is of use."""
+    """Keep the folder of a run that failed if anything in it is of use. Other processes may not have ended yet."""
     try:
         finished = read_journals(folder, pictures, window)
-    except (OSError, ValueError, KeyError):
-        finished = None
+    except (OSError, ValueError, KeyError):  # which the next run may read
+        return
     if finished is None or not finished.share.count:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     else:
         _log.warning(
             "%d of %d images are done; the same command goes on from there%s",
