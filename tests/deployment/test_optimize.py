@@ -23,6 +23,7 @@ from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig, MaskRCNN, PaddedInstances, compiling
 from fastmrcnn.models.blocks import ConvNorm
 from fastmrcnn.ops import FrozenBatchNorm2d
+from fastmrcnn.ops.fused_convolution import FusedConv2d
 from fastmrcnn.ops.winograd import WinogradConv2d
 from fastmrcnn.weights import load_model, save_model
 from tests.models.architectures import ARCHITECTURES, model_of, with_pyramid
@@ -83,6 +84,21 @@ def test_the_shipped_model_detects_the_same_by_winograd(shipped: MaskRCNN, fast:
     assert deviation.box < 1e-3
     assert deviation.mask_iou is not None
     assert deviation.mask_iou > 0.999
+
+
+@pytest.mark.parametrize("name", ["resnext101", "c4", "matterport"])
+def test_fused_sums_leave_the_features_of_other_stages_alone(name: str) -> None:
+    model = with_statistics(name)
+    fast = optimize(model, precision="float32", sample=[])
+    layers = [module for module in fast.modules() if isinstance(module, FusedConv2d)]
+    assert fast.report.step("fusion").detail.startswith(f"{len(layers)} convolutions ")
+    pixels = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
+    before = pixels.clone()
+    with torch.inference_mode():
+        stages, expected = fast.backbone(pixels), model.backbone(pixels)
+        for found, wanted in zip((*stages, *fast.features(pixels)), (*expected, *model.features(pixels)), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+    assert torch.equal(pixels, before)
 
 
 def test_the_original_stays_as_it_is(shipped: MaskRCNN) -> None:

@@ -18,9 +18,10 @@ from fastmrcnn.deployment.report import OptimizationReport, Step
 from fastmrcnn.deployment.samples import noise, sample_image
 from fastmrcnn.errors import UserError, first_line
 from fastmrcnn.models import MaskRCNN
-from fastmrcnn.models.blocks import is_3x3
+from fastmrcnn.models.blocks import ConvNorm, is_3x3
 from fastmrcnn.models.compiling import check_compiler, compile_trunk, leave_uncompiled
 from fastmrcnn.models.predict import is_single_image
+from fastmrcnn.ops.fused_convolution import FusedConv2d, fusion_problem
 from fastmrcnn.ops.winograd import WinogradConv2d, suits_winograd
 from fastmrcnn.structures import ImageSource, as_image_tensor
 
@@ -39,9 +40,10 @@ def optimize(
     """A copy of ``model`` that detects as fast as the machine at hand allows; ``model`` stays as it is.
 
     Batch norms are folded into convolutions, maps are channels-last, convolutions and linear layers compute in the best
-    precision that the machine has in hardware, 3x3 convolutions of float32 on a CPU by Winograd's filtering, with what
-    follows them fused; torch compiles the trunk, and CUDA graphs replay images of a size that comes again. A step that
-    is not possible is left out, and ``report`` of the copy says why.
+    precision that the machine has in hardware; in float32 on a CPU rectifiers and sums are fused into the convolutions
+    before them, of which those of 3x3 are computed by Winograd's filtering; torch compiles the trunk, and CUDA graphs
+    replay images of a size that comes again. A step that is not possible is left out, and ``report`` of the copy says
+    why.
 
     Args:
         model: on the device that it will run on, in any mode.
@@ -80,6 +82,7 @@ def optimize(
             _lay_out(optimized),
             _lower(optimized, dtype, why, proof),
             _filter(optimized, device),
+            _fuse(optimized, device),
             _compile(optimized, device, compile, proof),
             _record(optimized, device, graphs, proof),
         )
@@ -149,6 +152,23 @@ def _filter(model: OptimizedMaskRCNN, device: torch.device) -> Step:
         return Step(name, False, "there are no 3x3 convolutions of 64 or more channels")
     memory = sum(layer.points.nbytes for layer in layers) / MIB
     return Step(name, True, f"{len(layers)} 3x3 convolutions, {memory:.0f} MiB more of weights")
+
+
+def _fuse(model: OptimizedMaskRCNN, device: torch.device) -> Step:
+    name = "fusion"
+    if device.type != "cpu" or model.precision != torch.float32:
+        return Step(name, False, f"convolutions of {_name(model.precision)} on the {device.type.upper()} are torch's")
+    problem = fusion_problem()
+    if problem is not None:
+        return Step(name, False, problem)
+    layers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, ConvNorm) and type(layer.conv) is nn.Conv2d and isinstance(layer.norm, nn.Identity)
+    ]
+    for layer in layers:
+        layer.conv = FusedConv2d(layer.conv)
+    return Step(name, bool(layers), f"{len(layers)} convolutions with the rectifier or the sum that follows")
 
 
 def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None, proof: Sequence[Tensor]) -> Step:

@@ -12,6 +12,7 @@ from fastmrcnn.models.config import Norm
 from fastmrcnn.models.slot_norm import normalise_filled
 from fastmrcnn.ops import FrozenBatchNorm2d
 from fastmrcnn.ops.convolution import conv3x3
+from fastmrcnn.ops.fused_convolution import FusedConv2d
 from fastmrcnn.ops.winograd import WinogradConv2d
 
 
@@ -98,13 +99,23 @@ class LinearNorm(nn.Module):
 
 def convolve(conv: nn.Conv2d, x: Tensor, *, relu: bool = False) -> Tensor:
     """``conv(x)``, rectified where ``relu``; in training faster where it is one of 3x3 and stride 1."""
-    if isinstance(conv, WinogradConv2d):
+    if isinstance(conv, WinogradConv2d | FusedConv2d):
         y: Tensor = conv(x, relu)
         return y
     if is_3x3(conv):
         y = conv3x3(x, conv.weight, conv.bias)
     else:
         y = F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return F.relu_(y) if relu else y
+
+
+def add_convolved(
+    layer: ConvNorm, x: Tensor, other: Tensor, filled: Tensor | None = None, *, relu: bool = False
+) -> Tensor:
+    """``layer(x, filled) + other``, rectified where ``relu``; in an optimised model written over ``other``."""
+    if isinstance(layer.conv, FusedConv2d):
+        return layer.conv.add_to(other, x, relu=relu)
+    y = layer(x, filled).add_(other)
     return F.relu_(y) if relu else y
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm, init_conv
+from fastmrcnn.models.blocks import ConvNorm, add_convolved, init_conv
 from fastmrcnn.models.config import FPNConfig
-from fastmrcnn.ops.feature_pyramid import merge_top_down, subsample
+from fastmrcnn.ops.feature_pyramid import subsample
 
 
 class FPN(nn.Module):
@@ -34,6 +35,10 @@ class FPN(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2..C5, each [B, C_i, H_i, W_i] -> P2..P6, each [B, channels, H_i, W_i]; P6 has half the size of P5."""
-        laterals = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
-        pyramid = [output(merged) for output, merged in zip(self.output, merge_top_down(laterals), strict=True)]
+        merged = [self.lateral[-1](features[-1])]  # coarse to fine
+        for lateral, feature in list(zip(self.lateral, features, strict=True))[-2::-1]:
+            enlarged = F.interpolate(merged[-1], size=feature.shape[-2:], mode="nearest")
+            assert isinstance(lateral, ConvNorm)
+            merged.append(add_convolved(lateral, feature, enlarged))
+        pyramid = [output(level) for output, level in zip(self.output, reversed(merged), strict=True)]
         return [*pyramid, subsample(pyramid[-1])]

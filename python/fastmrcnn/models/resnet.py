@@ -7,7 +7,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastmrcnn.models.blocks import ConvNorm, init_conv
+from fastmrcnn.models.blocks import ConvNorm, add_convolved, init_conv
 from fastmrcnn.models.config import BackboneConfig
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -59,7 +59,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
         residual = self.conv2(self.conv1(x, filled, relu=True), filled, relu=True)
-        return F.relu_(self.conv3(residual, filled).add_(self.shortcut(x, filled)))
+        # Never written over what others read, the input of a stage: the first block has a projection.
+        return add_convolved(self.conv3, residual, self.shortcut(x, filled), filled, relu=True)
 
 
 class Unchanged(nn.Module):
