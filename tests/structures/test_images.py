@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,26 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     with Image.open(path) as image:
         assert image_size(image) == (2, 3)
         assert torch.equal(as_image_tensor(image), read_image(path))
+
+
+def test_pictures_of_phones(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    picture = np.kron(corners(), np.ones((32, 32, 1), np.uint8))
+    path = tmp_path / "IMG_1.HEIC"
+    heif.from_pillow(Image.fromarray(picture)).save(path, quality=-1)  # without loss
+    assert read_image_size(path) == (64, 96)
+    assert (read_image(path).permute(1, 2, 0).numpy().astype(int) - picture)[8:-8:16, 8:-8:16] == pytest.approx(
+        0, abs=3
+    )
+
+
+def test_pictures_of_phones_name_the_package_that_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for read in (read_image, read_image_size):
+        with pytest.raises(
+            UserError, match=r"IMG_1\.HEIC: expected the package pillow-heif, .*: pip install pillow-heif$"
+        ):
+            read(tmp_path / "IMG_1.HEIC")
 
 
 def test_a_pillow_image_is_turned_upright_once(tmp_path: Path) -> None:

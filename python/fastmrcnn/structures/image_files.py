@@ -13,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from fastmrcnn.errors import UserError
 from fastmrcnn.locks import lock_across_forks
 
+HEIC_SUFFIXES = (".heic", ".heif")
+
 
 @contextmanager
 def open_image(path: str | os.PathLike[str], frame: int | None = None) -> Iterator[Image.Image]:
@@ -37,6 +39,8 @@ def of_any_size() -> Iterator[None]:
 
 
 def _opened(path: str | os.PathLike[str], frame: int | None) -> Image.Image:
+    if Path(path).suffix.lower() in HEIC_SUFFIXES:
+        _read_heic_too(path)
     with of_any_size():
         image = Image.open(path)
         if frame is not None:
@@ -46,6 +50,17 @@ def _opened(path: str | os.PathLike[str], frame: int | None) -> Image.Image:
                 image.close()
                 raise
         return image
+
+
+def _read_heic_too(path: str | os.PathLike[str]) -> None:
+    """Teach Pillow the format of phones, which it has no decoder for."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError(
+            f"{path}: expected the package pillow-heif, which reads HEIC: pip install pillow-heif"
+        ) from None
+    pillow_heif.register_heif_opener()
 
 
 @contextmanager

@@ -17,14 +17,15 @@ from torch import Tensor
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures import arrays, pillow_images, tiff_files
 from fastmrcnn.structures.bands import Bands, fit_channels
+from fastmrcnn.structures.image_files import HEIC_SUFFIXES
 from fastmrcnn.structures.pages import ImagePage
 from fastmrcnn.structures.pixel_format import RGB, PixelFormat
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | ImagePage | Image.Image | np.ndarray | Tensor"
 
 IMAGE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm", ".png", ".pnm"),
-    *(".ppm", ".tif", ".tiff", ".webp"),
+    *(".avif", ".bmp", ".gif", *HEIC_SUFFIXES, ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """By which a folder's images are told from its other files."""
 
