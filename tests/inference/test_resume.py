@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,6 +96,8 @@ def go_on(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> str:
         caplog.clear()
         summary = predict_files(config, progress=False)
     assert summary.images == PICTURES
+    goes_on = re.search(r"goes on, (\d+) of", caplog.text)
+    assert summary.earlier == (int(goes_on[1]) if goes_on else 0)
     assert not config.output.with_name(".found.unfinished").exists()
     return caplog.text
 
@@ -177,7 +180,8 @@ def test_a_broken_image_may_be_mended(config: PredictConfig, caplog: pytest.LogC
     for _ in range(2):  # and fails again where it did
         with pytest.raises(UserError, match=r"6\.png: expected an image file"):
             predict_files(config, progress=False)
-    assert "5 of 17 images are done; the same command goes on from there" in caplog.text
+    told = "5 of 17 images are done; the same command goes on from there, with --skip-broken past images that do not"
+    assert told in caplog.text
     broken.write_bytes(sound)
     assert "goes on, 5 of 17 images are done" in go_on(config, caplog)
     assert files_of(config.output) == whole

@@ -150,11 +150,10 @@ class Predict(PredictConfig):
             summary = predict_files(self)
         for line in summary.broken if is_first() else ():
             print(f"skipped: {line}", file=sys.stderr)
-        rate = (summary.images - summary.earlier) / max(summary.seconds, 1e-9)
         earlier = f", {summary.earlier} of them by an earlier run" if summary.earlier else ""
         dropped = f", {summary.dropped} dropped" if summary.dropped else ""
-        found = f"{summary.detections} instances in {summary.images} images"
-        print(f"{found}, {rate:.1f} images/s on {summary.device}{earlier}{dropped}")
+        images = f"{summary.images} image{'' if summary.images == 1 else 's'}"
+        print(f"{summary.detections} instances in {images}, {summary.pace} on {summary.device}{earlier}{dropped}")
         print(f"written to {summary.output}")
 
 
