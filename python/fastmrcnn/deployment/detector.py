@@ -7,14 +7,20 @@ import json
 import torch
 from torch import Tensor, nn
 
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, PaddedInstances
 from fastmrcnn.models.config import InputConfig
 from fastmrcnn.models.plain import from_plain, to_plain
 from fastmrcnn.models.transform import InputTransform
 
-# Normalising, resizing and padding as one operator, for the sizes of its outputs take roundings that no tracer follows.
 _LIBRARY = torch.library.Library("fastmrcnn_deployment", "DEF")
+# Normalising, resizing and padding as one operator, for the sizes of its outputs take roundings that no tracer follows.
 _LIBRARY.define("fit_images(Tensor images, str config) -> (Tensor pixels, Tensor image_sizes, Tensor scales)")
+# A copy whose height and width are any multiples of the divisor to a tracer, which takes maps of one cell for another
+# network than those of several where it can tell.
+_LIBRARY.define("of_any_size(Tensor pixels, int divisor) -> Tensor")
+# A copy of the sizes, after a look at the pixels that they are of.
+_LIBRARY.define("check_frame(Tensor image_sizes, Tensor pixels, int divisor, int least) -> Tensor")
 
 
 def config_of(text: str) -> InputConfig:
@@ -38,29 +44,77 @@ _LIBRARY.impl("fit_images", _fit_images, "CompositeExplicitAutograd")
 
 @torch.library.register_fake("fastmrcnn_deployment::fit_images", lib=_LIBRARY)
 def _fit_images_fake(images: Tensor, config: str) -> tuple[Tensor, Tensor, Tensor]:
-    divisor, context = config_of(config).size_divisor, torch.library.get_ctx()
-    height, width = (context.new_dynamic_size(min=1) * divisor for _ in range(2))
     return (
-        images.new_empty((*images.shape[:2], height, width), dtype=torch.float32),
+        _frames(images, config_of(config).size_divisor),
         images.new_empty((images.shape[0], 2), dtype=torch.int64),
         images.new_empty((1, 1, 4), dtype=torch.float32),
     )
 
 
+def _of_any_size(pixels: Tensor, divisor: int) -> Tensor:
+    _check_sides(pixels, divisor)
+    return pixels.clone()
+
+
+_LIBRARY.impl("of_any_size", _of_any_size, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("fastmrcnn_deployment::of_any_size", lib=_LIBRARY)
+def _of_any_size_fake(pixels: Tensor, divisor: int) -> Tensor:
+    return _frames(pixels, divisor)
+
+
+def _check_frame(image_sizes: Tensor, pixels: Tensor, divisor: int, least: int) -> Tensor:
+    _check_sides(pixels, divisor, least)
+    return image_sizes.clone()
+
+
+_LIBRARY.impl("check_frame", _check_frame, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("fastmrcnn_deployment::check_frame", lib=_LIBRARY)
+def _check_frame_fake(image_sizes: Tensor, pixels: Tensor, divisor: int, least: int) -> Tensor:
+    return torch.empty_like(image_sizes)
+
+
+def _check_sides(pixels: Tensor, divisor: int, least: int = 0) -> None:
+    height, width = pixels.shape[-2:]
+    if min(height, width) <= least or height % divisor != 0 or width % divisor != 0:
+        sides = f"sides that are multiples of {divisor}" + (f" and more than {least}" if least > 0 else "")
+        raise UserError(f"pixels: expected padded images with {sides}; got {height} x {width}")
+
+
+def _frames(images: Tensor, divisor: int) -> Tensor:
+    """The network's input for a batch of images, of sizes that a tracer does not know."""
+    context = torch.library.get_ctx()
+    height, width = (context.new_dynamic_size(min=1) * divisor for _ in range(2))
+    return images.new_empty((*images.shape[:2], height, width), dtype=torch.float32)
+
+
 class NetworkDetector(nn.Module):
     """Detection in images that are normalised, resized and padded already.
 
-    The model is put in evaluation mode and shared. packed: as for :meth:`MaskRCNN.detect_batch`.
+    The model is put in evaluation mode and shared.
+
+    compiled: in a form that torch's compiler computes rightly: it does not where sizes are found out in the run, so
+    that empty slots take part in the work, and frames must be larger than a cell of the coarsest map.
     """
 
-    def __init__(self, model: MaskRCNN, *, packed: bool = True) -> None:
+    def __init__(self, model: MaskRCNN, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model.eval()
-        self.packed = packed
+        self.compiled = compiled
 
     def forward(self, pixels: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
         """What :meth:`MaskRCNN.detect_batch` takes -> the outputs of :class:`.interface.Interface`."""
-        return _outputs(self.model.detect_batch(pixels, image_sizes, packed=self.packed))
+        config, own = self.model.config, torch.ops.fastmrcnn_deployment
+        if self.compiled:
+            image_sizes = own.check_frame(
+                image_sizes, pixels, config.input.size_divisor, least=config.feature_strides[-1]
+            )
+        else:
+            pixels = own.of_any_size(pixels, config.input.size_divisor)
+        return _outputs(self.model.detect_batch(pixels, image_sizes, packed=not self.compiled))
 
 
 class ImageDetector(nn.Module):

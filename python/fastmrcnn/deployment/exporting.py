@@ -23,14 +23,16 @@ from fastmrcnn.deployment.limits import check_exportable, limits_of
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
 from fastmrcnn.deployment.samples import sample_images
 from fastmrcnn.errors import UserError
-from fastmrcnn.files import atomic_path
+from fastmrcnn.files import atomic_path, check_writable
 from fastmrcnn.models import MaskRCNN, set_detection_options
+from fastmrcnn.models.evaluation_mode import evaluation_mode
 from fastmrcnn.structures import as_image_tensor
 from fastmrcnn.weights import load_model
 
 # What the check accepts: scores near a threshold may fall to either side by their last bits, and some rules of resizing
 # come out a grey value off.
-MOST_ALONE, MOST_BOX, MOST_SCORE = 0.05, 0.5, 0.02
+MOST_ALONE, MOST_BOX, MOST_SCORE, LEAST_MEAN_IOU = 0.05, 0.5, 0.02, 0.95
+MOST_OF_ONNX = 2**31 - 2**20  # bytes of weights: its files are messages of at most 2 GiB
 OLDEST_TORCH = (2, 6)  # the first that takes translations of operators; 2.13 and 2.15 are tested
 
 
@@ -48,6 +50,7 @@ def export_file(config: ExportConfig, say: Callable[[str], None] = print) -> Exp
     """:func:`export` with the options of the command; ``say`` gets the limits before the work begins."""
     assert config.inputs is not None  # set by ExportConfig
     _require_packages(config.format, config.check)
+    check_writable(config.output)
     model = load_model(config.weights)
     if config.score_threshold is not None or config.max_detections is not None:
         if model.roi_heads is None:
@@ -74,7 +77,7 @@ def export(
     """Write ``model`` as a file that other software runs, for images of every size and number.
 
     Args:
-        model: on any device; put in evaluation mode. The file is for the CPU, but for ONNX, which knows no device.
+        model: on any device, in any mode. The file is for the CPU, but for ONNX, which knows no device.
         path, format, inputs: as in :class:`ExportConfig`.
         check_images: [C, H, W] uint8, or float in 0..1: the file is run on them, and detects what the model detects
             before it takes its name. None: it is not run.
@@ -93,10 +96,17 @@ def export(
         raise UserError("export: expected the model as it was before fastmrcnn.optimize; got an OptimizedMaskRCNN")
     check_exportable(model.config, format, inputs)
     _require_packages(format, check_images is not None)
+    check_writable(path)
+    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    if format == "onnx" and size > MOST_OF_ONNX:
+        raise UserError(
+            f"export: expected weights of less than 2 GiB, as an ONNX file holds no more; got {size / 2**30:.1f} GiB, "
+            "for the format torch-export"
+        )
     interface, start = Interface(model.config, inputs), time.perf_counter()
-    folded = copy.deepcopy(model.eval()).to("cpu")
+    folded = copy.deepcopy(model).eval().to("cpu")
     fold_norms(folded)
-    program = torch_program.trace(folded, interface, packed=format != "aotinductor")
+    program = torch_program.trace(folded, interface, compiled=format == "aotinductor")
     with atomic_path(path) as temporary:
         if format == "onnx":
             from fastmrcnn.deployment.onnx_file import write_onnx
@@ -117,12 +127,13 @@ def _checked(
 ) -> Agreement:
     """The agreement of the two on each image, and on the first together with its mirror image."""
     batches = [[image] for image in images] + [[images[0], images[0].flip(2)]]
-    with torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         expected = [found.to("cpu") for batch in batches for found in model.detect(list(map(exported.as_input, batch)))]
         found = [found for batch in batches for found in exported.detect(batch)]
     agreement = compare(expected, found)
     few_alone = agreement.alone <= MOST_ALONE * 2 * max(agreement.detections, 1)
-    if not (few_alone and agreement.box <= MOST_BOX and agreement.score <= MOST_SCORE):
+    same_masks = agreement.mask_iou_mean is None or agreement.mask_iou_mean >= LEAST_MEAN_IOU
+    if not (few_alone and agreement.box <= MOST_BOX and agreement.score <= MOST_SCORE and same_masks):
         raise UserError(f"{path}: the exported file does not detect what the model detects: {agreement}")
     return agreement
 

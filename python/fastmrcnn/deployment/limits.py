@@ -28,12 +28,6 @@ def check_exportable(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> 
             f"export: a model whose images lie in the middle of a square, or whose boxes are whole pixels "
             f"(Matterport's), is exported with --inputs network; got --inputs {inputs}"
         )
-    poolers = [head.pooler for head in (config.box_head, config.mask_head, config.keypoint_head) if head is not None]
-    if config.neck == "fpn" and any(pooler.method == "roi_pool" for pooler in poolers):
-        raise UserError(
-            "export: a pyramid that is read by roi_pool is traced for the network's input alone: "
-            f"export with --inputs network; got --inputs {inputs}"
-        )
     if config.input.resampling == "zero_border" and format == "onnx":
         raise UserError(
             f"export: ONNX cannot resize with black beyond the image (Matterport's rule): "
@@ -62,8 +56,7 @@ def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[st
         "the process needs Python with fastmrcnn: `import fastmrcnn.deployment.detector` registers its operators; "
         "for C++ or others without Python take the format onnx"
     )
-    if inputs == "network":  # torch takes a map that is one cell wide for another network
+    if format == "aotinductor":  # torch takes a map that is one cell wide for another network
         limits.append(f"padded images are more than {config.feature_strides[-1]} pixels wide and high")
-    if format == "aotinductor":
         limits.append("compiled for this machine's processor and this version of torch")
     return limits

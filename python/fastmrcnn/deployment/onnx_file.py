@@ -14,6 +14,7 @@ import onnx
 import torch
 from onnxscript import optimizer
 
+import fastmrcnn
 from fastmrcnn.deployment import onnx_boxes, onnx_images, onnx_keypoints, onnx_pooling
 from fastmrcnn.deployment.interface import Interface
 from fastmrcnn.deployment.onnx_values import OPSET
@@ -25,6 +26,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     ops, own = torch.ops.fastmrcnn, torch.ops.fastmrcnn_deployment
     return {
         own.fit_images.default: onnx_images.fit_images,
+        own.of_any_size.default: onnx_images.of_any_size,
         ops.generate_anchors.default: onnx_boxes.generate_anchors,
         ops.generate_proposals.default: onnx_boxes.generate_proposals,
         ops.multiscale_roi_align.default: onnx_pooling.multiscale_roi_align,
@@ -85,7 +87,7 @@ def _describe(model: onnx.ModelProto, interface: Interface) -> None:
                 else:
                     dimension.dim_value = size
     onnx.helper.set_model_props(model, interface.as_metadata())
-    model.producer_name = "fastmrcnn"
+    model.producer_name, model.producer_version = "fastmrcnn", fastmrcnn.__version__
 
 
 @contextmanager

@@ -41,6 +41,11 @@ def fit_images(images: Value, config: str) -> tuple[Value, Value, Value]:
     return pixels, sizes, op.Reshape(op.Gather(scale, ints(1, 0, 1, 0)), ints(1, 1, 4))
 
 
+def of_any_size(pixels: Value, _divisor: int) -> Value:
+    """ONNX asks nobody for sizes."""
+    return op.Identity(pixels)
+
+
 def target_size(size: Value, config: InputConfig) -> Value:
     """(height, width) after resizing, [2] int64: :meth:`InputTransform.target_size` in double precision, as there."""
     sides = _as_double(size)

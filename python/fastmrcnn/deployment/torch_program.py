@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import warnings
@@ -20,11 +22,10 @@ from fastmrcnn.models import MaskRCNN
 _METADATA = f"{KEY}.json"  # the file in an archive of torch.export
 
 
-def trace(model: MaskRCNN, interface: Interface, *, packed: bool = True) -> torch.export.ExportedProgram:
+def trace(model: MaskRCNN, interface: Interface, *, compiled: bool = False) -> torch.export.ExportedProgram:
     """The detector of the model as one graph for images of every size and number.
 
-    packed: leave empty slots out of the heads' work. The compiler computes convolutions wrongly whose sizes are found
-    out in the run.
+    compiled: for :func:`write_compiled`.
 
     Raises ``UserError`` where this torch cannot trace it.
     """
@@ -32,8 +33,9 @@ def trace(model: MaskRCNN, interface: Interface, *, packed: bool = True) -> torc
     # Two images of unequal sides: sizes that are one, or equal, are taken for constants.
     if interface.inputs == "network":
         divisor = interface.config.input.size_divisor
-        height, width = (divisor * Dim(f"{side}_in_steps", min=1) for side in ("height", "width"))
-        detector: nn.Module = NetworkDetector(model, packed=packed)
+        # The compiler must know, where nobody else may: sizes are checked by the program itself.
+        height, width = ((divisor if compiled else 1) * Dim(f"{side}_in_steps", min=1) for side in ("height", "width"))
+        detector: nn.Module = NetworkDetector(model, compiled=compiled)
         pixels = torch.zeros(2, channels, divisor * -(-128 // divisor), divisor * -(-192 // divisor))
         inputs: tuple[Tensor, ...] = (pixels, torch.tensor([[100, 180], [128, 190]]))
         sizes: tuple[dict[int, Any], ...] = ({0: batch, 2: height, 3: width}, {0: batch})
@@ -43,7 +45,8 @@ def trace(model: MaskRCNN, interface: Interface, *, packed: bool = True) -> torc
         inputs = (torch.zeros(2, channels, 96, 128, dtype=dtype),)
         sizes = ({0: batch, 2: Dim("height", min=1), 3: Dim("width", min=1)},)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        # What cannot be traced is printed as a program, of thousands of lines.
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             return torch.export.export(detector, inputs, dynamic_shapes=sizes, strict=False)
     except Exception as error:  # torch's tracers raise of everything

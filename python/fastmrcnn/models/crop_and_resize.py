@@ -86,7 +86,7 @@ def levels_of(boxes: Tensor, frame: Size, strides: Sequence[int], config: Pooler
     sides = boxes[:, 2:] - boxes[:, :2]
     # Sides are shares of a frame that is a pixel shorter than the one whose area they are compared with.
     height, width = frame
-    stretch = math.sqrt(height * width / ((height - 1) * (width - 1)))
-    level = config.canonical_level + torch.log2(sides.prod(dim=1).sqrt() * (stretch / config.canonical_scale)).round()
+    areas = sides.prod(dim=1) * (height * width / ((height - 1) * (width - 1)))  # which stays open in a traced graph
+    level = config.canonical_level + torch.log2(areas.sqrt() / config.canonical_scale).round()
     # An empty box has minus infinity, the finest level; NaN, of no box, must become some index too.
     return level.nan_to_num(nan=float(finest)).clamp(finest, coarsest).long() - finest

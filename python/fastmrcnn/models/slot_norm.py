@@ -29,13 +29,10 @@ def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tenso
     Returns:
         [K, C, H, W] in the dtype of ``x``; of no meaning in empty slots.
     """
-    # A single value is its own mean. torch refuses it; but it comes, where the one proposal is the object itself.
-    single = x.numel() == x.shape[1]
-    group = _group(norm)
-    by_torch = filled is None and not single and (group is None or x.is_cuda)
-    if not isinstance(norm, BatchNorm) or not norm.training or by_torch:
+    if not isinstance(norm, BatchNorm) or not norm.training or _is_for_torch(norm, x, filled):
         out: Tensor = norm(x)
         return out
+    group = _group(norm)
     if filled is None:
         filled = torch.ones_like(x[:, 0, 0, 0], dtype=torch.bool)
     full = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -43,6 +40,13 @@ def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tenso
     _follow(norm, mean.detach(), variance.detach(), count)
     scale = norm.weight * (variance + norm.eps).rsqrt()
     return ((full - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]).to(x.dtype)
+
+
+def _is_for_torch(norm: BatchNorm, x: Tensor, filled: Tensor | None) -> bool:
+    """Whether torch's own training mode computes what is wanted."""
+    # A single value is its own mean. torch refuses it; but it comes, where the one proposal is the object itself.
+    single = x.numel() == x.shape[1]
+    return filled is None and not single and (x.is_cuda or _group(norm) is None)
 
 
 def _statistics(x: Tensor, filled: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, Tensor]:

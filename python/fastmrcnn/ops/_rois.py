@@ -42,8 +42,14 @@ def as_rois(op: str, boxes: Boxes) -> Tensor:
 
 
 def is_channels_last(tensor: Tensor) -> bool:
-    """Whether the channels of `tensor` [N, C, H, W] are its innermost dimension, dense or not."""
-    return tensor.dim() == 4 and tensor.stride(1) == 1 and not tensor.is_contiguous()
+    """Whether the channels of `tensor` [N, C, H, W] are its innermost dimension, dense or not.
+
+    Of strides that are numbers while a tracer leaves sizes open: to ask for more would tie the graph to maps of more
+    than one cell.
+    """
+    if tensor.dim() != 4 or not isinstance(tensor.stride(1), int):
+        return False
+    return tensor.stride(1) == 1 and tensor.stride(3) != 1
 
 
 def empty(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 from fastmrcnn.deployment import optimize
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
 from fastmrcnn.deployment.samples import photograph_file
-from fastmrcnn.files import write_json
+from fastmrcnn.files import check_writable, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.memory import forget_peak, peak_bytes
 from fastmrcnn.models import MaskRCNN
@@ -35,6 +35,8 @@ def bench(config: BenchConfig) -> Profile:
     Raises:
         UserError: a model or an image that does not load, or that do not fit each other; an unknown device.
     """
+    if config.output is not None:
+        check_writable(config.output)
     with _threads(config.threads), _image(config) as image:
         model = load_model(config.model, device=resolve_device(config.device))
         if config.fast:
