@@ -127,12 +127,15 @@ def test_it_only_detects(shipped: MaskRCNN, fast: OptimizedMaskRCNN, tmp_path: P
         lambda: fast.losses([], []),
         lambda: fast.losses_and_detections([], []),
         lambda: save_model(fast, tmp_path / "model.safetensors"),
+        lambda: fast.load_state_dict(shipped.state_dict(), strict=False),
     ):
         with pytest.raises(UserError, match="an optimised model only detects; train, save and convert the model that"):
             call()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="optimize: expected a plain model; this one is optimised already"):
         optimize(fast)
+    with pytest.raises(UserError, match="optimize: expected a MaskRCNN, as load_model gives; got str"):
+        optimize("tiny")  # type: ignore[arg-type]
 
 
 def test_the_report_reads_well(fast: OptimizedMaskRCNN) -> None:
@@ -216,6 +219,14 @@ def test_a_precision_that_overflows_is_left(shipped: MaskRCNN) -> None:
     assert fast.precision == torch.float32
 
 
+def test_heads_overflow_too(shipped: MaskRCNN) -> None:
+    model = copy.deepcopy(shipped)
+    assert model.roi_heads is not None
+    model.roi_heads.box_head.layers[0].linear.weight.data.mul_(1e7)
+    step = optimize(model, precision="float16", compile=False, sample=[]).report.step("precision")
+    assert step.detail == "bfloat16: 41 layers; float16 is not possible: features exceed its range"
+
+
 def test_the_trunk_is_compiled_where_asked_for(shipped: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -233,6 +244,9 @@ def test_the_trunk_is_compiled_where_asked_for(shipped: MaskRCNN, monkeypatch: p
     assert any("winograd_conv3x3" in target for graph in seen for target in graph)
     assert fast.report.deviation is not None
     assert fast.report.deviation.box < 1e-3
+    before = len(seen)
+    for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert twin.backbone._compiled_call_impl is not None
     before, sizes = len(seen), [(200, 300), (100, 400), (300, 301), (310, 450), (260, 130)]
     for size in sizes:
         fast.predict(torch.rand(3, *size))
@@ -253,6 +267,12 @@ def test_without_a_compiler_it_runs_and_says_so(shipped: MaskRCNN, monkeypatch: 
     assert not fast.report.step("compilation").done
     assert fast.report.deviation is not None
     assert fast.report.deviation.alone == 0
+    fast.compiled = True  # as where there is a compiler
+    monkeypatch.undo()
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    with pytest.warns(UserWarning, match="^detection runs uncompiled: compile: expected a C"):
+        twin = copy.deepcopy(fast)
+    assert (twin.compiled, twin.backbone._compiled_call_impl) == (False, None)
 
 
 class CountedGraphs(graphs.GraphCache):
@@ -282,6 +302,25 @@ def test_a_size_is_recorded_when_it_comes_again_and_forgotten_last() -> None:
     cache(small, torch.zeros(1, 2))
     assert cache.recorded == [(1, 3, 32, 32), (1, 3, 32, 32)]
     assert copy.deepcopy(cache).recorded == []
+
+
+def test_graphs_follow_settings_and_weights(fast: OptimizedMaskRCNN) -> None:
+    cache: Any = CountedGraphs(padded, capacity=4)
+    pixels, sizes = torch.zeros(1, 3, 32, 32), torch.zeros(1, 2)
+    config = fast.config
+    for settings in (config, config, dataclasses.replace(config), dataclasses.replace(config, channels_last=False)):
+        cache(pixels, sizes, settings=settings)
+    assert len(cache.recorded) == 1
+    model = copy.deepcopy(fast)
+    model.graphs = cache
+    for _ in range(3):
+        cache(pixels, sizes, settings=config)
+    assert len(cache.recorded) == 1
+    model.double()
+    for _ in range(3):
+        cache(pixels, sizes, settings=config)
+    assert len(cache.recorded) == 2
+    assert pickle.loads(pickle.dumps(model)).graphs.capacity == 4
 
 
 def test_a_graph_that_cannot_be_recorded_is_a_warning() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, cast
 
 import torch
@@ -33,22 +33,28 @@ class GraphCache:
         self.detect = detect
         self.capacity = capacity
         self.problem: str | None = None
-        self._graphs: OrderedDict[tuple[int, ...], Detect | None] = OrderedDict()  # None: seen once
+        self._graphs: OrderedDict[tuple[Hashable, ...], Detect | None] = OrderedDict()  # None: seen once
         self._pool: Any = None  # torch's handle of the graphs' memory
         self._lock = threading.Lock()
 
-    def __call__(self, pixels: Tensor, image_sizes: Tensor) -> PaddedInstances:
+    def __call__(self, pixels: Tensor, image_sizes: Tensor, settings: Hashable = None) -> PaddedInstances:
+        """settings: what else the graphs depend on."""
         with self._lock:
-            graph = self._graph_of(pixels, image_sizes)
+            graph = self._graph_of((settings, *pixels.shape), pixels, image_sizes)
             if graph is None:
                 return self.detect(pixels, image_sizes)
             found = graph(pixels, image_sizes)
             return _copied(found)
 
-    def _graph_of(self, pixels: Tensor, image_sizes: Tensor) -> Detect | None:
+    def forget(self) -> None:
+        """Record anew, as weights are no longer where they were."""
+        with self._lock:
+            self._graphs.clear()
+            self._pool = None
+
+    def _graph_of(self, size: tuple[Hashable, ...], pixels: Tensor, image_sizes: Tensor) -> Detect | None:
         if self.problem is not None:
             return None
-        size = tuple(pixels.shape)
         if size not in self._graphs:
             self._graphs[size] = None
             if len(self._graphs) > self.capacity:

@@ -13,7 +13,7 @@ from fastmrcnn.deployment.agreement import compare
 from fastmrcnn.deployment.folding import fold_norms
 from fastmrcnn.deployment.graphs import GraphCache
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
-from fastmrcnn.deployment.precision import Precision, choose_precision, lower_weights
+from fastmrcnn.deployment.precision import Overflow, Precision, choose_precision, lower_weights
 from fastmrcnn.deployment.report import OptimizationReport, Step
 from fastmrcnn.deployment.samples import noise, sample_image
 from fastmrcnn.errors import UserError, first_line
@@ -66,6 +66,8 @@ def optimize(
     >>> fast.report.step("channels-last").done
     True
     """
+    if not isinstance(model, MaskRCNN):
+        raise UserError(f"optimize: expected a MaskRCNN, as load_model gives; got {type(model).__name__}")
     if isinstance(model, OptimizedMaskRCNN):
         raise UserError("optimize: expected a plain model; this one is optimised already")
     if graphs < 0:
@@ -128,14 +130,14 @@ def _lower(model: OptimizedMaskRCNN, dtype: torch.dtype, why: str, proof: Sequen
 
 
 def _overflow(model: OptimizedMaskRCNN, proof: Sequence[Tensor]) -> str | None:
-    """Why the features do not come out in the model's precision; None where they do."""
+    """Why some layer's output does not come out in the model's precision; None where all do."""
+    overflow = Overflow(model.precision)
     try:
-        batch = model.transform(proof)
-        with torch.inference_mode(), model.in_precision(batch.pixels.device):
-            features = model.features(batch.pixels)
+        with overflow:
+            _detect(model, proof)
     except RuntimeError as error:
         return first_line(error)
-    return None if all(bool(feature.isfinite().all()) for feature in features) else "features exceed its range"
+    return "features exceed its range" if overflow.seen() else None
 
 
 def _filter(model: OptimizedMaskRCNN, device: torch.device) -> Step:
@@ -184,6 +186,7 @@ def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None
     except Exception as error:  # of torch's compiler, of whatever kind: the model runs without it
         leave_uncompiled(model)
         return Step(name, False, first_line(error))
+    model.compiled = True
     return Step(name, True, "backbone, feature pyramid and head of the proposals, for images of all sizes")
 
 

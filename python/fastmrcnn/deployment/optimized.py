@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
@@ -13,13 +14,15 @@ from fastmrcnn.deployment.graphs import GraphCache
 from fastmrcnn.deployment.report import OptimizationReport
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import MaskRCNN, PaddedInstances
+from fastmrcnn.models.compiling import compile_trunk
 
 
 class OptimizedMaskRCNN(MaskRCNN):
     """A copy of a model for inference alone, used like the model: ``predict``, a call with images, ``detect_batch``.
 
-    It has no training mode, no losses and no weights to save: they are folded into others, rounded and packed for the
-    machine at hand. It can be copied and pickled.
+    It has no training mode, no losses and no weights to save or load: they are folded into others, rounded and packed
+    for the machine at hand. It can be copied and pickled; what was compiled is compiled again in the copy, where there
+    is a compiler.
     """
 
     report: OptimizationReport
@@ -29,6 +32,7 @@ class OptimizedMaskRCNN(MaskRCNN):
         nn.Module.__init__(self)  # no network is built: the parts are those of the copy
         self.__dict__.update(copy.deepcopy(model).__dict__)
         self.precision = torch.float32  # of convolutions and linear layers
+        self.compiled = False
         self.graphs: GraphCache | None = None
         self.eval().requires_grad_(False)
 
@@ -51,10 +55,31 @@ class OptimizedMaskRCNN(MaskRCNN):
         """UserError: whatever reads the weights would take them for a plain model's."""
         _refuse("state_dict")
 
+    def load_state_dict(self, *arguments: Any, **options: Any) -> NoReturn:
+        """UserError: the weights of a plain model do not fit."""
+        _refuse("load_state_dict")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy or a pickle, from which torch leaves out what it has compiled."""
+        super().__setstate__(state)
+        if self.compiled:
+            try:
+                compile_trunk(self, self.transform.mean.device, dynamic=True)
+            except UserError as error:
+                self.compiled = False
+                warnings.warn(f"detection runs uncompiled: {error}", stacklevel=2)
+
+    def _apply(self, *arguments: Any, **options: Any) -> OptimizedMaskRCNN:
+        """Of a move to another device or type, after which graphs would read memory that is no longer theirs."""
+        if self.graphs is not None:
+            self.graphs.forget()
+        super()._apply(*arguments, **options)
+        return self
+
     def detect_batch(self, pixels: Tensor, image_sizes: Tensor, *, packed: bool = False) -> PaddedInstances:
         """As :meth:`MaskRCNN.detect_batch`, by a CUDA graph where there is one for the size."""
         if self.graphs is not None and pixels.is_cuda and not torch.compiler.is_compiling():
-            return self.graphs(pixels, image_sizes)
+            return self.graphs(pixels, image_sizes, settings=self.config)
         return self.detect_directly(pixels, image_sizes, packed=packed)
 
     def detect_directly(self, pixels: Tensor, image_sizes: Tensor, *, packed: bool = False) -> PaddedInstances:

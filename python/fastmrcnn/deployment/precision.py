@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,6 +57,25 @@ def cpu_bfloat16() -> str | None:
     except OSError:
         return None
     return next((name for flag, name in _BF16_FLAGS.items() if flag in flags), None)
+
+
+class Overflow(TorchDispatchMode):
+    """Watches, within its block, for results of a type that are infinite or no numbers: of heads as of the trunk."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+        self._finite: list[Tensor] = []  # on the device: nobody waits
+
+    def seen(self) -> bool:
+        """Whether there were any."""
+        return not all(map(bool, self._finite))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype == self._dtype:
+            self._finite.append(result.isfinite().all())
+        return result
 
 
 def lower_weights(model: nn.Module, dtype: torch.dtype) -> int:
