@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from fastmrcnn.inference.seams import merge_across_seams, put_in_larger
+from fastmrcnn.inference.seams import _rectangles, merge_across_seams, put_in_larger
 from fastmrcnn.inference.tiles import Tile, tiles_of
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.structures import Detections
@@ -210,6 +210,14 @@ def test_a_model_without_masks_is_merged_by_boxes() -> None:
     expected = merge_across_seams(found, owner, rectangles, margin=2.0)
     assert not merged.has_masks
     assert torch.equal(merged.boxes, expected.boxes)
+
+
+def test_boxes_as_masks() -> None:
+    boxes = torch.tensor([[1, 2, 4, 5], [0.4, -3, 3.6, 90], [6, 0, 6, 5], [9, 0, 9, 5], [2, 4, 9, 7.0]])
+    found = _rectangles(boxes, (7, 9)).to_bitmaps()
+    expected = torch.zeros(5, 7, 9, dtype=torch.bool)
+    expected[0, 2:5, 1:4] = expected[1, :, :4] = expected[4, 4:, 2:] = True
+    assert torch.equal(found, expected)
 
 
 def filled_boxes(found: Detections) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastmrcnn.ops._mask_forms as mask_forms_module
 from fastmrcnn.ops import InstanceMasks
 from fastmrcnn.ops._library import native
 from tests.ops.box_cases import INF, NAN
@@ -87,6 +88,18 @@ def test_noise_takes_more_room_than_an_outline_and_gets_it() -> None:
     masks = InstanceMasks.from_coco([[comb[8 * k : 8 * k + 8] for k in range(60)]], 300, 4)
     assert masks.to_runs().transitions.numel() > 16 + 4 * 4
     np.testing.assert_array_equal(masks.to_runs().to_bitmaps().numpy(), masks.to_bitmaps().numpy())
+
+
+@pytest.mark.parametrize("at_once", [1, 5000])
+def test_many_masks_become_others_in_parts(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    polygons = [[[x, 2.0, x + 9, 2.0, x + 5, y]] for x in range(0, 30, 3) for y in (8.0, 15.0)]
+    masks = InstanceMasks.from_coco(polygons, 20, 40)
+    expected, runs = masks.to_rle(), masks.to_runs()
+    monkeypatch.setattr(mask_forms_module, "_BYTES_AT_ONCE", at_once)
+    assert masks.to_rle() == expected
+    assert torch.equal(masks.to_runs().transitions, runs.transitions)
+    assert torch.equal(masks.to_runs().object_transitions, runs.object_transitions)
+    assert masks[:0].to_rle() == []
 
 
 def test_runs_of_no_length_and_repeated_ones_are_the_same_mask() -> None:

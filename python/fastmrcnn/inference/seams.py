@@ -118,9 +118,16 @@ def join_detections(parts: Sequence[Detections]) -> Detections:
 
 
 def _rectangles(boxes: Tensor, size: tuple[int, int]) -> InstanceMasks:
-    corners = boxes.double().nan_to_num().tolist()
-    polygons = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in corners]
-    return InstanceMasks.from_coco(polygons, *size).to_runs()
+    """Boxes [N, 4], px, as masks of whole pixels. Polygons would take a thousand times as long in a large image."""
+    height, width = size
+    limits = boxes.new_tensor([width, height, width, height])
+    encoded = []
+    for x1, y1, x2, y2 in boxes.nan_to_num().round().clamp(min=0).minimum(limits).long().tolist():
+        counts: list[int] = []
+        if x2 > x1 and y2 > y1:
+            counts = [x1 * height + y1, *[y2 - y1, height - y2 + y1] * (x2 - x1 - 1), y2 - y1]
+        encoded.append({"size": [height, width], "counts": [*counts, height * width - sum(counts)]})
+    return InstanceMasks.from_coco(encoded, height, width)
 
 
 def _is_cut(boxes: Tensor, own: Tensor, size: tuple[int, int], margin: float) -> Tensor:
