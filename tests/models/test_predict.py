@@ -74,5 +74,9 @@ def test_the_detections_know_their_classes(pixels: np.ndarray) -> None:
 def test_wrong_arguments(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="predict: batch_size must be at least 1; got 0"):
         small_model().predict(pixels, batch_size=0)
+    with pytest.raises(ValueError, match=r"predict: score_threshold must lie in 0\.\.1; got 50"):
+        small_model().predict(pixels, score_threshold=50)
+    with pytest.raises(UserError, match=r"image: expected a path, a Pillow image, .*; got NoneType"):
+        small_model().predict(None)  # type: ignore[call-overload]
     with pytest.raises(UserError, match=r"missing\.png: expected an image file; there is no such file"):
         small_model().predict(["missing.png"])

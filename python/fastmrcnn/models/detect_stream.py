@@ -67,6 +67,8 @@ def detect_stream(
     Yields:
         The key, the image [C, H, W], and what was found in it.
     """
+    if score_threshold is not None and not 0 <= score_threshold <= 1:
+        raise ValueError(f"predict: score_threshold must lie in 0..1; got {score_threshold}")
     settle_threads()
     load = _Loader(model)
     with decoders_hushed, Readers(readers) as pool:

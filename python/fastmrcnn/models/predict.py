@@ -13,10 +13,13 @@ from fastmrcnn.structures import ImagePage, ImageSource, PixelFormat, as_image_t
 
 
 def is_single_image(images: ImageSource | Iterable[ImageSource]) -> bool:
-    """One image, not a collection: a path, a page, a Pillow image, or an array or tensor without a batch dimension."""
+    """One image, not a collection: a path, a page, a Pillow image, or an array or tensor without a batch dimension.
+
+    What is neither is called one, to be refused by name.
+    """
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim <= 3
-    return isinstance(images, str | os.PathLike | ImagePage | Image.Image)
+    return isinstance(images, str | os.PathLike | ImagePage | Image.Image) or not isinstance(images, Iterable)
 
 
 def held(images: Iterable[ImageSource], pixel_format: PixelFormat) -> Iterable[ImageSource]:
