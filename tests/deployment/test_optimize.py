@@ -101,6 +101,23 @@ def test_fused_sums_leave_the_features_of_other_stages_alone(name: str) -> None:
     assert torch.equal(pixels, before)
 
 
+@torch.no_grad()
+def test_rearranged_layers_give_the_same() -> None:
+    model = with_statistics("detectron2")
+    assert model.roi_heads is not None
+    box_head, head = copy.deepcopy(model.roi_heads.box_head), copy.deepcopy(model.rpn.head)
+    for _ in range(2):  # a second time changes nothing
+        box_head.read_channels_last()
+        head.join_predictors()
+    regions = torch.randn(3, model.config.feature_channels, box_head.cells, box_head.cells)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = regions.to(memory_format=layout)
+        for found, expected in zip(box_head(x), model.roi_heads.box_head(regions), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        for found, expected in zip(head(x), model.rpn.head(regions), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_original_stays_as_it_is(shipped: MaskRCNN) -> None:
     model = copy.deepcopy(shipped).train()
     state, image = copy.deepcopy(model.state_dict()), torch.rand(3, 60, 80)

@@ -107,6 +107,8 @@ def _fold(model: OptimizedMaskRCNN) -> Step:
 def _lay_out(model: OptimizedMaskRCNN) -> Step:
     before = "as they were" if model.config.channels_last else "channels-first before"
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
+    if model.roi_heads is not None:
+        model.roi_heads.box_head.read_channels_last()
     return Step("channels-last", True, f"maps and weights, {before}")
 
 
@@ -170,7 +172,9 @@ def _fuse(model: OptimizedMaskRCNN, device: torch.device) -> Step:
     ]
     for layer in layers:
         layer.conv = FusedConv2d(layer.conv)
-    return Step(name, bool(layers), f"{len(layers)} convolutions with the rectifier or the sum that follows")
+    model.rpn.head.join_predictors()
+    fused = f"{len(layers)} convolutions with the rectifier or the sum that follows"
+    return Step(name, True, f"{fused}; both predictions of the RPN in one")
 
 
 def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None, proof: Sequence[Tensor]) -> Step:

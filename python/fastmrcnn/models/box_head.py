@@ -38,6 +38,7 @@ class BoxHead(nn.Module):
     def __init__(self, inputs: int, cells: int, num_classes: int, config: BoxHeadConfig) -> None:
         super().__init__()
         self.config = config
+        self.cells = cells
         widths = [inputs] + [config.channels] * config.convolutions
         self.convs = nn.ModuleList(
             ConvNorm(before, after, 3, norm=config.norm, eps=config.norm_eps) for before, after in pairwise(widths)
@@ -48,6 +49,7 @@ class BoxHead(nn.Module):
             LinearNorm(before, after, norm=config.fully_connected_norm, eps=config.norm_eps)
             for before, after in pairwise(widths)
         )
+        self.reads_channels_last = False
         self.classifier = nn.Linear(widths[-1], num_classes + 1)
         self.deltas = nn.Linear(widths[-1], 4 if config.class_agnostic else (num_classes + 1) * 4)
         for module in self.convs.modules():
@@ -74,10 +76,24 @@ class BoxHead(nn.Module):
         x = regions
         for conv in self.convs:
             x = conv(x, filled, relu=True)
+        if self.reads_channels_last:
+            x = x.permute(0, 2, 3, 1)
         x = x.flatten(1) if len(self.layers) > 0 else x.mean(dim=(2, 3))
         for layer in self.layers:
             x = F.relu(layer(x, filled))
         return BoxPrediction(full_precision(self.classifier(x)), full_precision(self.deltas(x)))
+
+    @torch.no_grad()
+    def read_channels_last(self) -> None:
+        """For inference: put the columns of the first fully connected layer in the order that regions have in memory
+        when they are channels-last, so that none are reordered."""
+        if len(self.layers) == 0 or self.reads_channels_last:
+            return
+        first = self.layers[0]
+        assert isinstance(first, LinearNorm)
+        columns = first.linear.weight.unflatten(1, (-1, self.cells**2))  # [hidden, channels, cells * cells]
+        first.linear.weight = nn.Parameter(columns.transpose(1, 2).flatten(1), requires_grad=False)
+        self.reads_channels_last = True
 
     def losses(self, prediction: BoxPrediction, rois: Sequence[SampledRoIs]) -> dict[str, Tensor]:
         """``loss_classifier`` and ``loss_box_reg``, means over the sampled RoIs of the batch."""

@@ -56,6 +56,7 @@ class RPNHead(nn.Module):
         self.competing = config.objectness == "softmax"
         self.objectness = nn.Conv2d(channels, anchors * (2 if self.competing else 1), 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
+        self.joint: nn.Conv2d | None = None  # both in one, after join_predictors()
         for layer in (*self.convs, self.objectness, self.deltas):
             init_conv(layer, partial(nn.init.normal_, std=0.01))
 
@@ -71,14 +72,29 @@ class RPNHead(nn.Module):
             logits = foreground - background
         return logits, deltas
 
+    def join_predictors(self) -> None:
+        """For inference: one convolution for both, which reads ``x`` once. Later changes of theirs do not reach it."""
+        with torch.no_grad():
+            weight, bias = self._joint_parameters()
+            self.joint = nn.Conv2d(weight.shape[1], weight.shape[0], 1, device="meta")
+            self.joint.weight, self.joint.bias = (nn.Parameter(part, False) for part in (weight, bias))
+
     def _predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """In training one convolution for both: the gradient of ``x``, the largest tensor here, is written once."""
-        if not is_learning(self.objectness):
+        if self.joint is not None:
+            outputs = self.joint(x)
+        elif is_learning(self.objectness):
+            outputs = F.conv2d(x, *self._joint_parameters())
+        else:
             return self.objectness(x), self.deltas(x)
+        logits, deltas = outputs.split([self.objectness.out_channels, self.deltas.out_channels], dim=1)
+        return logits, deltas
+
+    def _joint_parameters(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias."""
         layers = (self.objectness, self.deltas)
         weight, bias = (torch.cat([getattr(layer, part) for layer in layers]) for part in ("weight", "bias"))
-        logits, deltas = F.conv2d(x, weight, bias).split([layer.out_channels for layer in layers], dim=1)
-        return logits, deltas
+        return weight, bias
 
 
 class RegionProposalNetwork(nn.Module):
