@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import signal
 import socket
@@ -55,6 +56,13 @@ def test_a_video_file(tmp_path: Path, weights: str) -> None:
     expected = [result for number, one in zip(numbers, same, strict=True) for result in one.to_coco(number)]
     assert [result["image_id"] for result in results] == [result["image_id"] for result in expected]
     np.testing.assert_allclose([r["bbox"] for r in results], [r["bbox"] for r in expected], atol=0.05)
+
+
+def test_a_part_behind_the_end_is_said(tmp_path: Path, weights: str, caplog: pytest.LogCaptureFixture) -> None:
+    film = write_film(tmp_path / "film.mkv", moving_frames(9))
+    with caplog.at_level(logging.WARNING):
+        assert predict_files(config_for(film, weights, tmp_path / "found", start=60), progress=False).images == 0
+    assert f"{film}: has no frame from second 60 on, as it lasts 0.9 s" in caplog.text
 
 
 def test_the_annotated_video(tmp_path: Path, weights: str) -> None:

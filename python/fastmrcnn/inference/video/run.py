@@ -137,6 +137,9 @@ class _Work:
             raise UserError(f"{video.name}: expected a video; {video.ended}")
         if video.ended:
             _log.warning("%s: has ended: %s", video.name, video.ended)
+        elif self._next_place == first_place and detection.damage.line is None:
+            lasts = "" if video.length is None else f", as it lasts {video.length:.1f} s"
+            _log.warning("%s: has no frame from second %g on%s", video.name, config.start, lasts)
         if detection.damage.line is not None and not video.live:  # of a stream the first frames are often damaged
             self.broken.append(detection.damage.line)
 
