@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from fastmrcnn.data.scenes import render_scene
 from fastmrcnn.inference import predict_tiled
@@ -25,7 +26,7 @@ _SCENE, _SCENES, _BAND = 224, 48, 256  # px, number of different ones, rows writ
 
 
 def draw(path: Path, side: int) -> None:
-    """Scenes in random order, ``side`` x ``side`` pixels: an array, or a TIFF of compressed tiles."""
+    """Scenes in random order, ``side`` x ``side`` pixels: an array, a PNG, or a TIFF of compressed tiles."""
     scenes = [render_scene(number, seed=5, split="val").image[:_SCENE, :_SCENE] for number in range(_SCENES)]
     order = np.random.default_rng(0)
     array_path = path.with_suffix(".npy")
@@ -36,6 +37,10 @@ def draw(path: Path, side: int) -> None:
         pixels[top : top + _SCENE] = row[: side - top, :side]
     pixels.flush()
     if path.suffix == ".npy":
+        return
+    if path.suffix == ".png":
+        Image.fromarray(pixels).save(path, compress_level=1)
+        array_path.unlink()
         return
     import tifffile
 
@@ -55,7 +60,7 @@ def draw(path: Path, side: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=20_000, help="pixels")
-    parser.add_argument("--format", choices=("npy", "tif"), default="npy")
+    parser.add_argument("--format", choices=("npy", "tif", "png"), default="npy")
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
