@@ -235,7 +235,7 @@ def test_refusals(make_config: MakeConfig, scenes: Path, tmp_path: Path) -> None
         train(make_config(), resume=True, progress=False)
     with pytest.raises(UserError, match=r"nowhere\.json"):
         train(make_config(train_annotations=tmp_path / "nowhere.json"), progress=False)
-    with pytest.raises(UserError, match="device must be auto, cpu or an accelerator"):
+    with pytest.raises(UserError, match="device must be auto, cpu, or cuda"):
         train(make_config(device="abacus"), progress=False)
     write_dataset(tmp_path / "other", images=1, seed=1, size=(64, 96), classes=("box",))
     other = tmp_path / "other" / "annotations.json"

@@ -272,7 +272,7 @@ def test_without_h5py(small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(UserError, match=r"small\.h5: expected h5py for files of Keras; it is not installed"):
+    with pytest.raises(UserError, match=r"small\.h5: expected the package h5py, which reads files of Keras"):
         load_model(small_file)
 
 
