@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastmrcnn.data import CocoDataset
+from fastmrcnn.data import CocoDataset, Sample
 from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.errors import UserError
 from fastmrcnn.evaluation import CocoEvaluator, evaluate
@@ -294,5 +295,26 @@ def test_evaluate_goes_through_the_data_set(squares: Path, batch_size: int, caps
     assert result.box_ap == pytest.approx(1)
     assert result.per_class["disc"]["box_ap50"] == pytest.approx(1)
     assert capsys.readouterr() == ("", "")
+    assert evaluate(SquaresModel(), dataset, batch_size=batch_size, readers=0) == result
     evaluate(SquaresModel(), dataset, progress=True)
     assert "evaluate" in capsys.readouterr().err
+
+
+def test_images_are_read_beside_the_network(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    read = CocoDataset.__getitem__
+
+    def noted(dataset: CocoDataset, index: int) -> Sample:
+        threads.append(threading.current_thread().name)
+        return read(dataset, index)
+
+    monkeypatch.setattr(CocoDataset, "__getitem__", noted)
+    dataset = CocoDataset(squares, squares.parent)
+    evaluate(SquaresModel(), dataset, readers=2)
+    assert len(threads) == len(dataset)
+    assert all(name.startswith("read_image") for name in threads)
+    image = dataset.image_path(1)
+    image.write_bytes(image.read_bytes()[:60])
+    with pytest.raises(UserError, match=f"{image.name}: expected an image file; it does not decode"):
+        evaluate(SquaresModel(), dataset, readers=2)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]

@@ -1,7 +1,7 @@
 """Annotations and image files to training samples, and the embedded procedural data set (``data.scenes``)."""
 
 from fastmrcnn.data.dataset import CocoDataset, InstanceDataset, open_dataset
-from fastmrcnn.data.loader import SampleLoader, make_loader
+from fastmrcnn.data.loader import SampleLoader, batches_ahead, make_loader
 from fastmrcnn.data.readers import DataFormat, read_annotations
 from fastmrcnn.data.sample import Sample, Target, collate, to_target
 from fastmrcnn.data.statistics import ChannelStatistics, measure_channels
@@ -14,6 +14,7 @@ __all__ = [
     "Sample",
     "SampleLoader",
     "Target",
+    "batches_ahead",
     "collate",
     "make_loader",
     "measure_channels",

@@ -6,8 +6,9 @@ import multiprocessing.connection
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from fastmrcnn.data.dataset import InstanceDataset
 from fastmrcnn.data.sample import Sample, Target, collate
 from fastmrcnn.errors import UserError
+from fastmrcnn.models.ahead import Readers
 
 Batch = tuple[list[Tensor], list[Target], list[Sample]]
 
@@ -69,6 +71,24 @@ class SampleLoader(DataLoader[Any]):
             if killed is None:
                 raise
             raise UserError(killed) from None
+
+
+def batches_ahead(dataset: SampleSource, batches: Sequence[Sequence[int]], readers: Readers) -> Iterator[Batch]:
+    """Batches ``(images, targets, samples)``, whose samples threads read while whoever takes them computes.
+
+    ``readers`` are open while batches are taken. Beside those of the batch, a sample for each thread and one more are
+    held.
+
+    Raises ``UserError`` and ``RuntimeError`` as :class:`SampleLoader` does.
+
+    >>> with Readers(2) as readers:  # doctest: +SKIP
+    ...     for images, targets, samples in batches_ahead(dataset, [[0, 1], [2, 3]], readers):
+    ...         ...
+    """
+    samples = _NamedSamples(dataset, 0)
+    reading = readers.ahead(samples.__getitem__, chain.from_iterable(batches), depth=readers.threads + 1)
+    for batch in batches:
+        yield collate([future.result() for _, future in islice(reading, len(batch))])
 
 
 _RAISED = re.compile(r"^fastmrcnn(\.\w+)+: ")  # the class, before the message, in the traceback of a worker

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastmrcnn import distributed
-from fastmrcnn.data import InstanceDataset, SampleLoader, collate
+from fastmrcnn.data import InstanceDataset, batches_ahead
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
 from fastmrcnn.data.keypoints import keypoint_columns
 from fastmrcnn.data.masks import measure_rle, segmentation_to_rle
@@ -24,6 +24,8 @@ from fastmrcnn.evaluation.losses import ValidationLosses
 from fastmrcnn.evaluation.measurement import Measurement, measure, nothing_measured
 from fastmrcnn.evaluation.result import EvaluationResult
 from fastmrcnn.models import MaskRCNN
+from fastmrcnn.models.ahead import Readers, number_of_readers
+from fastmrcnn.models.detector import Detector
 from fastmrcnn.structures import Detections
 
 _TITLES = {"box": "Boxes", "mask": "Masks", "keypoint": "Keypoints"}
@@ -173,6 +175,7 @@ def evaluate(
     dataset: InstanceDataset,
     *,
     batch_size: int = 4,
+    readers: int | None = None,
     progress: bool = False,
     before_batch: Callable[[], None] | None = None,
     loss_seed: int | None = None,
@@ -188,6 +191,8 @@ def evaluate(
         dataset: images and annotations; its transforms must leave the size of the images. Where the model does not take
             RGB, :meth:`~fastmrcnn.data.InstanceDataset.read_pixels_as` says what to read.
         batch_size: images at a time.
+        readers: threads that read and decode ahead of the network; None: as many as :meth:`~Detector.predict` has. 0
+            leaves it to the caller's thread.
         progress: show a progress bar on standard error.
         before_batch: is called before each batch, in every process equally often; what it raises ends the evaluation.
         loss_seed: with one, the losses are measured too (:class:`~fastmrcnn.evaluation.ValidationLosses`) in the same
@@ -212,20 +217,21 @@ def evaluate(
     rank, count = distributed.rank(), distributed.processes()
     # Whole batches, as an image is padded to the size of its company, and so sees it.
     share = places[rank::count]
-    # A generator of its own: the loader would draw from torch's default one, though nothing here is random.
-    batches = iter(SampleLoader(dataset, batch_sampler=share, collate_fn=collate, generator=torch.Generator()))
     rounds = range(0, len(places), count)  # in the last one some processes may have nothing to do
-    for first in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
-        if before_batch is not None:
-            before_batch()
-        with distributed.failing_together():  # or else the others would wait for one that cannot read an image
-            images, targets, samples = next(batches, ([], [], []))
-            if losses is None or not images:
-                found = model.predict(images, batch_size=batch_size)
-            else:
-                found = losses.detect(images, targets, places[first + rank])
-            for sample, detections in zip(samples, found, strict=True):
-                evaluator.update(sample.image_id, detections)
+    device = model.transform.mean.device if isinstance(model, Detector) else torch.device("cpu")
+    with Readers(number_of_readers(readers, device)) as reading:
+        batches = batches_ahead(dataset, share, reading)
+        for first in tqdm(rounds, desc="evaluate", unit="batch", disable=not (progress and distributed.is_first())):
+            if before_batch is not None:
+                before_batch()
+            with distributed.failing_together():  # or else the others would wait for one that cannot read an image
+                images, targets, samples = next(batches, ([], [], []))
+                if losses is None or not images:
+                    found = model.predict(images, batch_size=batch_size)
+                else:
+                    found = losses.detect(images, targets, places[first + rank])
+                for sample, detections in zip(samples, found, strict=True):
+                    evaluator.update(sample.image_id, detections)
     evaluator.gather()
     means = {} if losses is None else losses.means()
     return distributed.from_first(lambda: replace(evaluator.summarize(), losses=means))

@@ -40,6 +40,7 @@ class Readers:
     """
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads
         self._pool = lone_threads(threads, "read_image") if threads else None
 
     def ahead(
