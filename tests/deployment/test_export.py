@@ -139,10 +139,7 @@ def test_programs_of_torch(format: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["c4", "c5", "rpn", "roi_pool", "class-agnostic boxes", "softmax", "keypoints", "gn everywhere", "detectron2"],
-)
+@pytest.mark.parametrize("name", ["c4", "c5", "rpn", "every ablation", "keypoints", "gn everywhere", "detectron2"])
 def test_other_architectures(name: str, tmp_path: Path) -> None:
     needs_onnx()
     images = [image[:, :100, :120] for image in sample_images(3)[:2]]
