@@ -225,6 +225,22 @@ def test_a_damaged_video(tmp_path: Path, model: MaskRCNN) -> None:
     assert 4 < len(numbers) < 12
 
 
+def test_a_cover_picture_is_not_the_video(tmp_path: Path) -> None:
+    frames = moving_frames(6)
+    with av.open(str(tmp_path / "film.mkv"), "w") as film:
+        cover, stream = film.add_stream("mjpeg", rate=RATE), film.add_stream("libx264", rate=RATE)
+        cover.width, cover.height, cover.pix_fmt = 32, 24, "yuvj420p"
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        small = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[0][::2, ::2]), format="rgb24")
+        film.mux(cover.encode(small.reformat(format="yuvj420p")))
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            film.mux(stream.encode(frame.reformat(format="yuv420p")))
+        film.mux(cover.encode(None))
+        film.mux(stream.encode(None))
+    assert [pixels.shape for _, _, pixels in read(tmp_path / "film.mkv")] == 6 * [(48, 64, 3)]
+
+
 def test_what_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(UserError, match=r"text\.mp4: expected a video; it is in no video format, or damaged"):

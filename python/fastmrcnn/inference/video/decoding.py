@@ -79,7 +79,7 @@ class Video:
         if not self._container.streams.video:
             self._container.close()
             raise UserError(f"{self.name}: expected a video; there are no pictures in it")
-        self._stream = self._container.streams.video[0]
+        self._stream = self._container.streams.best("video")  # not a cover picture
         self.live = is_stream(source) and self._container.duration is None if live is None else live
         # Of frames alone the threads decode, several at once, each is late by as many.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
