@@ -37,6 +37,10 @@ def test_a_gpu_that_auto_cannot_use_is_said_once(
     monkeypatch.setattr(torch.version, "cuda", None)
     device._say.cache_clear()
     with caplog.at_level(logging.WARNING):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden on purpose
+        assert resolve_device("auto") == torch.device("cpu")
+        assert not caplog.records
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         assert {resolve_device("auto"), resolve_device("auto")} == {torch.device("cpu")}
     [record] = caplog.records
     assert record.message.startswith("device: the CPU, though this machine has a GPU: torch ")

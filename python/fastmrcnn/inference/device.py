@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -62,10 +63,11 @@ def _own_gpu(name: str) -> torch.device:
 
 
 def _why_no_gpu() -> str | None:
-    """Why ``auto`` does not take a GPU, empty where the machine has none; None where it does."""
+    """Why ``auto`` does not take a GPU, empty where there is none, or none to be seen; None where it does."""
     if torch.cuda.is_available():
         return why_not(torch.device("cuda"))
-    if not _GPU.exists():
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not _GPU.exists():
         return ""
     return "torch cannot reach it" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
 
