@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from PIL import Image, ImageDraw
@@ -86,6 +87,7 @@ def _fitting(labels: Sequence[Label], size: tuple[int, int]) -> tuple[int, bool]
     return height, excess * (height / usual) ** 2 > 1
 
 
+@lru_cache(maxsize=4096)  # a class has a hundred texts, its scores
 def _extent(text: str, font: Font) -> tuple[int, int]:
     """The (width, height) of a label: of the text's width, of the font's height, with a little air."""
     left, _, right, _ = font.getbbox(text)
