@@ -1,4 +1,4 @@
-"""Small videos, written by PyAV."""
+"""Small videos, written by PyAV, and what is asked about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from fastmrcnn.inference import PredictConfig
 
 av = pytest.importorskip("av")
 
@@ -60,3 +62,13 @@ def turn(path: Path, a: int, b: int, c: int, d: int) -> None:
     matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16  # of version 0: flags, times, id and duration; layer and volume
     content[matrix : matrix + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
+
+
+def config_for(film: str | Path, weights: str, output: Path, **changes: Any) -> PredictConfig:
+    defaults: dict[str, Any] = {"weights": weights, "output": output, "score_threshold": 0.05, "device": "cpu"}
+    return PredictConfig(images=(str(film),), **(defaults | changes))
+
+
+def frames_of(path: Path) -> list[Any]:
+    with av.open(str(path)) as film:
+        return list(film.decode(video=0))
