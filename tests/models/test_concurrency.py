@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -195,12 +196,12 @@ if __name__ == "__main__":
 """
 
 
-def run_python(code: str, folder: Path) -> None:
+def run_python(code: str, folder: Path, *, seconds: int = 40) -> None:
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     words: Sequence[str] = [sys.executable, "-W", "ignore::DeprecationWarning", str(script)]  # of forks beside threads
-    run = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=40, cwd=folder)
+    run = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=seconds, cwd=folder)
     assert run.returncode == 0, run.stderr
 
 
@@ -208,3 +209,37 @@ def run_python(code: str, folder: Path) -> None:
 @pytest.mark.parametrize("then", [CHECK, WHILE_OTHERS_PREDICT], ids=["after", "during"])
 def test_forked_children_predict(then: str, tmp_path: Path) -> None:
     run_python(FORK + then, tmp_path)
+
+
+COMPILE = """
+import multiprocessing, os
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = "cache"  # an empty one: each function is compiled
+import torch
+import fastmrcnn.models.compiling
+
+torch._inductor.config.compile_threads = 2
+
+def in_parent(x):
+    return x.exp() * 2
+
+def in_child(x):
+    return x.sin() - 3
+
+def run(function):
+    return torch.compile(function)(torch.ones(8))
+
+if __name__ == "__main__":
+    run(in_parent)
+    process = multiprocessing.get_context("fork").Process(target=run, args=(in_child,))
+    process.start()
+    process.join(100)
+    process.kill()
+    assert process.exitcode == 0, process.exitcode
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no compiler")
+def test_forked_children_compile(tmp_path: Path) -> None:
+    run_python(COMPILE, tmp_path, seconds=120)

@@ -59,3 +59,14 @@ def check_compiler(device: torch.device) -> None:
         raise UserError(f"compile: expected {wanted} on the PATH; there is none")
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise UserError("compile: expected the package triton, which torch compiles for GPUs with; there is none")
+
+
+def _compile_in_child() -> None:
+    """Give a forked child threads of its own to compile in: torch would wait there for those of its parent."""
+    module = sys.modules.get("torch._inductor.async_compile")
+    if module is not None:
+        module.AsyncCompile.pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compile_in_child)
