@@ -13,6 +13,7 @@ from fastmrcnn.models.config import (
     RPNConfig,
 )
 from fastmrcnn.models.detection_options import set_detection_options
+from fastmrcnn.models.detector import Detector
 from fastmrcnn.models.fixed_capacity import FixedCapacityDetector, GraphedDetector
 from fastmrcnn.models.instances import PaddedInstances
 from fastmrcnn.models.mask_rcnn import MaskRCNN
@@ -41,6 +42,7 @@ __all__ = [
     "AnchorConfig",
     "BackboneConfig",
     "BoxHeadConfig",
+    "Detector",
     "FPNConfig",
     "FixedCapacityDetector",
     "GraphedDetector",
