@@ -244,6 +244,7 @@ def test_heads_overflow_too(shipped: MaskRCNN) -> None:
     assert step.detail == "bfloat16: 41 layers; float16 is not possible: features exceed its range"
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method")  # of torch's compiler about itself
 def test_the_trunk_is_compiled_where_asked_for(shipped: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
