@@ -22,7 +22,8 @@ import fastmrcnn
 from fastmrcnn.models import MaskRCNN
 from fastmrcnn.models.ahead import lone_threads, settle_threads
 from fastmrcnn.models.evaluation_mode import evaluation_mode
-from fastmrcnn.structures import Detections
+from fastmrcnn.ops import RLE
+from fastmrcnn.structures import Detections, detections
 from tests.models.small import images_of, small_model
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,29 @@ def test_threads_share_a_gpu_and_its_graphs() -> None:
         return True
 
     assert in_threads(work) == [True] * THREADS
+
+
+def test_masks_are_encoded_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is at its masks keeps no other from theirs, nor the child of a fork."""
+    first, second = (small_model(box_head=TWENTY).eval().predict(image) for image in IMAGES[:2])
+    inside, leave = threading.Event(), threading.Event()
+    encode = detections.paste_masks_rle
+
+    def encode_slowly(masks: torch.Tensor, *about: Any, **options: Any) -> list[RLE]:
+        if masks is first.mask_probs:
+            inside.set()
+            assert leave.wait(timeout=20)
+        return encode(masks, *about, **options)
+
+    monkeypatch.setattr(detections, "paste_masks_rle", encode_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(lambda: first.run_lengths)
+        assert inside.wait(timeout=20)
+        try:
+            assert len(pool.submit(lambda: second.run_lengths).result(timeout=10)) == len(second)
+        finally:
+            leave.set()
+        assert slow.result() is first.run_lengths
 
 
 def test_the_last_call_to_leave_restores_the_mode() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fastmrcnn.locks import kept_property
 from fastmrcnn.ops import RLE, InstanceMasks, MaskPolygon, mask_polygons, paste_masks, paste_masks_rle
 from fastmrcnn.structures import conversions
 from fastmrcnn.structures.images import ImageSource
@@ -140,14 +140,14 @@ class Detections:
             return self.mask_runs.to_bitmaps().to(self.boxes.device)
         return paste_masks(self._require_probabilities(), self.boxes, self.image_size, method=self.paste_method)
 
-    @cached_property
+    @kept_property
     def rle(self) -> list[RLE]:
         """COCO run-length encodings ``{"size": [height, width], "counts": str}``, made without bitmaps."""
         if self.mask_runs is not None:
             return self.mask_runs.to_rle()
         return paste_masks_rle(self._require_probabilities(), self.boxes, self.image_size, method=self.paste_method)
 
-    @cached_property
+    @kept_property
     def run_lengths(self) -> InstanceMasks:
         """The masks to compute with: areas, tight boxes, unions, overlaps, made without bitmaps. On the host.
 
