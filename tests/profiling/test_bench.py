@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from PIL import Image
 import fastmrcnn
 from fastmrcnn.cli import main
 from fastmrcnn.deployment.graphs import GraphCache
+from fastmrcnn.errors import UserError
 from fastmrcnn.models import KeypointHeadConfig, MaskRCNN
-from fastmrcnn.profiling import Place, StageClock, profile, watched
+from fastmrcnn.profiling import BenchConfig, Place, StageClock, bench, profile, watched
 from fastmrcnn.profiling import clock as clock_module
 from fastmrcnn.profiling.stages import places_of
 from fastmrcnn.weights import save_model
-from tests.models.small import images_of, small_model
+from tests.models.small import images_of, small_config, small_model
 
 ALWAYS = {"decode", "resize", "normalise, pad", "backbone", "RPN: head", "RPN: proposals", "paste, RLE", "rest"}
 BOXES = {"pooling", "box head", "detections"}
@@ -122,6 +125,21 @@ def test_a_gpu_is_timed_by_its_events(fast: bool) -> None:
     assert found.sum_ms == pytest.approx(found.whole_ms, rel=0.5)
     assert found.peak_gpu_memory is not None
     assert found.peak_gpu_memory > 0
+
+
+def test_images_of_five_bands(tmp_path: Path) -> None:
+    config = small_config()
+    bands = dataclasses.replace(config.input, mean=(0.5,) * 5, std=(0.2,) * 5)
+    weights, picture = tmp_path / "five.safetensors", tmp_path / "five.npy"
+    save_model(MaskRCNN(dataclasses.replace(config, input=bands)), weights)
+    of = partial(BenchConfig, model=str(weights), repeats=1, device="cpu")
+    assert bench(of(size=(40, 60))).image_size == (40, 60)
+    np.save(picture, np.zeros((30, 40, 5), np.uint8))
+    assert bench(of(image=picture)).image_size == (30, 40)
+    with pytest.raises(
+        UserError, match=r"size: expected a model of grey or RGB images; .*safetensors takes 5 channels"
+    ):
+        bench(of(image=picture, size=(40, 60)))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

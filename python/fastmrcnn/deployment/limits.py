@@ -51,6 +51,9 @@ def limits_of(config: MaskRCNNConfig, format: Format, inputs: Inputs) -> list[st
     if config.mask_head is not None:
         limits.append("masks are maps within the boxes; pasting them into the image is left to the caller")
     if format == "onnx":
+        limits.append("opset 18, checked in ONNX Runtime on the CPU alone; less than 2 GiB")
+        if inputs != "network" and config.input.resampling == "antialias":
+            limits.append("runtimes without an antialiasing Resize take --inputs network")
         return limits
     limits.append(
         "the process needs Python with fastmrcnn: `import fastmrcnn.deployment.detector` registers its operators; "

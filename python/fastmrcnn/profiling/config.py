@@ -20,9 +20,11 @@ class BenchConfig:
 
     # The shipped weights "tiny", a weights file, or the name of a published model.
     model: str = "tiny"
-    # Image file to predict; the default is a photograph that comes with the package.
+    # Image file to predict; the default is a photograph that comes with the package, and noise for models of other
+    # bands.
     image: Path | None = None
-    # Height and width, px, that the image is brought to first, as a JPEG file; the default is its own.
+    # Height and width, px, that the image is brought to first, as a JPEG file, or that noise has; the default is its
+    # own.
     size: tuple[int, int] | None = None
     # Images that go through the network together: the same one, as often.
     batch_size: int = 1

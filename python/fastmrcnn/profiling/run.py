@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from PIL import Image
 
 from fastmrcnn.deployment import optimize
 from fastmrcnn.deployment.optimized import OptimizedMaskRCNN
-from fastmrcnn.deployment.samples import photograph_file
+from fastmrcnn.deployment.samples import noise, photograph_file
+from fastmrcnn.errors import UserError
 from fastmrcnn.files import check_writable, write_json
 from fastmrcnn.inference.device import resolve_device
 from fastmrcnn.memory import forget_peak, peak_bytes
@@ -26,6 +28,7 @@ from fastmrcnn.structures import Detections, ImageSource, image_size
 from fastmrcnn.structures.image_files import open_image
 from fastmrcnn.weights import load_model
 
+NOISE_SIZE = (480, 640)  # px
 WARM_UP = 2  # predictions: libraries choose algorithms, and CUDA graphs are recorded when a size comes again
 
 
@@ -37,8 +40,8 @@ def bench(config: BenchConfig) -> Profile:
     """
     if config.output is not None:
         check_writable(config.output)
-    with _threads(config.threads), _image(config) as image:
-        model = load_model(config.model, device=resolve_device(config.device))
+    model = load_model(config.model, device=resolve_device(config.device))
+    with _threads(config.threads), _image(config, model.config.input.channels) as image:
         if config.fast:
             model = optimize(model, sample=image)
         found = profile(
@@ -129,20 +132,36 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _image(config: BenchConfig) -> Iterator[Path]:
+def _image(config: BenchConfig, channels: int) -> Iterator[Path]:
     """The file to predict."""
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        if channels not in (1, 3):
+            yield _image_of_bands(config, channels, folder)
+            return
         path = config.image
         if path is None:
             path = stack.enter_context(photograph_file())
         if config.size is None:
             yield path
             return
-        resized = Path(stack.enter_context(TemporaryDirectory())) / f"{path.stem}.jpg"
+        resized = folder / f"{path.stem}.jpg"
         height, width = config.size
         with open_image(path) as image:
             image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(resized, quality=90)
         yield resized
+
+
+def _image_of_bands(config: BenchConfig, channels: int, folder: Path) -> Path:
+    """The file to predict for a model of other bands than a photograph's; noise where none is given."""
+    if config.image is None:
+        pixels = noise(channels, config.size or NOISE_SIZE) * 255
+        path = folder / "noise.npy"
+        np.save(path, pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+        return path
+    if config.size is not None:
+        raise UserError(f"size: expected a model of grey or RGB images; {config.model} takes {channels} channels")
+    return config.image
 
 
 def _precision(model: MaskRCNN) -> str:
