@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import pickle
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,15 @@ from torch import Tensor, nn
 
 import fastmrcnn
 from fastmrcnn.cli import main
-from fastmrcnn.deployment import OptimizedMaskRCNN, compare, graphs, optimization, optimize, precision
+from fastmrcnn.deployment import OptimizedMaskRCNN, compare, optimization, optimize
 from fastmrcnn.deployment.folding import scale_and_shift
 from fastmrcnn.errors import UserError
-from fastmrcnn.models import InputConfig, MaskRCNN, PaddedInstances, compiling
+from fastmrcnn.models import InputConfig, MaskRCNN, compiling
 from fastmrcnn.models.blocks import ConvNorm
 from fastmrcnn.ops import FrozenBatchNorm2d
 from fastmrcnn.ops.fused_convolution import FusedConv2d
 from fastmrcnn.ops.winograd import WinogradConv2d
-from fastmrcnn.weights import load_model, save_model
+from fastmrcnn.weights import save_model
 from tests.models.architectures import ARCHITECTURES, model_of, with_pyramid
 from tests.models.small import images_of
 
@@ -33,16 +32,6 @@ SIZES = ((64, 96), (90, 60))
 FAMILIES = ("resnet18", "resnext101", "c4", "rpn", "bn everywhere", "sync_bn everywhere", "gn everywhere")
 FAMILIES += ("frozen_bn everywhere", "torchvision keypoints", "detectron2", "matterport")
 NORMS = nn.BatchNorm2d | nn.SyncBatchNorm | FrozenBatchNorm2d
-
-
-@pytest.fixture(scope="module")
-def shipped() -> MaskRCNN:
-    return load_model("tiny")
-
-
-@pytest.fixture(scope="module")
-def fast(shipped: MaskRCNN) -> OptimizedMaskRCNN:
-    return optimize(shipped, precision="float32")
 
 
 def with_statistics(name: str) -> MaskRCNN:
@@ -174,76 +163,6 @@ def test_what_the_deviation_is_measured_on(shipped: MaskRCNN, tmp_path: Path) ->
     assert optimize(MaskRCNN(config), precision="float32").report.deviation is not None
 
 
-@pytest.fixture
-def flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Sets the flags that the CPU seems to have."""
-    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
-        monkeypatch.delenv(name, raising=False)
-
-    def of_cpu(*names: str) -> None:
-        listed = tmp_path / "cpuinfo"
-        listed.write_text(f"processor : 0\nflags : fpu {' '.join(names)}\n")
-        monkeypatch.setattr(precision, "_CPU_FLAGS", listed)
-
-    return of_cpu
-
-
-def test_the_precision_follows_the_cpu(flags: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    flags("avx512f")
-    assert precision.choose_precision("auto", cpu) == (
-        torch.float32,
-        "float32: this CPU has neither AMX nor AVX-512-BF16",
-    )
-    dtype, why = precision.choose_precision("bfloat16", cpu)
-    assert (dtype, "emulate" in why) == (torch.bfloat16, True)
-    for flag, name in (("avx512_bf16", "AVX-512-BF16"), ("amx_bf16", "AMX")):
-        flags(flag)
-        assert precision.choose_precision("auto", cpu) == (torch.bfloat16, f"bfloat16, which this CPU has {name} for")
-    assert precision.choose_precision("float32", cpu)[0] == torch.float32
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
-    assert precision.choose_precision("auto", cpu)[0] == torch.float32
-    monkeypatch.setattr(precision, "_CPU_FLAGS", Path("nowhere"))
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
-    assert precision.cpu_bfloat16() is None
-    with pytest.raises(ValueError, match="precision must be auto, float32, bfloat16, float16; got 'int8'"):
-        precision.choose_precision("int8", cpu)  # type: ignore[arg-type]
-
-
-def test_a_cpu_with_bfloat16_computes_in_it(shipped: MaskRCNN, flags: Any) -> None:
-    flags("amx_bf16")
-    fast = optimize(shipped, compile=False)
-    step, deviation = fast.report.step("precision"), fast.report.deviation
-    assert step.detail.startswith("bfloat16, which this CPU has AMX for: ")
-    assert fast.backbone.stem.conv1.conv.weight.dtype == torch.bfloat16
-    assert "convolutions of bfloat16 on the CPU are torch's" in fast.report.step("Winograd").detail
-    assert deviation is not None
-    assert (deviation.detections, deviation.alone) == (24, 0)
-    assert 0 < deviation.box < 1
-    assert fast.predict(torch.rand(3, 60, 80)).boxes.dtype == torch.float32
-
-
-def test_a_precision_that_overflows_is_left(shipped: MaskRCNN) -> None:
-    model = copy.deepcopy(shipped)
-    model.backbone.stem.conv1.conv.weight.data.mul_(1e6)
-    step = optimize(model, precision="bfloat16", compile=False, sample=[]).report.step("precision")
-    assert step.done
-    model.backbone.stem.conv1.conv.weight.data.mul_(torch.inf)
-    fast = optimize(model, precision="bfloat16", compile=False, sample=[])
-    assert str(fast.report.step("precision")) == (
-        "precision: no: bfloat16 is not possible: features exceed its range; float32"
-    )
-    assert fast.precision == torch.float32
-
-
-def test_heads_overflow_too(shipped: MaskRCNN) -> None:
-    model = copy.deepcopy(shipped)
-    assert model.roi_heads is not None
-    model.roi_heads.box_head.layers[0].linear.weight.data.mul_(1e7)
-    step = optimize(model, precision="float16", compile=False, sample=[]).report.step("precision")
-    assert step.detail == "bfloat16: 41 layers; float16 is not possible: features exceed its range"
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method")  # of torch's compiler about itself
 def test_the_trunk_is_compiled_where_asked_for(shipped: MaskRCNN, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
@@ -291,85 +210,6 @@ def test_without_a_compiler_it_runs_and_says_so(shipped: MaskRCNN, monkeypatch: 
     with pytest.warns(UserWarning, match="^detection runs uncompiled: compile: expected a C"):
         twin = copy.deepcopy(fast)
     assert (twin.compiled, twin.backbone._compiled_call_impl) == (False, None)
-
-
-class CountedGraphs(graphs.GraphCache):
-    """Records nothing, for there is no GPU; says what it would have recorded."""
-
-    def __init__(self, detect: graphs.Detect, capacity: int) -> None:
-        super().__init__(detect, capacity)
-        self.recorded: list[tuple[int, ...]] = []
-
-    def record(self, pixels: Tensor, image_sizes: Tensor) -> graphs.Detect:
-        if pixels.shape[0] > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory\nof much")
-        self.recorded.append(tuple(pixels.shape))
-        return self.detect
-
-
-def padded(pixels: Tensor, image_sizes: Tensor) -> PaddedInstances:
-    return PaddedInstances(*(torch.zeros(1) for _ in range(4)))
-
-
-def test_a_size_is_recorded_when_it_comes_again_and_forgotten_last() -> None:
-    cache: Any = CountedGraphs(padded, capacity=2)
-    small, wide, tall = (torch.zeros(1, 3, *size) for size in ((32, 32), (32, 64), (64, 32)))
-    for pixels in (small, wide, small, small, tall, wide, small):
-        cache(pixels, torch.zeros(1, 2))
-    assert cache.recorded == [(1, 3, 32, 32)]
-    cache(small, torch.zeros(1, 2))
-    assert cache.recorded == [(1, 3, 32, 32), (1, 3, 32, 32)]
-    assert copy.deepcopy(cache).recorded == []
-
-
-def test_graphs_follow_settings_and_weights(fast: OptimizedMaskRCNN) -> None:
-    cache: Any = CountedGraphs(padded, capacity=4)
-    pixels, sizes = torch.zeros(1, 3, 32, 32), torch.zeros(1, 2)
-    config = fast.config
-    for settings in (config, config, dataclasses.replace(config), dataclasses.replace(config, channels_last=False)):
-        cache(pixels, sizes, settings=settings)
-    assert len(cache.recorded) == 1
-    model = copy.deepcopy(fast)
-    model.graphs = cache
-    for _ in range(3):
-        cache(pixels, sizes, settings=config)
-    assert len(cache.recorded) == 1
-    model.double()
-    for _ in range(3):
-        cache(pixels, sizes, settings=config)
-    assert len(cache.recorded) == 2
-    assert pickle.loads(pickle.dumps(model)).graphs.capacity == 4
-
-
-def test_a_graph_that_cannot_be_recorded_is_a_warning() -> None:
-    cache, pixels = CountedGraphs(padded, capacity=2), torch.zeros(3, 3, 32, 32)
-    cache(pixels, torch.zeros(1, 2))
-    with pytest.warns(UserWarning, match="^detection runs without CUDA graphs: CUDA out of memory$"):
-        assert cache(pixels, torch.zeros(1, 2)).mask_probs is None
-    cache(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2))
-    cache(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2))
-    assert cache.recorded == []
-
-
-def test_graphs_are_at_least_none(shipped: MaskRCNN) -> None:
-    with pytest.raises(ValueError, match="optimize: graphs must be at least 0; got -1"):
-        optimize(shipped, graphs=-1)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
-def test_on_a_gpu(shipped: MaskRCNN, wanted: Any) -> None:
-    model = copy.deepcopy(shipped).cuda()
-    fast = optimize(model, precision=wanted, compile=False, graphs=2)
-    assert fast.report.step("CUDA graphs").done, str(fast.report)
-    assert fast.report.deviation is not None
-    assert (fast.report.deviation.alone, fast.report.deviation.box < 1) == (0, True)
-    images = images_of((64, 96), (90, 60), (200, 200))
-    with torch.no_grad():  # recorded in inference mode, replayed out of it
-        fast.detect([image.cuda() for image in images[:1]])
-    for image in (*images, *images, *images):
-        agreement = compare([model.predict(image)], [fast.predict(image)])
-        assert agreement.alone <= 0.1 * max(agreement.detections, 10)
 
 
 def test_the_commands_take_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
