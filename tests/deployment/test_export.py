@@ -128,7 +128,9 @@ def test_the_code_on_the_page(
 @pytest.mark.parametrize("format", ["torch-export", "aotinductor"])
 def test_programs_of_torch(format: Any, tmp_path: Path) -> None:
     inputs = "network" if format == "aotinductor" else "uint8"
-    model = model_of(with_pyramid())
+    config = with_pyramid()
+    sides = dataclasses.replace(config.input, min_size=128, max_size=512)  # a compiled one takes more than 64 pixels
+    model = model_of(dataclasses.replace(config, input=sides))
     done = export(model, tmp_path / "model.pt2", format=format, inputs=inputs, check_images=sample_images(3))
     assert done.agreement is not None
     assert_agrees(done.agreement)
@@ -136,6 +138,8 @@ def test_programs_of_torch(format: Any, tmp_path: Path) -> None:
         compiled = torch._inductor.aoti_load_package(str(done.path))
         with pytest.raises(RuntimeError, match="multiples of 32 and more than 64; got 320 x 32"):
             compiled(torch.zeros(1, 3, 320, 32), torch.tensor([[320, 32]]))
+        with pytest.raises(UserError, match="multiples of 32 and more than 64; got 160 x 32"):
+            load_exported(done.path).predict(torch.zeros(3, 160, 20))
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def _fit_images_fake(images: Tensor, config: str) -> tuple[Tensor, Tensor, Tenso
 
 
 def _of_any_size(pixels: Tensor, divisor: int) -> Tensor:
-    _check_sides(pixels, divisor)
+    check_sides(pixels, divisor)
     return pixels.clone()
 
 
@@ -65,7 +65,7 @@ def _of_any_size_fake(pixels: Tensor, divisor: int) -> Tensor:
 
 
 def _check_frame(image_sizes: Tensor, pixels: Tensor, divisor: int, least: int) -> Tensor:
-    _check_sides(pixels, divisor, least)
+    check_sides(pixels, divisor, least)
     return image_sizes.clone()
 
 
@@ -77,7 +77,8 @@ def _check_frame_fake(image_sizes: Tensor, pixels: Tensor, divisor: int, least: 
     return torch.empty_like(image_sizes)
 
 
-def _check_sides(pixels: Tensor, divisor: int, least: int = 0) -> None:
+def check_sides(pixels: Tensor, divisor: int, least: int = 0) -> None:
+    """``UserError`` where images are not padded as the network wants them, or a side is no longer than ``least``."""
     height, width = pixels.shape[-2:]
     if min(height, width) <= least or height % divisor != 0 or width % divisor != 0:
         sides = f"sides that are multiples of {divisor}" + (f" and more than {least}" if least > 0 else "")

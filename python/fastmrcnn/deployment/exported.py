@@ -124,7 +124,15 @@ def _load_program(path: Path) -> ExportedModel:
 
 
 def _load_compiled(path: Path) -> ExportedModel:
-    import fastmrcnn.deployment.detector  # noqa: F401
+    from fastmrcnn.deployment.detector import check_sides
 
     compiled = torch._inductor.aoti_load_package(str(path))
-    return ExportedModel(compiled, Interface.from_metadata(compiled.get_metadata()))
+    interface = Interface.from_metadata(compiled.get_metadata())
+
+    def run(pixels: Tensor, image_sizes: Tensor) -> Sequence[Tensor]:
+        # The program looks, too, but what it says has passed through C++.
+        check_sides(pixels, interface.config.input.size_divisor, interface.config.feature_strides[-1])
+        outputs: Sequence[Tensor] = compiled(pixels, image_sizes)
+        return outputs
+
+    return ExportedModel(run, interface)
