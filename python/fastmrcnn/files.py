@@ -34,8 +34,10 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
 
     Raises ``UserError`` where the folder cannot be created or written.
 
-    >>> with atomic_path("predictions/report.html") as temporary:  # doctest: +SKIP
-    ...     temporary.write_text("<html></html>")
+    >>> with atomic_path("predictions/report.html") as temporary:
+    ...     _ = temporary.write_text("<html></html>")
+    >>> [path.name for path in Path("predictions").iterdir()]
+    ['report.html']
     """
     target = Path(path)
     temporary = reserve_beside(target, directory=False)
@@ -152,8 +154,10 @@ def write_json(path: PathLike, value: Any, *, indent: int | None = None, durable
 class GrowingFile:
     """A UTF-8 file that grows by whole pieces of text: a reader, or a full disk, never leaves half of one.
 
-    >>> with GrowingFile("metrics.jsonl") as file:  # doctest: +SKIP
+    >>> with GrowingFile("metrics.jsonl") as file:
     ...     file.append('{"step": 1}\\n')
+    >>> read_text("metrics.jsonl")
+    '{"step": 1}\\n'
     """
 
     def __init__(self, path: PathLike) -> None:

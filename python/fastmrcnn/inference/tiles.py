@@ -98,8 +98,10 @@ def predict_tiled(
         UserError: an image that cannot be read.
         ValueError: sizes that are not positive, or an overlap that is not below the tile.
 
-    >>> found = predict_tiled(model, "slide.tif", tile=1024, batch_size=4)  # doctest: +SKIP
-    >>> found.run_lengths.areas(), found.to_coco(image_id=1)  # doctest: +SKIP
+    >>> from fastmrcnn import load_model
+    >>> found = predict_tiled(load_model("tiny"), torch.zeros(3, 300, 400), tile=256, score_threshold=0.5)
+    >>> found, found.run_lengths.areas(), found.to_coco(image_id=1)
+    (<Detections: 0 in 400 x 300 pixels>, tensor([]), [])
     """
     with open_windows(image, model.config.input.pixel_format) as windows:
         found = predict_windows(

@@ -76,8 +76,10 @@ class Detector(nn.Module, ABC):
         Raises:
             UserError: an image that is missing, does not decode, is no image or has other channels than the network.
 
-        >>> model.predict("street.jpg", score_threshold=0.7).names  # doctest: +SKIP
-        ['person', 'dog']
+        >>> from fastmrcnn.models import MaskRCNN, tiny
+        >>> model = MaskRCNN(tiny(["coin"]))
+        >>> model.predict([torch.zeros(3, 48, 64), torch.zeros(3, 64, 48)], score_threshold=0.99)
+        [<Detections: 0 in 64 x 48 pixels>, <Detections: 0 in 48 x 64 pixels>]
         """
         for name, value, least in (("batch_size", batch_size, 1), ("readers", readers, 0)):
             if value is not None and value < least:

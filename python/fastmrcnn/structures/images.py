@@ -46,9 +46,11 @@ def read_image(path: str | os.PathLike[str], pixel_format: PixelFormat = RGB) ->
 
     Raises ``UserError`` naming the file when it is missing, is no image, is damaged, or has other channels.
 
-    >>> read_image("photograph.jpg").shape  # doctest: +SKIP
+    >>> Image.new("RGB", (640, 480)).save("photograph.jpg")
+    >>> read_image("photograph.jpg").shape
     torch.Size([3, 480, 640])
-    >>> read_image("field.tif", PixelFormat(channels=5)).shape  # doctest: +SKIP
+    >>> np.save("field.npy", np.zeros((480, 640, 5), np.uint16))
+    >>> read_image("field.npy", PixelFormat(channels=5)).shape
     torch.Size([5, 480, 640])
     """
     return fit_channels(_bands_of_file(path, pixel_format), pixel_format, str(path))

@@ -42,7 +42,10 @@ def image_pages(path: str | os.PathLike[str], pixel_format: PixelFormat = RGB) -
 
     Raises ``UserError`` where the file is missing or no image.
 
-    >>> [model.predict(page) for page in image_pages("scan.tif")]  # doctest: +SKIP
+    >>> pages = [Image.new("L", (30, 20 + number)) for number in range(2)]
+    >>> pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+    >>> [str(page) for page in image_pages("scan.tif")]  # each may be given to model.predict
+    ['scan.tif, page 1', 'scan.tif, page 2']
     """
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:

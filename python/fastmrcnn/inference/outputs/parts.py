@@ -12,12 +12,13 @@ from pathlib import Path
 class Parts:
     """The files that one process writes lines to, in one attempt at a run.
 
-    >>> parts = Parts(folder, attempt=0, rank=0, window=1)  # doctest: +SKIP
-    >>> table = parts.open("table")  # doctest: +SKIP
-    >>> table.write(picture.place, ["cat,0.93"])  # doctest: +SKIP
-    >>> parts.close()  # doctest: +SKIP
-    >>> list(table.lines_of_all())  # doctest: +SKIP
-    ['cat,0.93']
+    >>> parts = Parts(Path(), attempt=0, rank=0, window=2)
+    >>> table = parts.open("table")
+    >>> for place in (1, 0):
+    ...     table.write(place, [f"picture {place}, cat, 0.93"])
+    >>> parts.close()
+    >>> list(table.lines_of_all())
+    ['picture 0, cat, 0.93', 'picture 1, cat, 0.93']
     """
 
     def __init__(self, folder: Path, *, attempt: int, rank: int, window: int) -> None:
