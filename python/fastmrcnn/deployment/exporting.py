@@ -88,7 +88,7 @@ def export(
 
     >>> model = fastmrcnn.load_model("tiny")  # doctest: +SKIP
     >>> print(export(model, "model.onnx", check_images=[photograph]).agreement)  # doctest: +SKIP
-    24 detections in 1 images: boxes within 1.5e-05 px, scores within 1e-07, masks with IoU 1.0000 or more
+    72 detections in 3 images: boxes within 3.1e-05 px (mean 6.3e-06), scores within 2e-07 (mean 4e-08), ...
     """
     from fastmrcnn.deployment import torch_program
 
