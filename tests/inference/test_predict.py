@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.inference import PredictConfig, predict_files
 from fastmrcnn.inference.config import OutputKind
+from fastmrcnn.inference.staging import remove_earlier_results
 from fastmrcnn.weights import load_model
 
 
@@ -179,6 +181,30 @@ def test_an_earlier_run_in_the_same_folder_is_replaced(photos: Path, weights: st
     summary = predict_files(config_for(photos / "3.jpg", weights, annotations=annotations), progress=False)
     assert sorted(path.name for path in summary.output.iterdir()) == ["overlays", "predict.json", "predictions.json"]
     assert [path.name for path in (summary.output / "overlays").iterdir()] == ["3.jpg"]
+
+
+def test_many_earlier_results_are_removed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look at all that are left after each."""
+    for number in range(200):
+        (tmp_path / "crops" / str(number)).mkdir(parents=True)
+        (tmp_path / "crops" / str(number) / "1-cat.png").touch()
+    (tmp_path / "predict.json").touch()
+    (tmp_path / "notes").mkdir()
+    looks = 0
+
+    def counted(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def look(folder: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return work(folder)
+
+        return look
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    remove_earlier_results(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    assert looks < 2 * 200
 
 
 def test_a_run_without_any_result_leaves_nothing_behind(photos: Path, weights: str) -> None:

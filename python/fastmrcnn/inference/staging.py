@@ -85,9 +85,9 @@ def put_in_place(work: Path, output: Path) -> None:
         _move(results / _ABOUT, results, output)  # from now on another run in that folder knows what to remove
         moving.touch()
     # What is about all images comes last: whoever waits for predictions.json finds the rest in its place.
-    for source in sorted(results.rglob("*"), key=lambda path: (path.parent == results, path)):
-        if source.is_file() or source.is_symlink():
-            _move(source, results, output)
+    for folder, _, names in os.walk(results, topdown=False):
+        for name in sorted(names):
+            _move(Path(folder, name), results, output)
 
 
 def was_put_in_place(work: Path, output: Path) -> bool:
@@ -107,7 +107,8 @@ def earlier_results(output: Path) -> Iterator[Path]:
     if not (output / _ABOUT).is_file():
         return  # what is there is somebody else's
     for pattern in (pattern for kind in OUTPUTS.values() for pattern in kind.files):
-        yield from list(output.glob(pattern))
+        found = [str(path) for path in output.glob(pattern)]  # before one is removed, and without the weight of paths
+        yield from map(Path, found)
 
 
 def remove_earlier_results(output: Path) -> None:
@@ -120,8 +121,11 @@ def remove_earlier_results(output: Path) -> None:
 
 def _remove_empty_folders(folder: Path, root: Path) -> None:
     """The folder and those above it, below ``root``, as far as nothing is left in them."""
-    while folder != root and not any(folder.iterdir()):
-        folder.rmdir()
+    while folder != root:
+        try:
+            folder.rmdir()  # without a look into it, which would take as long as it holds files
+        except OSError:
+            return  # something is in there
         folder = folder.parent
 
 

@@ -63,7 +63,8 @@ class PartFile:
 
         To be called when every process has closed its own; the files stay, for who is interrupted and asks again.
         """
-        paths = sorted(self._folder.glob(part_path(Path(), self._name, "*").name))
+        found = sorted(self._folder.glob(part_path(Path(), self._name, "*").name))
+        paths = [path for path in found if path.stat().st_size]  # all of them are open at once
         in_order = (_in_order(path, self._window) for path in paths)
         for _, line in heapq.merge(*in_order, key=_place):
             yield line
