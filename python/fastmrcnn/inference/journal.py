@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,10 @@ def _path(folder: Path, key: str) -> Path:
     return folder / f"finished.{key}.jsonl"
 
 
-def _records(journal: Path) -> list[dict[str, Any]]:
+def _records(journal: Path) -> Iterator[dict[str, Any]]:
     """Its lines; the last one may be cut off."""
-    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    with journal.open(encoding="utf-8", newline="\n") as stream:
+        yield from (json.loads(line) for line in stream if line.endswith("\n"))
 
 
 def _stamp(pictures: Pictures, number: int, window: int) -> int:
