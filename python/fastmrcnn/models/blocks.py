@@ -99,7 +99,7 @@ class LinearNorm(nn.Module):
 
 def convolve(conv: nn.Conv2d, x: Tensor, *, relu: bool = False) -> Tensor:
     """``conv(x)``, rectified where ``relu``; in training faster where it is one of 3x3 and stride 1."""
-    if isinstance(conv, WinogradConv2d | FusedConv2d):
+    if isinstance(conv, (WinogradConv2d, FusedConv2d)):  # torch 2.4 does not compile a union
         y: Tensor = conv(x, relu)
         return y
     if is_3x3(conv):

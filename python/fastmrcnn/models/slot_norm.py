@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fastmrcnn.distributed import statistics_group
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)  # as torch 2.4's compiler takes them
 
 
 def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tensor:
@@ -29,7 +30,7 @@ def normalise_filled(norm: nn.Module, x: Tensor, filled: Tensor | None) -> Tenso
     Returns:
         [K, C, H, W] in the dtype of ``x``; of no meaning in empty slots.
     """
-    if not isinstance(norm, BatchNorm) or not norm.training or _is_for_torch(norm, x, filled):
+    if not isinstance(norm, _BATCH_NORMS) or not norm.training or _is_for_torch(norm, x, filled):
         out: Tensor = norm(x)
         return out
     group = _group(norm)
