@@ -35,10 +35,15 @@ def full_line(row: Row) -> str:
 
 def full_table(results: Results) -> str:
     """Every row, below what the machine can do at best where a row is held against that."""
-    lines = [FULL_HEADER, *(full_line(row) for row in results.rows)]
     limits = [limits_table(results)] if any(row.bound for row in results.rows) else []
+    return "\n\n".join([caption(results), *limits, rows_table(results)])
+
+
+def rows_table(results: Results) -> str:
+    """Every row, and below them which goals were missed."""
+    lines = [FULL_HEADER, *(full_line(row) for row in results.rows)]
     goals = [summary(results.rows)] if any(row.goal for row in results.rows) else []
-    return "\n\n".join([caption(results), *limits, "\n".join(lines), *goals])
+    return "\n\n".join(["\n".join(lines), *goals])
 
 
 def readme_table(results: Results) -> str:
@@ -114,7 +119,11 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[Results], str]] = {"main rows": readme_table, "all rows": full_table}
+TABLES: dict[str, Callable[[Results], str]] = {
+    "main rows": readme_table,
+    "all rows": full_table,
+    "rows without limits": lambda results: f"{caption(results)}\n\n{rows_table(results)}",
+}
 
 
 def rewrite(document: Path, results: Results) -> None:
