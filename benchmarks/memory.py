@@ -30,7 +30,7 @@ from fastmrcnn import optimize
 from fastmrcnn.memory import forget_peak, peak_bytes, resident_bytes
 from tests.models.peer import noise_images
 
-CASES = ((1, 800, 1333), (8, 800, 1333), (1, 1600, 2666))  # images, and their size in the network, (height, width)
+CASES = ((1, 160, 240), (1, 800, 1333), (8, 800, 1333), (1, 1600, 2666))  # images, (height, width) in the network
 QUICK_CASES = ((1, 60, 90), (2, 60, 90))
 SIDES = {"theirs": "torchvision", "ours": "fastmrcnn", "optimised": "fastmrcnn, optimised"}
 MIB = 2.0**20

@@ -106,10 +106,24 @@ def test_the_layer_leaves_to_torch_what_it_cannot_do(conv: nn.Conv2d) -> None:
     assert torch.equal(WinogradConv2d(conv).double()(image.double()), double(image.double()))
 
 
+def test_weights_are_transformed_when_they_are_needed(conv: nn.Conv2d) -> None:
+    layer, image = WinogradConv2d(conv), torch.randn(1, 64, 40, 40)
+    layer(image[:, :, :9, :9])
+    assert layer.points is None
+    with torch.inference_mode():
+        layer(image)
+    assert layer.points is not None
+    assert layer.points.nbytes == layer.transformed_bytes
+    assert not layer.points.is_inference()
+
+
 def test_the_compiler_takes_the_layer_as_one_operator(conv: nn.Conv2d) -> None:
     layer, image = WinogradConv2d(conv), torch.randn(1, 64, 40, 40)
+    expected = layer(image)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(image), layer(image))
+    assert torch.equal(compiled(image), expected)
+    untransformed = torch.compile(WinogradConv2d(conv), fullgraph=True, backend="aot_eager")
+    assert torch.equal(untransformed(image), conv(image))
 
 
 def test_which_convolutions_it_suits() -> None:

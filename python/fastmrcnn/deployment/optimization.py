@@ -154,8 +154,8 @@ def _filter(model: OptimizedMaskRCNN, device: torch.device) -> Step:
                 setattr(parent, key, layers[-1])
     if not layers:
         return Step(name, False, "there are no 3x3 convolutions of 64 or more channels")
-    memory = sum(layer.points.nbytes for layer in layers) / MIB
-    return Step(name, True, f"{len(layers)} 3x3 convolutions, {memory:.0f} MiB more of weights")
+    memory = sum(layer.transformed_bytes for layer in layers) / MIB
+    return Step(name, True, f"{len(layers)} 3x3 convolutions, up to {memory:.0f} MiB more of weights")
 
 
 def _fuse(model: OptimizedMaskRCNN, device: torch.device) -> Step:
@@ -185,6 +185,9 @@ def _compile(model: OptimizedMaskRCNN, device: torch.device, wanted: bool | None
         return Step(name, False, "not wanted")
     try:
         check_compiler(device)
+        for layer in model.modules():
+            if isinstance(layer, WinogradConv2d):
+                layer.transformed_weights()
         compile_trunk(model, device, dynamic=True)
         _detect(model, proof)
     except Exception as error:  # of torch's compiler, of whatever kind: the model runs without it

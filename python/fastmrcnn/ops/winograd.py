@@ -104,34 +104,49 @@ class WinogradConv2d(nn.Conv2d):
     """A convolution of 3x3, stride 1 and padding 1 for inference: by Winograd's filtering where that is faster.
 
     That is in float32 on a CPU, for maps that are not tiny and where no gradient is wanted; else it is torch's. The
-    transformed weights are a buffer that no state_dict holds; they do not follow later changes of the weights.
+    weights are transformed at the first such map, so that a model of small images has none of their memory, into a
+    buffer that no state_dict holds; it does not follow later changes of the weights. A program that torch compiles
+    has Winograd's filtering where they have been transformed by then.
 
     Args:
         conv: whose parameters it shares; see :func:`suits_winograd`.
     """
 
-    points: Tensor
+    points: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None, device="meta")
         self.weight, self.bias = conv.weight, conv.bias
-        self.register_buffer("points", winograd_weights(conv.weight), persistent=False)
+        self.register_buffer("points", None, persistent=False)
 
     def forward(self, input: Tensor, relu: bool = False) -> Tensor:
         """`[N, C, H, W]` -> `[N, K, H, W]`, rectified where ``relu``."""
         if self._is_faster(input):
-            return winograd_conv3x3(input, self.points, self.bias, self.out_channels, relu=relu)
+            return winograd_conv3x3(input, self.transformed_weights(), self.bias, self.out_channels, relu=relu)
         output = F.conv2d(input, self.weight, self.bias, padding=1)
         return F.relu_(output) if relu else output
+
+    def transformed_weights(self) -> Tensor:
+        """:func:`winograd_weights`, made once. Threads that come at the same time make the same."""
+        points = self.points
+        if points is None:
+            with torch.inference_mode(False):  # a tensor that may go anywhere
+                points = self.points = winograd_weights(self.weight)
+        return points
+
+    @property
+    def transformed_bytes(self) -> int:
+        """What they take."""
+        return -(-self.out_channels // BLOCK) * BLOCK * POINTS * self.in_channels * 4
 
     def _is_faster(self, input: Tensor) -> bool:
         return (
             input.device.type == "cpu"
-            and input.dtype == self.points.dtype == torch.float32
+            and input.dtype == self.weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
             and not (torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad))
-            # Compiled, one program for maps of all sizes.
-            and (torch.compiler.is_compiling() or tiles_of(input) >= LEAST_TILES)
+            # Compiled, one program for maps of all sizes, which cannot transform the weights.
+            and (self.points is not None if torch.compiler.is_compiling() else tiles_of(input) >= LEAST_TILES)
         )
 
 
