@@ -184,15 +184,17 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path: Path, monkeypatch
         export(MaskRCNN(with_pyramid(box_head={"nms": "mask"})), tmp_path / "model.pt2", format="torch-export")
     with pytest.raises(UserError, match=r"before fastmrcnn.optimize; got an OptimizedMaskRCNN"):
         export(optimize(MaskRCNN(with_pyramid()), sample=[], compile=False), tmp_path / "model.onnx")
-    with pytest.raises(UserError, match=r"model.onnx: cannot write a file here: this is a folder"):
-        (tmp_path / "model.onnx").mkdir()
-        export(matterport, tmp_path / "model.onnx", inputs="network")
-    (tmp_path / "model.onnx").rmdir()
+    with pytest.raises(UserError, match=r"model.pt2: cannot write a file here: this is a folder"):
+        (tmp_path / "model.pt2").mkdir()
+        export(matterport, tmp_path / "model.pt2", format="torch-export", inputs="network")
+    (tmp_path / "model.pt2").rmdir()
+    with monkeypatch.context() as without:
+        without.setattr(exporting.importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else name)
+        with pytest.raises(UserError, match=r"needs onnx, onnxscript: pip install onnx onnxscript$"):
+            export(matterport, tmp_path / "model.onnx", inputs="network")
+    monkeypatch.setattr(exporting, "_require_packages", lambda format, check: None)
     monkeypatch.setattr(exporting, "MOST_OF_ONNX", 1000)
     with pytest.raises(UserError, match=r"weights of less than 2 GiB, as an ONNX file holds no more; got 0.0 GiB"):
-        export(matterport, tmp_path / "model.onnx", inputs="network")
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else name)
-    with pytest.raises(UserError, match=r"needs onnx, onnxscript: pip install onnx onnxscript$"):
         export(matterport, tmp_path / "model.onnx", inputs="network")
     assert list(tmp_path.iterdir()) == []
 
