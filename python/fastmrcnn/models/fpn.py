@@ -39,6 +39,7 @@ class FPN(nn.Module):
         for lateral, feature in list(zip(self.lateral, features, strict=True))[-2::-1]:
             enlarged = F.interpolate(merged[-1], size=feature.shape[-2:], mode="nearest")
             assert isinstance(lateral, ConvNorm)
+            # Not ops' merge_top_down: an optimised model sums within the convolution.
             merged.append(add_convolved(lateral, feature, enlarged))
         pyramid = [output(level) for output, level in zip(self.output, reversed(merged), strict=True)]
         return [*pyramid, subsample(pyramid[-1])]
