@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.training import TrainConfig, read_metrics, train
-from tests.distributed.torchrun import ENVIRONMENT, run, torchrun
+from tests.distributed.torchrun import ENVIRONMENT, run, run_on_two_machines, torchrun
 
 OPTIONS = {
     "model": "tiny",
@@ -79,6 +79,19 @@ def test_the_training_is_that_of_one_process(scenes: Path, of_two: Path, tmp_pat
     assert losses == pytest.approx([row["loss"] for row in alone.metrics if "loss" in row], rel=0.1)
 
 
+def test_two_machines_train_as_two_processes_of_one(scenes: Path, of_two: Path, tmp_path: Path) -> None:
+    done = run_on_two_machines(*words_of(config_of(scenes, tmp_path / "run"), tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained to step 4") == 1
+    assert_equal_bits(of_two, tmp_path / "run")
+
+
+def assert_equal_bits(expected: Path, found: Path) -> None:
+    """Of the last weights of two runs."""
+    whole, other = load_file(expected / "last.safetensors"), load_file(found / "last.safetensors")
+    assert [name for name, value in whole.items() if not torch.equal(value, other[name])] == []
+
+
 def cut_short(run_folder: Path, copy: Path) -> None:
     """A copy of a finished run as it was after its second step."""
     shutil.copytree(run_folder, copy)
@@ -90,8 +103,7 @@ def test_a_resumed_run_has_the_same_bits(scenes: Path, of_two: Path, tmp_path: P
     cut_short(of_two, tmp_path / "run")
     done = run("-m", "fastmrcnn", "train", "--resume", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    whole, resumed = load_file(of_two / "last.safetensors"), load_file(tmp_path / "run" / "last.safetensors")
-    assert [name for name, value in whole.items() if not torch.equal(value, resumed[name])] == []
+    assert_equal_bits(of_two, tmp_path / "run")
 
 
 def test_a_run_may_go_on_in_one_process(scenes: Path, of_two: Path, tmp_path: Path) -> None:

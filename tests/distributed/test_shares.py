@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +13,11 @@ import torch
 from fastmrcnn.data.scenes import write_dataset
 from fastmrcnn.inference.share import windows_of_share
 from tests.distributed.shares import measure
-from tests.distributed.torchrun import run
+from tests.distributed.torchrun import run, run_on_two_machines
 
 
-def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [run, run_on_two_machines])
+def test_two_processes_find_and_measure_what_one_does(start: Callable[..., Any], tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     write_dataset(scenes, images=5, seed=3, size=(96, 128))
     (scenes / "broken.png").write_bytes(b"no image")
@@ -24,7 +27,7 @@ def test_two_processes_find_and_measure_what_one_does(tmp_path: Path) -> None:
     torch.set_num_threads(1)  # as the processes have: sums are taken in the same order
     measure(scenes, tmp_path / "one")
     torch.set_num_threads(threads)
-    done = run(Path(__file__).with_name("shares.py"), scenes, tmp_path / "two")
+    done = start(Path(__file__).with_name("shares.py"), scenes, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     of_one = json.loads((tmp_path / "one" / "0.json").read_text())
     assert of_one[1]["detections"] > 5
