@@ -51,6 +51,40 @@ def test_the_layout_of_the_data_science_bowl(mode: str, tmp_path: Path) -> None:
     assert [sample.boxes.tolist() for sample in dataset] == [[[3, 4, 8, 8], [10, 4, 15, 8]]] * 2
 
 
+def test_what_is_transparent_is_background(tmp_path: Path) -> None:
+    shape = square(255)
+    white = np.full_like(shape, 255)
+    write_image(tmp_path / "images/a.png", HEIGHT, WIDTH)
+    (tmp_path / "masks/a").mkdir(parents=True)
+    Image.fromarray(np.stack([white, white, white, shape], axis=2)).save(tmp_path / "masks/a/0.png")
+    Image.fromarray(np.stack([white, shape], axis=2), "LA").save(tmp_path / "masks/a/1.png")
+    indexed = Image.fromarray(shape // 255)
+    indexed.putpalette([255] * 6)
+    indexed.save(tmp_path / "masks/a/2.png", transparency=0)
+    assert open_dataset(tmp_path)[0].boxes.tolist() == [[3, 4, 8, 8]] * 3
+
+
+def test_a_palette_whose_black_is_not_its_first_colour(tmp_path: Path) -> None:
+    write_image(tmp_path / "images/a.png", HEIGHT, WIDTH)
+    (tmp_path / "masks/a").mkdir(parents=True)
+    indexed = Image.fromarray(1 - square(1))
+    indexed.putpalette([255, 255, 255, 0, 0, 0])
+    indexed.save(tmp_path / "masks/a/0.png")
+    assert open_dataset(tmp_path)[0].boxes.tolist() == [[3, 4, 8, 8]]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a/0.tif"])
+def test_masks_on_several_pages_are_refused(name: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "images/a.png", HEIGHT, WIDTH)
+    file = tmp_path / "masks" / name
+    file.parent.mkdir(parents=True)
+    pages = [Image.fromarray(square(1, left)) for left in (3, 10)]
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path)[0]
+    assert str(caught.value) == f"{file}: expected one image of masks; got a TIFF of 2 pages"
+
+
 def test_masks_and_images_anywhere(tmp_path: Path) -> None:
     write_image(tmp_path / "photos/a.jpg", HEIGHT, WIDTH)
     write_labels(tmp_path / "drawn/a_mask.png", square(1))

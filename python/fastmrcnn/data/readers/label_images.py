@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fastmrcnn.data.annotations import ImageRecord
 from fastmrcnn.errors import UserError
 from fastmrcnn.structures.image_files import open_image
+from fastmrcnn.structures.pages import image_pages
 
 Labels = NDArray[np.int64]
 RunLengths = dict[str, Any]  # COCO's, uncompressed
@@ -23,7 +27,7 @@ def read_labels(path: Path, image: ImageRecord) -> Labels:
 
     Colours stand for the index that they have in the palette of Pascal VOC, for tools write those too.
     """
-    with open_image(path) as picture:
+    with _open_mask(path) as picture:
         if picture.mode in ("RGB", "RGBA"):
             labels = _from_voc_colours(path, np.asarray(picture.convert("RGB")))
         elif picture.mode in _INDEXED:
@@ -34,11 +38,37 @@ def read_labels(path: Path, image: ImageRecord) -> Labels:
 
 
 def read_bitmap(path: Path, image: ImageRecord) -> Labels:
-    """1 where the mask of one object is not black, else 0, ``[height, width]``."""
+    """1 where the mask of one object is neither black nor transparent, else 0, ``[height, width]``.
+
+    Where index 0 of a palette is black it alone is background, whatever colours the others have.
+    """
+    with _open_mask(path) as picture:
+        if picture.mode in _INDEXED and not (picture.mode == "P" and any(_colour_of_zero(picture))):
+            filled = np.asarray(picture) != 0
+        else:
+            filled = _on_black(picture).any(axis=2)
+    return _of_size(path, filled.astype(np.int64), image)
+
+
+@contextmanager
+def _open_mask(path: Path) -> Iterator[Image.Image]:
     with open_image(path) as picture:
-        indexed = picture.mode in _INDEXED
-        pixels = np.asarray(picture if indexed else picture.convert("RGB").convert("L"))
-    return _of_size(path, (pixels != 0).astype(np.int64), image)
+        pages = len(image_pages(path))
+        if pages > 1:  # the objects of all but the first would be lost without a word
+            raise UserError(f"{path}: expected one image of masks; got a TIFF of {pages} pages")
+        yield picture
+
+
+def _colour_of_zero(picture: Image.Image) -> list[int]:
+    return (picture.getpalette() or [])[:3]
+
+
+def _on_black(picture: Image.Image) -> NDArray[np.uint8]:
+    """RGB ``[height, width, 3]``; what is transparent is black."""
+    if "transparency" not in picture.info and picture.mode not in ("LA", "PA", "La", "RGBA", "RGBa"):
+        return np.asarray(picture.convert("RGB"))
+    colours = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", colours.size, (0, 0, 0, 255)), colours).convert("RGB"))
 
 
 def _of_size(path: Path, labels: Labels, image: ImageRecord) -> Labels:
