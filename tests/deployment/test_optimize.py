@@ -18,6 +18,7 @@ import fastmrcnn
 from fastmrcnn.cli import main
 from fastmrcnn.deployment import OptimizedMaskRCNN, compare, optimization, optimize
 from fastmrcnn.deployment.folding import scale_and_shift
+from fastmrcnn.deployment.samples import sample_images
 from fastmrcnn.errors import UserError
 from fastmrcnn.models import InputConfig, MaskRCNN, compiling
 from fastmrcnn.models.blocks import ConvNorm
@@ -125,6 +126,15 @@ def test_a_copy_and_a_pickle_detect_the_same(fast: OptimizedMaskRCNN) -> None:
     for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
         assert torch.equal(twin.predict(image, score_threshold=0.1).boxes, expected.boxes)
         assert twin.report == fast.report
+
+
+@pytest.mark.parametrize("context", [torch.device("meta"), torch.autocast("cpu", dtype=torch.bfloat16)])
+def test_wherever_it_is_called(shipped: MaskRCNN, fast: OptimizedMaskRCNN, context: Any) -> None:
+    with context:
+        optimized = optimize(shipped, precision="float32")
+    assert [step.done for step in optimized.report.steps] == [step.done for step in fast.report.steps]
+    image = sample_images(3)[0]
+    assert torch.equal(optimized.predict(image).boxes, fast.predict(image).boxes)
 
 
 def test_it_only_detects(shipped: MaskRCNN, fast: OptimizedMaskRCNN, tmp_path: Path) -> None:

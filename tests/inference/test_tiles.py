@@ -130,6 +130,17 @@ def test_nothing_found_in_any_tile(overview: bool) -> None:
     assert found.masks.shape == (0, 100, 150)
 
 
+def test_another_default_device(mosaic: np.ndarray) -> None:
+    model = shipped(64)
+    expected = predict_tiled(model, mosaic, tile=224, overview=True, score_threshold=0.5)
+    with torch.device("meta"):  # where another one is a GPU
+        found = predict_tiled(model, mosaic, tile=224, overview=True, score_threshold=0.5)
+        assert len(found) > 10
+        assert torch.equal(found.boxes, expected.boxes)
+        assert found.rle == expected.rle
+        assert found[0].polygons(tolerance=1.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

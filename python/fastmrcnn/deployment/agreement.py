@@ -49,13 +49,13 @@ class Agreement:
 def compare(expected: Sequence[Detections], found: Sequence[Detections]) -> Agreement:
     """Pair the detections of each image, of one class and near each other, best scores first, and measure."""
     alone = 0
-    boxes, scores, masks, keypoints = ([torch.zeros(0)] for _ in range(4))  # of each pair
+    boxes, scores, masks, keypoints = ([torch.zeros(0, device="cpu")] for _ in range(4))  # of each pair
     for one, other in zip(expected, found, strict=True):
         pairs = partners(one, other)
         alone += len(one) + len(other) - 2 * len(pairs)
         if not pairs:
             continue
-        first, second = (torch.tensor(side) for side in zip(*pairs, strict=True))
+        first, second = (torch.tensor(side, device="cpu") for side in zip(*pairs, strict=True))
         one, other = one[first], other[second]
         boxes.append((one.boxes - other.boxes).abs().amax(dim=1))
         scores.append((one.scores - other.scores).abs())
@@ -104,7 +104,7 @@ def partners(one: Detections, other: Detections) -> list[tuple[int, int]]:
 def _mask_ious(one: Detections, other: Detections) -> Tensor:
     """Of pairs in the same rows, [N]; two empty masks are equal."""
     masks = concatenate_masks([one.run_lengths, other.run_lengths])
-    pairs = torch.arange(len(one))[:, None] + torch.tensor([0, len(one)])
+    pairs = torch.arange(len(one), device="cpu")[:, None] + torch.tensor([0, len(one)], device="cpu")
     shared = mask_intersections(masks, pairs)
     union = masks.areas()[pairs].sum(dim=1) - shared
     return torch.where(union > 0, shared / union, 1.0)

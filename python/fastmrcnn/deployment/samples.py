@@ -38,7 +38,7 @@ def sample_images(channels: int) -> list[Tensor]:
 
 def noise(channels: int, size: tuple[int, int]) -> Tensor:
     """Soft patches, [channels, *size] float32 in 0..1, the same at every call."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     height, width = (max(side // _PATCH, 2) for side in size)
-    coarse = torch.rand(1, channels, height, width, generator=generator)
+    coarse = torch.rand(1, channels, height, width, generator=generator, dtype=torch.float32, device="cpu")
     return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")[0].clamp(0, 1)

@@ -87,7 +87,7 @@ def put_in_larger(
     """
     one, other = larger.boxes[:, None], merged.boxes[None]  # few of the former
     meet = (one[..., :2] < other[..., 2:]).all(dim=2) & (other[..., :2] < one[..., 2:]).all(dim=2)  # [L, N]
-    pairs = (meet & (larger.labels[:, None] == merged.labels)).nonzero() + torch.tensor([0, len(larger)])
+    pairs = (meet & (larger.labels[:, None] == merged.labels)).nonzero() + torch.tensor([0, len(larger)], device="cpu")
     every = join_detections([larger, merged])
     masks = every.run_lengths if every.has_masks else _rectangles(every.boxes, every.image_size)
     pairs, shared, iou = _overlaps(masks, pairs)
@@ -96,7 +96,7 @@ def put_in_larger(
         ~_is_cut(boxes[:, None], tiles[None], every.image_size, margin).all(dim=1)
         for boxes in every.boxes[pieces].split(1024)
     ]
-    kept = torch.ones(len(every), dtype=torch.bool)
+    kept = torch.ones(len(every), dtype=torch.bool, device="cpu")
     kept[pieces] = torch.cat(seen_whole)
     kept[pairs[iou >= agreement, 1]] = False
     every = every[kept]
@@ -144,11 +144,11 @@ def _is_seen_better(found: Detections, tile_of: Tensor, tiles: Tensor, margin: f
     neighbours = pairs[pairs[:, 0].argsort(), 1]  # those of one tile after those of the other
     counts = torch.bincount(pairs[:, 0], minlength=len(tiles))
     views = counts[tile_of]
-    index = torch.repeat_interleave(torch.arange(len(found)), views)
+    index = torch.repeat_interleave(torch.arange(len(found), device="cpu"), views)
     first = (counts.cumsum(0) - counts)[tile_of] - (views.cumsum(0) - views)
-    other = neighbours[torch.arange(len(index)) + first[index]]
+    other = neighbours[torch.arange(len(index), device="cpu") + first[index]]
     within = ~_is_cut(found.boxes[index], tiles[other], found.image_size, margin)
-    better = torch.zeros(len(found), dtype=torch.bool)
+    better = torch.zeros(len(found), dtype=torch.bool, device="cpu")
     better[index[within]] = True
     return better
 
@@ -200,7 +200,7 @@ def _groups(count: int, pairs: Tensor) -> Tensor:
     for first, second in pairs.tolist():
         low, high = sorted((root(first), root(second)))
         parent[high] = low
-    return torch.tensor([root(index) for index in range(count)], dtype=torch.int64)
+    return torch.tensor([root(index) for index in range(count)], dtype=torch.int64, device="cpu")
 
 
 def _assemble(found: Detections, masks: InstanceMasks, kept: Tensor, groups: Tensor, agreement: float) -> Detections:

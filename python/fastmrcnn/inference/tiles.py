@@ -150,8 +150,9 @@ def predict_windows(
             recent = []
         if on_tiles is not None:
             on_tiles(len(counts), len(tiles))
-    tile_of = torch.repeat_interleave(torch.tensor(counts))
-    rectangles = torch.tensor([[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles])
+    tile_of = torch.repeat_interleave(torch.tensor(counts, device="cpu"))
+    corners = [[t.left, t.top, t.left + t.width, t.top + t.height] for t in tiles]
+    rectangles = torch.tensor(corners, device="cpu")
     # Half of the overlap would take objects for cut that both tiles see whole.
     margin = max(overlap / 4, 2.0)
     merged = merge_across_seams(join_detections(parts), tile_of, rectangles, margin=margin, agreement=agreement)

@@ -102,7 +102,8 @@ class BoxFrame:
             ((original[1] - last) / max(size[1] - last, 1), (original[0] - last) / max(size[0] - last, 1)) * 2
             for size, original in zip(batch.sizes, batch.original_sizes, strict=True)
         ]
-        scale = to_device(torch.tensor(scales, dtype=found.boxes.dtype), found.boxes.device)[:, None]  # [B, 1, 4]
+        scale = torch.tensor(scales, dtype=found.boxes.dtype, device="cpu")
+        scale = to_device(scale, found.boxes.device)[:, None]  # [B, 1, 4]
         origins = self.origins(batch.image_sizes)
         if self.corners == "edges" and origins is None:
             found = found._replace(boxes=found.boxes * scale)

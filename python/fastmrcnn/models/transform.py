@@ -63,7 +63,7 @@ class InputTransform(nn.Module):
     def collate(self, prepared: Sequence[Tensor], images: Sequence[Tensor]) -> ImageBatch:
         """Images that :meth:`prepare` made of ``images``, padded to one batch."""
         originals, sizes = ([(own.shape[-2], own.shape[-1]) for own in tensors] for tensors in (images, prepared))
-        image_sizes = to_device(torch.tensor(sizes), self.mean.device)
+        image_sizes = to_device(torch.tensor(sizes, device="cpu"), self.mean.device)
         return ImageBatch(self._pad(prepared), sizes, originals, image_sizes)
 
     def target_size(self, height: int, width: int, generator: torch.Generator | None = None) -> Size:

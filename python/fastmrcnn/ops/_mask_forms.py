@@ -22,7 +22,7 @@ _BYTES_AT_ONCE = 2**26  # of outputs that have room for the longest of some mask
 
 def offsets_of(counts: list[int]) -> Tensor:
     """Where parts of so many elements begin, one after the other, and where the last one ends: `[len(counts) + 1]`."""
-    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
+    return torch.tensor([0, *counts], dtype=torch.int64, device="cpu").cumsum(0)
 
 
 def rasterise(masks: InstanceMasks) -> tuple[Tensor, Tensor]:
@@ -91,9 +91,9 @@ def _grow_until_it_fits(
     fill: Callable[[Tensor, Tensor], None], count: int, capacity: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The output [count, capacity] and the lengths [count] that `fill` writes; it says where it needs more room."""
-    lengths = torch.zeros(count, dtype=torch.int64)
+    lengths = torch.zeros(count, dtype=torch.int64, device="cpu")
     while True:
-        output = torch.empty((count, capacity), dtype=dtype)
+        output = torch.empty((count, capacity), dtype=dtype, device="cpu")
         fill(output, lengths)
         longest = int(lengths.max()) if count else 0
         if longest <= capacity:

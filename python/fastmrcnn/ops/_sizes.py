@@ -17,7 +17,7 @@ def sizes_tensor(image_sizes: Sequence[tuple[int, int]], device: torch.device) -
     """
     if len(image_sizes) == 0:
         return torch.empty((0, 2), dtype=torch.int64, device=device)
-    sizes = torch.tensor(image_sizes)
+    sizes = torch.tensor(image_sizes, device="cpu")
     sizes = sizes if sizes.is_floating_point() else sizes.to(torch.int64)
     if device.type == "cuda" and type(sizes) is Tensor and not torch.compiler.is_compiling():  # fakes have no memory
         sizes = sizes.pin_memory()

@@ -126,7 +126,7 @@ def _points_of_weights() -> Tensor:
         [1 / 15, -2 / 15, 4 / 15],
         [0, 0, 1],
     ]
-    matrix = torch.tensor(along_a_side, dtype=torch.float64)
+    matrix = torch.tensor(along_a_side, dtype=torch.float64, device="cpu")
     return torch.kron(matrix, matrix).float()
 
 

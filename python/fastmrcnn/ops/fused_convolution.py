@@ -91,11 +91,12 @@ def _is_dense(map: Tensor) -> bool:
 
 def fusion_problem() -> str | None:
     """Why this torch has no such convolutions, as it has none where it is built without oneDNN; None where it has."""
-    conv = FusedConv2d(nn.Conv2d(16, 16, 1)).requires_grad_(False)
-    input = torch.ones(1, 16, 8, 8).to(memory_format=torch.channels_last)
-    try:
-        fused = conv.add_to(input.clone(), conv(input, relu=True), relu=True)
-    except (AttributeError, NotImplementedError, RuntimeError) as error:
-        return first_line(error)
-    expected = F.relu(input + F.conv2d(F.conv2d(input, conv.weight, conv.bias).relu(), conv.weight, conv.bias))
+    conv = FusedConv2d(nn.Conv2d(16, 16, 1, device="cpu", dtype=torch.float32)).requires_grad_(False)
+    input = torch.ones(1, 16, 8, 8, device="cpu", dtype=torch.float32).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", enabled=False):
+        try:
+            fused = conv.add_to(input.clone(), conv(input, relu=True), relu=True)
+        except (AttributeError, NotImplementedError, RuntimeError) as error:
+            return first_line(error)
+        expected = F.relu(input + F.conv2d(F.conv2d(input, conv.weight, conv.bias).relu(), conv.weight, conv.bias))
     return None if torch.allclose(fused, expected, atol=1e-5) else "its results are wrong"

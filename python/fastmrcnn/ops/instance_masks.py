@@ -103,7 +103,10 @@ class InstanceMasks:
             [{'size': [3, 3], 'counts': '013000'}]
         """
         found = [read_bitmap(bitmap, height, width) for bitmap in bitmaps]
-        runs, none = torch.from_numpy(np.concatenate([_NOTHING, *found])), torch.empty((0, 2), dtype=torch.float64)
+        runs, none = (
+            torch.from_numpy(np.concatenate([_NOTHING, *found])),
+            torch.empty((0, 2), dtype=torch.float64, device="cpu"),
+        )
         return InstanceMasks(
             height,
             width,
@@ -141,7 +144,7 @@ class InstanceMasks:
     def to(self, device: torch.device | str) -> InstanceMasks:
         """The same on another device. All arrays go to a GPU in one copy, which is not waited for."""
         if torch.device(device).type == "cuda" and self.points.device.type == "cpu":
-            packed = torch.empty(self._packed_size(), dtype=torch.int64, pin_memory=True)
+            packed = torch.empty(self._packed_size(), dtype=torch.int64, pin_memory=True, device="cpu")
             return self._unpack(self._pack(packed).to(device, non_blocking=True))
         return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
 

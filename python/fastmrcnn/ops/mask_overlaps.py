@@ -31,7 +31,7 @@ def overlapping_pairs(boxes: Tensor) -> Tensor:
     usable = np.flatnonzero(np.isfinite(corners).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1))
     corners = corners[usable]
     if usable.size == 0:
-        return torch.empty((0, 2), dtype=torch.int64)
+        return torch.empty((0, 2), dtype=torch.int64, device="cpu")
     # Squares as large as the mean box: on average each box lies in a few of them.
     side = float(np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1).mean()))
     owner, cell = _cells(np.floor(corners / side).astype(np.int64))
@@ -118,7 +118,7 @@ def first_of_equals(count: int, pairs: Tensor) -> Tensor:
     for first, second in pairs.tolist():
         if kept[first]:
             kept[second] = False
-    return torch.tensor(kept, dtype=torch.bool)
+    return torch.tensor(kept, dtype=torch.bool, device="cpu")
 
 
 def areas_within(masks: InstanceMasks, chosen: Tensor, rectangles: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def unite_masks(masks: InstanceMasks, groups: Tensor | None = None, count: int =
         >>> unite_masks(InstanceMasks.from_coco(halves, 4, 4)).areas()
         tensor([16.])
     """
-    groups = torch.zeros(len(masks), dtype=torch.int64) if groups is None else groups.cpu()
+    groups = torch.zeros(len(masks), dtype=torch.int64, device="cpu") if groups is None else groups.cpu()
     if groups.shape != (len(masks),) or not bool(((groups >= 0) & (groups < count)).all()):
         raise ValueError(
             f"unite_masks: groups must be [{len(masks)}], each in 0..{count - 1}; "
@@ -149,7 +149,9 @@ def number_pixels(masks: InstanceMasks, order: Tensor, dtype: torch.dtype = torc
     if dtype.is_floating_point or len(masks) > torch.iinfo(dtype).max:
         raise ValueError(f"number_pixels: dtype must hold whole numbers up to {len(masks)}; got {dtype}")
     runs, pixels = masks.to_runs().to("cpu"), masks.height * masks.width
-    numbers = np.zeros(pixels, dtype=torch.empty(0, dtype=dtype).numpy().dtype)  # down the columns, as the runs go
+    numbers = np.zeros(
+        pixels, dtype=torch.empty(0, dtype=dtype, device="cpu").numpy().dtype
+    )  # down the columns, as the runs go
     bounds, transitions = runs.object_transitions.tolist(), runs.transitions.tolist()
     for index in reversed(order.tolist()):
         own = [*transitions[bounds[index] : bounds[index + 1]], pixels]  # which ends what has no end of its own

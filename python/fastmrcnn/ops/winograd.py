@@ -130,7 +130,7 @@ class WinogradConv2d(nn.Conv2d):
         """:func:`winograd_weights`, made once. Threads that come at the same time make the same."""
         points = self.points
         if points is None:
-            with torch.inference_mode(False):  # a tensor that may go anywhere
+            with torch.inference_mode(False), torch.autocast("cpu", enabled=False):  # a tensor that may go anywhere
                 points = self.points = winograd_weights(self.weight)
         return points
 

@@ -135,7 +135,7 @@ def _compact_masks(found: Detections) -> Any:
         raise UserError(
             "to_supervision: expected a newer supervision, with CompactMask: pip install -U supervision"
         ) from None
-    inclusive = found.run_lengths.boxes() - torch.tensor([0.0, 0.0, 1.0, 1.0])
+    inclusive = found.run_lengths.boxes() - torch.tensor([0.0, 0.0, 1.0, 1.0], device="cpu")
     return CompactMask.from_coco_rle(found.rle, inclusive.clamp(min=0).numpy(), found.image_size)
 
 
