@@ -56,6 +56,10 @@ def break_labelme(folder: Path) -> list[Place]:
     changed(folder / "a.json", change)
     (folder / "c.json").write_text('{"shapes": [')
     (folder / "d.json").write_text('{"shapes": [], "imagePath": "d.png"}')
+    write_image(folder / "e.png")
+    outline = {"label": "car", "points": [[50, 10], [70, 10], [70, 50]], "shape_type": "polygon"}
+    size = {"imageHeight": 60, "imageWidth": 80}  # the image was made smaller since
+    (folder / "e.json").write_text(json.dumps({"shapes": [outline], "imagePath": "e.png", **size}))
     return [
         ("invalid-annotation", "a.json", 0, "expected a mask from its first point to its second"),
         ("invalid-polygon", "a.json", 1, "at least 3 points"),
@@ -63,6 +67,7 @@ def break_labelme(folder: Path) -> list[Place]:
         ("empty-mask", "", 4, "off the image"),
         ("invalid-annotation", "c.json", None, "broken JSON"),
         ("missing-image", "d.json", None, "there is no image"),
+        ("wrong-image-size", "", None, "the annotations say 80 x 60 pixels (width x height), the file has 40 x 30"),
     ]
 
 
@@ -72,7 +77,9 @@ def break_yolo(folder: Path) -> list[Place]:
     lines += ["7 0 0 0.5 0 0.5 0.5", "0 0 0 0.5", "0 0.5 0.5 0.5 0.5", "1 0.1 0.1 0.1 0.1 0.1 0.1", "0 0 0 40 0 40 30"]
     labels.write_text("\n".join(lines))
     truncate(folder / "images" / "train" / "b.png")
+    (labels.parent / "c.txt").write_text(lines[0])
     return [
+        ("missing-image", "c.txt", None, "there is no image of these labels"),
         ("unknown-category", "a.txt", 4, "a class within 0..1; got 7"),
         ("invalid-polygon", "a.txt", 5, "at least 3 points"),
         ("invalid-annotation", "a.txt", 6, "got a box: this is a data set without masks"),

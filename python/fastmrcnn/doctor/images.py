@@ -136,7 +136,7 @@ def _examine(
         findings.add(UNDECODABLE_IMAGE, f"image {record.id}: {error}", **where, repair=LEFT_OUT)
         return ExaminedImage(record, False, findings)
     settled: Settled | None = Settled(record)
-    if size != (record.height, record.width):  # of COCO alone: other readers ask the files
+    if size != (record.height, record.width):  # of COCO and LabelMe: other readers ask the files
         settled = settle_size(record, size, path, content.objects.get(record.id, ()), findings)
     if settled is None:
         return ExaminedImage(record, False, findings)

@@ -75,6 +75,21 @@ def test_a_folder_with_images_elsewhere_and_paths_of_windows(tmp_path: Path) -> 
         assert [len(sample) for sample in open_dataset(tmp_path / "json", images)] == [1, 0]
 
 
+def test_an_image_of_another_size_than_the_shapes_were_drawn_on(tmp_path: Path) -> None:
+    square = shape("rectangle", [[1, 1], [3, 3]])
+    assert len(open_dataset(write(tmp_path, square, imageHeight=HEIGHT, imageWidth=WIDTH))[0]) == 1
+    assert len(open_dataset(write(tmp_path, square, imageHeight=None, imageWidth=None))[0]) == 1
+    file = write(tmp_path, square, imageHeight=2 * HEIGHT, imageWidth=2 * WIDTH)
+    with pytest.raises(UserError) as caught:
+        open_dataset(file)[0]
+    expected = f"expected 60 x 40 pixels (width x height), as {file} says; got 30 x 20"
+    assert str(caught.value) == f"{tmp_path / 'a.png'}: {expected}"
+    file = write(tmp_path, square, imageHeight=0, imageWidth=WIDTH)
+    with pytest.raises(UserError) as caught:
+        open_dataset(file)
+    assert str(caught.value) == f"{file}: expected imageHeight and imageWidth of at least 1; got 0 and 30"
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [

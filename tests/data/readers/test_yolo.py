@@ -62,6 +62,22 @@ def test_images_without_labels_and_in_another_folder(tmp_path: Path) -> None:
     assert len(open_dataset(tmp_path / "data.yaml", tmp_path / "moved", split="train")) == 2
 
 
+def test_labels_of_no_image(tmp_path: Path) -> None:
+    file = write(tmp_path, "train: images/train\nnames: [cat]")
+    labels = tmp_path / "labels/train"
+    for name, text in (("classes", "cat\n"), ("empty", "\n"), ("counts", "1\n2\n")):
+        (labels / f"{name}.txt").write_text(text)
+    (labels / "notes.txt").write_bytes(b"\xff")
+    assert len(open_dataset(file, split="train")) == 1
+    (labels / "b.txt").write_text(SQUARE)
+    with pytest.raises(UserError) as caught:
+        open_dataset(file, split="train")
+    assert str(caught.value) == f"{labels / 'b.txt'}: there is no image of these labels"
+    (tmp_path / "train.txt").write_text("./images/train/a.png\n")  # a part of what is there
+    file.write_text("train: train.txt\nnames: [cat]")
+    assert len(open_dataset(file, split="train")) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -23,7 +23,7 @@ from fastmrcnn.data.masks import encode_rle
 from fastmrcnn.data.readers.images import image_record, number_classes
 from fastmrcnn.data.readers.shapes import checked_outline, ellipse, rectangle
 from fastmrcnn.data.readers.source import Source
-from fastmrcnn.data.readers.values import is_number, kind_of, list_of, text_of, value_of
+from fastmrcnn.data.readers.values import is_number, kind_of, list_of, text_of, value_of, whole_of
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
 from fastmrcnn.ops import InstanceMasks, unite_masks
@@ -51,7 +51,8 @@ def read_labelme(source: Source) -> Annotations:
     are the labels that occur, in the order of the alphabet.
 
     Raises:
-        UserError: naming the file and the shape.
+        UserError: naming the file and the shape. When a sample is read: an image of another size than ``imageHeight``
+            and ``imageWidth``.
     """
     files = [source.path] if source.path.is_file() else sorted(source.path.glob("*.json"))
     if not files:
@@ -65,7 +66,7 @@ def read_labelme(source: Source) -> Annotations:
             document = read_json(file, expected="a file of LabelMe")
             place = PureWindowsPath(text_of(str(file), document, "imagePath"))  # knows slashes of either kind
             name = place.name if source.images else place.as_posix()
-            image = image_record(str(file), number, folder, name)
+            image = _as_drawn(str(file), document, image_record(str(file), number, folder, name))
             if user_of.setdefault(name, file) != file:
                 raise UserError(f"{file}: imagePath '{name}' is that of {user_of[name]} already")
             images[number], labelled[number] = image, _read_objects(source, file, document, image)
@@ -81,6 +82,16 @@ def read_labelme(source: Source) -> Annotations:
 
 def _is_labelme_document(document: Any) -> bool:
     return isinstance(document, dict) and {"shapes", "imagePath"} <= document.keys()
+
+
+def _as_drawn(where: str, document: Any, image: ImageRecord) -> ImageRecord:
+    """The image with the size that its shapes were drawn on, where the file has it."""
+    if document.get("imageHeight") is None or document.get("imageWidth") is None:
+        return image
+    height, width = whole_of(where, document, "imageHeight"), whole_of(where, document, "imageWidth")
+    if height < 1 or width < 1:
+        raise UserError(f"{where}: expected imageHeight and imageWidth of at least 1; got {height} and {width}")
+    return replace(image, height=height, width=width)
 
 
 def _read_objects(source: Source, file: Path, document: Any, image: ImageRecord) -> list[_Labelled]:

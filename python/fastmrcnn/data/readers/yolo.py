@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord
-from fastmrcnn.data.mistakes import UnknownCategory
+from fastmrcnn.data.mistakes import MissingImage, UnknownCategory
 from fastmrcnn.data.readers.images import image_record, list_images
 from fastmrcnn.data.readers.shapes import checked_outline
 from fastmrcnn.data.readers.source import Source
@@ -33,7 +33,7 @@ def read_yolo(source: Source) -> Annotations:
     """Read the split of a data set that its YAML file describes; an image without a label file has no objects.
 
     Raises:
-        UserError: naming the YAML file and the key, or the label file and the line.
+        UserError: naming the YAML file and the key, or the label file and the line; labels of no image.
     """
     file = _yaml_file(source)
     if file is None:
@@ -52,6 +52,8 @@ def read_yolo(source: Source) -> Annotations:
             images[number] = image = image_record(str(file), number, Path(), str(path))
             objects[number] = []  # stays so where the whole label file cannot be read
             objects[number] = _read_labels(source, _label_path(path), image, categories)
+    if not any(str(place).lower().endswith(".txt") for place in _as_list(places)):  # a list may leave images out
+        _refuse_labels_without_image(source, paths)
     return Annotations(str(file), Path(), categories, images, objects)
 
 
@@ -155,6 +157,25 @@ def _read_line(
         raise UserError(f"{where}: expected coordinates as fractions of the image's sides, 0..1; got {wrong:g}")
     outline = [share * side for share, side in zip(shares, [image.width, image.height] * len(shares), strict=False)]
     return ObjectRecord(number, int(label), checked_outline(where, outline, image))
+
+
+def _refuse_labels_without_image(source: Source, images: list[Path]) -> None:
+    """A mistake in a name would lose objects without a word."""
+    known = {_label_path(image) for image in images}
+    for folder in sorted({file.parent for file in known}):
+        for file in sorted(folder.glob("*.txt")):
+            if file not in known and _holds_labels(file):
+                with source.part(file):
+                    raise MissingImage(f"{file}: there is no image of these labels")
+
+
+def _holds_labels(file: Path) -> bool:
+    """Whether a text file begins like labels; exporters put lists of classes and notes beside them."""
+    try:
+        lines = read_text(file, expected="labels of YOLO").split("\n")
+        return len([float(value) for value in next(filter(str.strip, lines), "").split()]) >= 5
+    except ValueError:  # of which a UserError is one
+        return False
 
 
 def _as_list(value: Any) -> list[Any]:
