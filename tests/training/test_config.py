@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fastmrcnn.cli.arguments import parse
 from fastmrcnn.errors import UserError
 from fastmrcnn.training import TrainConfig
 from fastmrcnn.training.config import read_config_fields
@@ -20,6 +21,26 @@ def config(**changes: Any) -> TrainConfig:
 def test_json_round_trip() -> None:
     original = config(steps=7, lr_milestones=(0.5,), output=Path("runs/x"), model="tiny", train_min_sizes=(200, 240))
     assert TrainConfig.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+@pytest.mark.parametrize(
+    ("words", "other", "total_steps"),
+    [
+        (["--epochs", "2"], {}, 20),
+        (["--epochs=2", "--steps", "5"], {}, 5),
+        ([], {"epochs": 3.0}, 30),
+        ([], {"epochs": 3.0, "steps": 4}, 4),
+        ([], {"batch_size": 2}, 7),
+    ],
+)
+def test_epochs_win_over_the_steps_of_weaker_options(
+    words: list[str], other: dict[str, Any], total_steps: int, tmp_path: Path
+) -> None:
+    own = {"train_annotations": "a.json", "epochs": 1.0, "steps": 7, "batch_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    command = parse(["train", "--resume", str(tmp_path), "--config", str(tmp_path / "other.json"), *words])
+    assert command.total_steps(images=40) == total_steps  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,12 @@ def with_config_files(words: Sequence[str]) -> list[str]:
             raise UserError(f"{resume}: expected the output folder of a training run; there is no config.json in it")
         options |= read_config_fields(saved)
     if config is not None:
-        options |= read_config_fields(Path(config))
+        stronger = read_config_fields(Path(config))
+        if "epochs" in stronger:  # which steps would override
+            options.pop("steps", None)
+        options |= stronger
+    if _value_of("--epochs", words) is not None:
+        options.pop("steps", None)
     if resume is not None:
         options["output"] = resume  # the folder may have moved since it was written
     if recipe is not None:
