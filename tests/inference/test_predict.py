@@ -340,18 +340,20 @@ def test_memory_does_not_grow_with_the_number_of_images(
     """Six times the images take little more than the text of their names."""
     model = load_model(weights)
     monkeypatch.setattr("fastmrcnn.inference.stream.load_model", lambda *_, **__: model)
-    peaks: list[int] = []
-    for count in (10, 10, 60):  # the first run pays for what is imported and cached
-        folder = photos.parent / f"{len(peaks)}"
+    peaks: dict[int, list[int]] = {10: [], 60: []}
+    for run, count in enumerate((10, 10, 60, 10, 60)):  # the first run pays for what is imported and cached
+        folder = photos.parent / f"{run}"
         folder.mkdir()
         for number in range(count):
             (folder / f"{number}.jpg").hardlink_to(photos / f"{number % 10 + 1}.jpg")
         config = config_for(folder, weights, save=("coco",), score_threshold=0.9)
         tracemalloc.start()
         predict_files(config, progress=False)
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        peaks[count].append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] - peaks[1] < 50 * 2000  # bytes, most of them while the folder is listed; an image has 8000 and more
+    # Bytes, most of them while the folder is listed; an image has 8000 and more. What other threads of the process,
+    # pytest's among them, allocate meanwhile is in one of the runs.
+    assert min(peaks[60]) - min(peaks[10]) < 50 * 2000
 
 
 @pytest.mark.parametrize(("option", "least"), [("batch_size", 1), ("readers", 0)])
