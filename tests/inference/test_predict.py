@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -245,6 +246,21 @@ def test_results_are_no_images_of_the_next_run(photos: Path, weights: str) -> No
     with pytest.raises(UserError, match=message):
         predict_files(config_for(photos, weights, images=one, output=photos / "found"), progress=False)
     assert predict_files(config_for(photos, weights, images=one), progress=False).images == 1
+
+
+@pytest.mark.parametrize("way", ["folder", "link"])
+def test_no_result_takes_the_place_of_its_source(photos: Path, weights: str, way: str) -> None:
+    overlays, link = photos.rename(photos.parent / "overlays"), photos.parent / "link.jpg"
+    link.symlink_to(overlays / "1.jpg")
+    config = config_for(overlays if way == "folder" else link, weights, output=photos.parent, save=("overlays",))
+    before = (overlays / "1.jpg").read_bytes()
+    named = "overlays/1" if way == "folder" else "link"
+    with pytest.raises(
+        UserError, match=rf"{named}\.jpg: expected a source that no result replaces; .*overlays/\*\.jpg are"
+    ):
+        predict_files(config, progress=False)
+    assert (overlays / "1.jpg").read_bytes() == before
+    assert predict_files(dataclasses.replace(config, save=("csv", "yolo")), progress=False).images >= 1
 
 
 def test_names_that_are_no_text(photos: Path, weights: str) -> None:

@@ -41,7 +41,7 @@ def image_files(sources: Iterable[str | Path], *, without: Iterable[Path] = ()) 
 
     without: files that folders and globs do not stand for, though they are there; to name one is a ``UserError``.
     """
-    identity = _Identity()
+    identity = Identity()
     left_out = {identity(str(path)) for path in without}
     taken: set[str] = set()
     found = []
@@ -65,7 +65,7 @@ def candidates(source: str) -> Iterator[str]:
     return _matches(source) if glob.has_magic(source) and not os.path.exists(source) else iter(())
 
 
-class _Identity:
+class Identity:
     """What is the same for all ways to a file. A link to a file is one of its own."""
 
     def __init__(self) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import fastmrcnn
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import check_writable, errors_name, reserve_beside, write_json
-from fastmrcnn.inference.config import PredictConfig
+from fastmrcnn.inference.config import OutputKind, PredictConfig
 from fastmrcnn.inference.outputs import OUTPUTS
 from fastmrcnn.models import MaskRCNNConfig
 
@@ -48,6 +49,36 @@ def check_output(output: Path) -> None:
     if output.is_dir():
         for name in (_ABOUT, *(name for kind in OUTPUTS.values() for name in kind.files if os.sep not in name)):
             check_writable(output / name)
+
+
+def check_apart(sources: Iterable[str], output: Path, kinds: Collection[OutputKind]) -> None:
+    """Raises ``UserError`` for a source that stands where results of these ``kinds`` go, or where an earlier run's are.
+
+    It would be replaced by them, or removed with them.
+    """
+    root, real_folder = Path(os.path.realpath(output)), cache(os.path.realpath)
+    replaced = OUTPUTS if (output / _ABOUT).is_file() else kinds
+    patterns = [pattern for kind in replaced for pattern in OUTPUTS[kind].files]
+    for source in sources:
+        folder, name = os.path.split(source)
+        ways = [os.path.join(real_folder(folder), name)]
+        if os.path.islink(source):
+            ways.append(os.path.realpath(source))
+        for way in ways:
+            if pattern := _pattern_of(way, root, patterns):
+                raise UserError(
+                    f"{source}: expected a source that no result replaces; {output / pattern} are results: "
+                    "choose another output"
+                )
+
+
+def _pattern_of(path: str, root: Path, patterns: Sequence[str]) -> str | None:
+    """Which of the patterns of files below ``root`` a path matches."""
+    if not path.startswith(os.path.join(root, "")):  # in a tenth of the time that pathlib takes
+        return None
+    below = Path(path).relative_to(root)
+    fits = (pattern for pattern in patterns if below.match(pattern) and len(below.parts) == len(Path(pattern).parts))
+    return next(fits, None)
 
 
 def place_beside(output: Path) -> Path:

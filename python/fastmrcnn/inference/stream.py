@@ -22,7 +22,7 @@ from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import Picture, Pictures
 from fastmrcnn.inference.share import predict_share
 from fastmrcnn.inference.sources import image_files
-from fastmrcnn.inference.staging import earlier_results, results_in, write_about
+from fastmrcnn.inference.staging import check_apart, earlier_results, results_in, write_about
 from fastmrcnn.inference.summary import PredictSummary
 from fastmrcnn.inference.tiles import tiles_of
 from fastmrcnn.inference.unfinished import unfinished_run
@@ -60,6 +60,8 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
     start = time.monotonic()
     distributed.join()
     videos = video_files(config.images)
+    if not videos:
+        config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
     paths = [] if videos else _image_files(config)
     model = load_model(config.weights, device=resolve_device(config.device))
     choose_detections(model, max_detections=config.max_detections, nms=config.nms, nms_iou=config.nms_iou)
@@ -70,7 +72,6 @@ def predict_files(config: PredictConfig, *, progress: bool = True) -> PredictSum
         return predict_videos(config, detector, videos, progress=progress)
     if config.choice != FrameChoice():
         raise UserError("every, fps, start, end and max_frames choose frames of videos; images has none")
-    config = dataclasses.replace(config, save=config.save or ("coco", "overlays"))
     pictures = distributed.from_first(lambda: Pictures(paths, model.config.input.pixel_format))
     if config.fast:
         model = _made_fast(model, pictures, config)
@@ -92,7 +93,9 @@ def _image_files(config: PredictConfig) -> list[str]:
     list them alike."""
     with distributed.failing_together():
         if distributed.is_first():
-            return image_files(config.images, without=earlier_results(config.output))
+            paths = image_files(config.images, without=earlier_results(config.output))
+            check_apart(paths, config.output, config.save)
+            return paths
     return []
 
 

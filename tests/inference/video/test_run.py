@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import logging
 import tracemalloc
@@ -38,6 +39,23 @@ def test_a_video_file(tmp_path: Path, weights: str) -> None:
     expected = [result for number, one in zip(numbers, same, strict=True) for result in one.to_coco(number)]
     assert [result["image_id"] for result in results] == [result["image_id"] for result in expected]
     np.testing.assert_allclose([r["bbox"] for r in results], [r["bbox"] for r in expected], atol=0.05)
+
+
+def test_no_result_takes_the_place_of_its_video(tmp_path: Path, weights: str) -> None:
+    (tmp_path / "video").mkdir()
+    film = write_film(tmp_path / "video" / "film.mp4", moving_frames(2), codec="libx264")
+    before = film.read_bytes()
+    with pytest.raises(UserError, match=r"film\.mp4: expected a source that no result replaces; .*video/\*\.mp4 are"):
+        predict_files(config_for(film, weights, tmp_path), progress=False)
+    assert film.read_bytes() == before
+
+
+def test_no_video_is_taken_twice(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = write_film(tmp_path / "film.mkv", moving_frames(2))
+    monkeypatch.chdir(tmp_path)
+    config = config_for(film, weights, tmp_path / "found", save=("jsonl",))
+    config = dataclasses.replace(config, images=("film.mkv", "./film.mkv", str(film), "*.mkv"))
+    assert predict_files(config, progress=False).images == 2
 
 
 def test_a_part_behind_the_end_is_said(tmp_path: Path, weights: str, caplog: pytest.LogCaptureFixture) -> None:

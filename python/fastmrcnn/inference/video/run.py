@@ -18,7 +18,7 @@ from fastmrcnn.inference.outputs import Output, Run, chosen
 from fastmrcnn.inference.outputs.parts import Parts
 from fastmrcnn.inference.pictures import FrameOfVideo, Picture, numbered_names
 from fastmrcnn.inference.progress import progress_bar
-from fastmrcnn.inference.staging import remove_earlier_results, results_in, staged, write_about
+from fastmrcnn.inference.staging import check_apart, remove_earlier_results, results_in, staged, write_about
 from fastmrcnn.inference.summary import PredictSummary
 from fastmrcnn.inference.video.decoding import Video
 from fastmrcnn.inference.video.predict import Frame, VideoDetection
@@ -55,6 +55,7 @@ def predict_videos(
         if stream is not None:
             stack.callback(stream.close)
         config = dataclasses.replace(config, save=config.save or (("coco", "jsonl") if live else ("coco", "video")))
+        check_apart([source for source in sources if not is_stream(source)], config.output, config.save)
         work = stack.enter_context(staged(config.output))
         if live:
             remove_earlier_results(config.output)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fastmrcnn import distributed
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference.sources import candidates, natural_key
+from fastmrcnn.inference.sources import Identity, candidates, natural_key
 from fastmrcnn.structures.images import IMAGE_SUFFIXES
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def is_video(source: str) -> bool:
 
 
 def video_files(sources: Iterable[str]) -> list[str]:
-    """The videos that files, folders, globs and addresses mean, in their order; none where ``sources`` are images.
+    """The videos that files, folders, globs and addresses mean, in their order, none twice; none where ``sources`` are
+    images.
 
     A folder or a glob stands for its videos where there are no images among its files; a number that is no file is
     that of a camera.
@@ -73,7 +74,10 @@ def video_files(sources: Iterable[str]) -> list[str]:
     if len(videos) > 1 and any(map(is_stream, videos)):
         stream = next(filter(is_stream, videos))
         raise UserError(f"images: expected a camera or stream to be the only source; got {shown_name(stream)} and more")
-    return list(dict.fromkeys(path for source in videos for path in _expand(source)))
+    identity, found = Identity(), dict[str, str]()
+    for path in (path for source in videos for path in _expand(source)):
+        found.setdefault(identity(path), path)
+    return list(found.values())
 
 
 def _expand(source: str) -> list[str]:
