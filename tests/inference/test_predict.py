@@ -7,8 +7,8 @@ import errno
 import json
 import os
 import threading
-import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ from fastmrcnn.inference import PredictConfig, predict_files
 from fastmrcnn.inference.config import OutputKind
 from fastmrcnn.inference.staging import remove_earlier_results
 from fastmrcnn.weights import load_model
+from tests.inference.traced import least_peak
 
 
 @pytest.fixture
@@ -356,20 +357,16 @@ def test_memory_does_not_grow_with_the_number_of_images(
     """Six times the images take little more than the text of their names."""
     model = load_model(weights)
     monkeypatch.setattr("fastmrcnn.inference.stream.load_model", lambda *_, **__: model)
-    peaks: dict[int, list[int]] = {10: [], 60: []}
-    for run, count in enumerate((10, 10, 60, 10, 60)):  # the first run pays for what is imported and cached
-        folder = photos.parent / f"{run}"
+    peaks = []
+    for count in (10, 60):
+        folder = photos.parent / f"{count}"
         folder.mkdir()
         for number in range(count):
             (folder / f"{number}.jpg").hardlink_to(photos / f"{number % 10 + 1}.jpg")
         config = config_for(folder, weights, save=("coco",), score_threshold=0.9)
-        tracemalloc.start()
-        predict_files(config, progress=False)
-        peaks[count].append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    # Bytes, most of them while the folder is listed; an image has 8000 and more. What other threads of the process,
-    # pytest's among them, allocate meanwhile is in one of the runs.
-    assert min(peaks[60]) - min(peaks[10]) < 50 * 2000
+        predict_files(config, progress=False)  # pays for what is imported and cached
+        peaks.append(least_peak(partial(predict_files, config, progress=False)))
+    assert peaks[1] - peaks[0] < 50 * 2000  # bytes, most of them while the folder is listed; an image has 8000 and more
 
 
 @pytest.mark.parametrize(("option", "least"), [("batch_size", 1), ("readers", 0)])
