@@ -78,6 +78,27 @@ def test_other_classes(name: str, text: str, tmp_path: Path) -> None:
     assert dataset[0].labels.tolist() == [0, 1]
 
 
+def test_colours_of_other_classes(tmp_path: Path) -> None:
+    objects, classes = masks()
+    write(tmp_path, objects, classes)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[[7, 15, 255]] = (0, 128, 0), (250, 50, 83), (224, 224, 192)  # the first one is VOC's second
+    file = tmp_path / "SegmentationClass" / "a.png"
+    Image.fromarray(colours[classes]).save(file)
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "bolt:0,128,0::", "nut:250,50,83::"]
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
+    [sample] = open_dataset(tmp_path, split="train")
+    assert sample.labels.tolist() == [0, 1]
+    assert sample.boxes.tolist() == [[1, 2, 5, 8], [6, 2, 9, 8]]
+    Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)).save(file)
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path, split="train")[0]
+    assert str(caught.value) == f"{file}: expected numbers or colours of {tmp_path / 'labelmap.txt'}; got (1, 2, 3)"
+    (tmp_path / "labelmap.txt").write_text("\n".join([*lines[:3], "nut:::"]))  # an unfinished list is none
+    with pytest.raises(UserError, match="expected numbers or colours of Pascal VOC's palette"):
+        open_dataset(tmp_path, split="train")[0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,23 @@ RunLengths = dict[str, Any]  # COCO's, uncompressed
 _INDEXED = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")  # Pillow's modes of one channel of whole numbers
 
 
-def read_labels(path: Path, image: ImageRecord) -> Labels:
+@dataclass(frozen=True)
+class Colours:
+    """What the colours of a label image stand for."""
+
+    number_of: dict[tuple[int, int, int], int]  # by red, green and blue
+    source: str  # for messages
+
+
+def read_labels(path: Path, image: ImageRecord, colours: Colours | None = None) -> Labels:
     """The pixels of a label image of the size of ``image``, ``[height, width]``: of a palette image its indices.
 
-    Colours stand for the index that they have in the palette of Pascal VOC, for tools write those too.
+    ``colours`` say what those of an RGB image stand for; the default is the index that they have in the palette of
+    Pascal VOC, for tools write those too.
     """
     with _open_mask(path) as picture:
         if picture.mode in ("RGB", "RGBA"):
-            labels = _from_voc_colours(path, np.asarray(picture.convert("RGB")))
+            labels = _from_colours(path, np.asarray(picture.convert("RGB")), colours or _voc_colours())
         elif picture.mode in _INDEXED:
             labels = np.asarray(picture).astype(np.int64)
         else:
@@ -107,15 +118,19 @@ def voc_palette() -> NDArray[np.int64]:
     return palette
 
 
-def _from_voc_colours(path: Path, pixels: NDArray[np.uint8]) -> Labels:
+@cache
+def _voc_colours() -> Colours:
+    red, green, blue = voc_palette().T.tolist()
+    return Colours(dict(zip(zip(red, green, blue, strict=True), range(256), strict=True)), "Pascal VOC's palette")
+
+
+def _from_colours(path: Path, pixels: NDArray[np.uint8], colours: Colours) -> Labels:
     weights = np.array([65536, 256, 1])
-    codes, colours = pixels.astype(np.int64) @ weights, voc_palette() @ weights
-    order = np.argsort(colours)
-    place = np.searchsorted(colours[order], codes).clip(max=255)
-    labels: Labels = order[place]
-    unknown = pixels[colours[labels] != codes]
+    codes, known = pixels.astype(np.int64) @ weights, np.array(list(colours.number_of)) @ weights
+    order = np.argsort(known)
+    place = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    unknown = pixels[known[place] != codes]
     if len(unknown):
-        raise UserError(
-            f"{path}: expected numbers or colours of Pascal VOC's palette; got {tuple(unknown[0].tolist())}"
-        )
+        raise UserError(f"{path}: expected numbers or colours of {colours.source}; got {tuple(unknown[0].tolist())}")
+    labels: Labels = np.array(list(colours.number_of.values()))[place]
     return labels

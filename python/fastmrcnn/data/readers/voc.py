@@ -15,7 +15,7 @@ import numpy as np
 
 from fastmrcnn.data.annotations import Annotations, ImageRecord, ObjectRecord, ObjectsOnDemand
 from fastmrcnn.data.readers.images import image_record, images_by_stem
-from fastmrcnn.data.readers.label_images import read_labels, run_lengths_by_label
+from fastmrcnn.data.readers.label_images import Colours, read_labels, run_lengths_by_label
 from fastmrcnn.data.readers.source import Source
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_text
@@ -26,9 +26,11 @@ VOC_CLASSES = (
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 CLASS_FILES = ("labelmap.txt", "class_names.txt", "labels.txt")
-"""Where exporters write the names of other classes: by index, one a line, what follows a colon left out."""
+"""Where exporters write the names of other classes: by index, one a line; colours may follow a colon."""
 
 _VOID = 255
+_VOID_COLOUR = (224, 224, 192)
+_NO_CLASS = {"background": 0, "_background_": 0, "__ignore__": _VOID}
 
 
 def is_voc(source: Source) -> bool:
@@ -38,6 +40,8 @@ def is_voc(source: Source) -> bool:
 
 def read_voc(source: Source) -> Annotations:
     """Read the images of a list, or of the split of a folder; the classes are VOC's own where no file names others.
+
+    Where that file gives every class a colour of its own, these are the colours of ``SegmentationClass``.
 
     Raises:
         UserError: naming the list, the mask or the class file. When a sample is read: a mask that does not decode, of
@@ -63,8 +67,8 @@ def read_voc(source: Source) -> Annotations:
                 if not path.is_file():
                     raise UserError(f"{where}: there is no mask {path}")
             images[line], masks[line] = image, found
-    categories = _read_classes(root)
-    objects = ObjectsOnDemand(masks, partial(_read, source, categories))
+    categories, colours = _read_classes(root)
+    objects = ObjectsOnDemand(masks, partial(_read, source, categories, colours))
     return Annotations(str(source.path), folder, categories, images, objects)
 
 
@@ -80,20 +84,35 @@ def _root(source: Source) -> Path | None:
     return next((folder for folder in candidates if (folder / OBJECTS).is_dir()), None)
 
 
-def _read_classes(root: Path) -> dict[int, str]:
+def _read_classes(root: Path) -> tuple[dict[int, str], Colours | None]:
+    """The names by index, and the colours where they are not VOC's own."""
     for file in (root / name for name in CLASS_FILES):
         if file.is_file():
-            lines = read_text(file, expected="names of classes").splitlines()
-            names = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
-            names = [name for name in names if name not in ("__ignore__", "_background_", "background")]
+            text = read_text(file, expected="names of classes")
+            lines = [line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            names = [name for name in (line[0].strip() for line in lines) if name not in _NO_CLASS]
             if len(set(names)) != len(names) or not names:
                 raise UserError(f"{file}: expected distinct names of classes; got {', '.join(names) or 'none'}")
-            return dict(enumerate(names, 1))
-    return dict(enumerate(VOC_CLASSES, 1))
+            return dict(enumerate(names, 1)), _read_colours(file, lines, names)
+    return dict(enumerate(VOC_CLASSES, 1)), None
 
 
-def _read(source: Source, categories: dict[int, str], masks: _Masks) -> list[ObjectRecord]:
-    objects, classes = read_labels(masks.objects, masks.image), read_labels(masks.classes, masks.image)
+def _read_colours(file: Path, lines: list[list[str]], names: list[str]) -> Colours | None:
+    """The colours of ``name:red,green,blue:...`` by index; None where classes lack one or share it."""
+    colour_of = {line[0].strip(): _colour(line[1]) for line in lines if len(line) > 1}
+    number_of = {(0, 0, 0): 0, _VOID_COLOUR: _VOID}
+    index_of = {name: number for number, name in enumerate(names, 1)} | _NO_CLASS
+    number_of |= {colour: index_of[name] for name, colour in colour_of.items() if colour is not None}
+    return Colours(number_of, str(file)) if set(number_of.values()) >= set(range(1, len(names) + 1)) else None
+
+
+def _colour(text: str) -> tuple[int, int, int] | None:
+    numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and max(numbers) < 256 else None
+
+
+def _read(source: Source, categories: dict[int, str], colours: Colours | None, masks: _Masks) -> list[ObjectRecord]:
+    objects, classes = read_labels(masks.objects, masks.image), read_labels(masks.classes, masks.image, colours)
     found = []
     for number, rle in run_lengths_by_label(objects).items():
         if number in (0, _VOID):
