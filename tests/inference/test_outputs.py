@@ -73,7 +73,7 @@ def write(kind: OutputKind, photos: Path, results: list[Detections], **options: 
     folder.mkdir()
     config = PredictConfig(images=(str(photos),), output=folder, save=(kind,), **options)
     parts = Parts(folder, attempt=0, rank=0, window=1)
-    run = Run(config, folder, CocoIds([5, 6], {"cat": 3, "big dog/wolf": 7}), NAMES, parts)
+    run = Run(config, folder, CocoIds([5, 6], {"cat": 3, "big dog/wolf": 7}), NAMES, parts, results[0].has_masks)
     with closing(parts), OUTPUTS[kind](run) as output:
         for picture, detections in zip(pictures, results, strict=True):
             output.add(picture, as_image_tensor(picture.source), detections)
@@ -278,6 +278,26 @@ def test_a_model_that_finds_boxes_alone(kind: OutputKind, photos: Path) -> None:
 def test_label_images_want_masks(photos: Path) -> None:
     with pytest.raises(UserError, match="save: labels are made of masks; this model finds boxes alone"):
         write("labels", photos, [replace(found(), mask_runs=None)])
+
+
+def test_a_table_of_names_with_carriage_returns(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a\r.png")
+    folder = write("csv", photos, [replace(found(), class_names=("cat\r", "dog\n"))])
+    with (folder / "instances.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["image"] for row in rows} == {str(photos / "a\r.png")}
+    assert [row["class"] for row in rows] == ["dog\n", "cat\r", "cat\r", "dog\n"]
+
+
+def test_an_overlay_that_no_jpeg_can_hold_is_a_png(photos: Path) -> None:
+    size = (3, 65501)
+    for path in photos.iterdir():
+        path.unlink()
+    Image.new("RGB", size[::-1]).save(photos / "a.png")
+    masks = InstanceMasks.from_bitmaps(np.ones((1, *size), dtype=bool), *size)
+    line = replace(found(shapes()[:1]), mask_runs=masks, image_size=size)
+    folder = write("overlays", photos, [line])
+    assert [path.name for path in (folder / "overlays").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(

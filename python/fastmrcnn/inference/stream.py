@@ -113,7 +113,7 @@ def _predict_pictures(
         stack.enter_context(errors_name(config.output))
         work, finished = distributed.from_first(lambda: stack.enter_context(unfinished_run(config, pictures, window)))
         parts = Parts(work, attempt=finished.attempt, rank=distributed.rank(), window=window)
-        run = Run(config, results_in(work), ids, model.class_names, parts)
+        run = Run(config, results_in(work), ids, model.class_names, parts, model.mask_head is not None)
         outputs = [kind(run) for kind in chosen(config)]
         shares = distributed.gather(predict_share(run, detector, pictures, outputs, finished, progress))
         total, earlier = finished.share, finished.share.images

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from fastmrcnn.errors import UserError
-from fastmrcnn.inference.outputs.output import Output
+from fastmrcnn.inference.outputs.output import Output, Run
 from fastmrcnn.inference.outputs.pixels import Pixels
 from fastmrcnn.inference.pictures import Picture
 from fastmrcnn.ops import number_pixels
@@ -27,9 +27,12 @@ class LabelImages(Output):
 
     files = ("labels/instances/*.png", "labels/instances/*.tif", "labels/classes/*.png")
 
-    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
-        if not found.has_masks:
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        if not run.has_masks:
             raise UserError("save: labels are made of masks; this model finds boxes alone")
+
+    def add(self, picture: Picture, image: Pixels, found: Detections) -> None:
         falling = torch.argsort(found.scores.cpu(), descending=True, stable=True)
         wide = len(found) > _MOST_IN_16_BITS
         instances = number_pixels(found.run_lengths, falling, torch.int32 if wide else torch.uint16).numpy()

@@ -33,6 +33,8 @@ class Run:
     class_names: tuple[str, ...]
     # For lines about pictures that become one file.
     parts: Parts
+    # Whether the model finds masks, not boxes alone.
+    has_masks: bool
     # What tells pictures of one file apart, as in ``Picture.within``.
     within: tuple[str, ...] = ("page",)
     # Whether somebody is waiting for what is found, before all is done.

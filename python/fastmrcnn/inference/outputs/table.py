@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import TextIO
 
 from fastmrcnn.files import finite
 from fastmrcnn.inference.outputs.output import Output, Run
@@ -40,9 +41,19 @@ class Table(Output):
         path = self.run.folder / "instances.csv"
         # File names need not be text; one that is not shall not keep readers from all the others.
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            table = csv.writer(stream, lineterminator="\n")
+            table = csv.writer(_Lines(stream))
             table.writerow(("image", *self.run.within, *_COLUMNS))
             table.writerows(json.loads(row) for row in self._rows.lines_of_all())
+
+
+class _Lines:
+    """Rows that end in a line feed. With any other end than its own the writer leaves carriage returns unquoted."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> None:
+        self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _rows(found: Detections) -> list[list[object]]:

@@ -60,8 +60,16 @@ def predict_videos(
         if live:
             remove_earlier_results(config.output)
         parts = Parts(work, attempt=0, rank=0, window=window_of(config.batch_size))
-        names = model.config.class_names
-        run = Run(config, results_in(work), numbered(model.config), names, parts, within=("frame", "time"), live=live)
+        run = Run(
+            config,
+            results_in(work),
+            numbered(model.config),
+            model.config.class_names,
+            parts,
+            has_masks=model.config.mask_head is not None,
+            within=("frame", "time"),
+            live=live,
+        )
         outputs = [kind(run) for kind in chosen(config)]
         flag = stack.enter_context(InterruptFlag()) if live else None
         done = _Work(run, model, outputs, stop=None if flag is None else lambda: flag.requested)
