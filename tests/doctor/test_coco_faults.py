@@ -103,6 +103,41 @@ def test_the_contour_of_one_pixel_is_mended(tmp_path: Path) -> None:
     assert (mended["id"], mended["segmentation"]) == (8, rectangle(5, 15, 6, 16))
 
 
+def test_a_missing_image_does_not_take_the_file_of_another(tmp_path: Path) -> None:
+    def plant(document: Document, images: Path) -> None:
+        for number, folder in ((2, "left"), (3, "right")):
+            (images / folder).mkdir()
+            (images / f"{number}.png").rename(images / folder / "0.png")
+            document["images"][number - 1]["file_name"] = f"{folder}/0.png"
+        (images / "left" / "0.png").unlink()
+
+    splits, problems = diagnose(tmp_path, plant)
+    [missing] = [problem for problem in problems if problem.kind.name == "missing-image"]
+    assert (missing.image, missing.repair) == ("left/0.png", "left out")
+    assert "has that name" not in missing.text
+    [file] = write_repaired(splits, tmp_path / "repaired")
+    assert [image["id"] for image in json.loads(file.read_text())["images"]] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("listed", "file"),
+    [
+        ("file%20a.png", "file a.png"),
+        ("/data/?d=deep%2Fb.png", "b.png"),
+        ("bu\u0308ro.png", "b\u00fcro.png"),
+        ("C:\\photos\\2.png", "2.PNG"),
+    ],
+)
+def test_a_name_in_another_spelling_is_mended(listed: str, file: str, tmp_path: Path) -> None:
+    def plant(document: Document, images: Path) -> None:
+        (images / "2.png").rename(images / file)
+        document["images"][1]["file_name"] = listed
+
+    splits, _ = diagnose(tmp_path, plant)
+    [repaired] = write_repaired(splits, tmp_path / "repaired")
+    assert json.loads(repaired.read_text())["images"][1]["file_name"] == file
+
+
 @pytest.mark.parametrize("plant", [sides_exchanged, turned_by_exif])
 def test_objects_tell_which_size_is_right(plant: Plant, tmp_path: Path) -> None:
     sound = open_dataset(write_patient(tmp_path / "sound"), tmp_path / "sound" / "train images")[1]

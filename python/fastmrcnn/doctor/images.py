@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +71,7 @@ def examine_images(
     workers: int = 0,
 ) -> Iterator[ExaminedImage]:
     """Examine every image, in the order of the data set, on ``workers`` threads (0: one a processor, at most 8)."""
-    places = _Places(content.folder)
+    places = _Places(content)
     threads = workers or min(os.cpu_count() or 1, 8)
 
     def examine(record: ImageRecord) -> ExaminedImage:
@@ -100,18 +103,24 @@ def find_unlisted(splits: Sequence[tuple[Annotations, Findings]]) -> None:
 class _Places:
     """Where the files of the folder are, for names that do not lead to one; walked when the first is missing."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, content: Annotations) -> None:
+        self.folder = content.folder
+        self._listed = Counter(_plain_name(record.file_name) for record in content.images.values())
         self._found: dict[str, list[str]] | None = None
 
     def likely(self, name: str) -> list[str]:
-        """Files of this name in whatever folder and with whatever case."""
+        """Files of this name in whatever folder and spelling; none where other images have the name too."""
         if self._found is None:
             found: dict[str, list[str]] = {}
             for path in sorted(self.folder.rglob("*")) if self.folder != Path() else []:
-                found.setdefault(path.name.lower(), []).append(path.relative_to(self.folder).as_posix())
+                found.setdefault(_plain_name(path.name), []).append(path.relative_to(self.folder).as_posix())
             self._found = found
-        return self._found.get(PureWindowsPath(name).name.lower(), [])
+        return self._found.get(_plain_name(name), []) if self._listed[_plain_name(name)] == 1 else []
+
+
+def _plain_name(name: str) -> str:
+    """The last part of a path or URL, in lower case, its accents composed as most systems write them."""
+    return unicodedata.normalize("NFC", PureWindowsPath(unquote(name)).name).lower()
 
 
 def _examine(
