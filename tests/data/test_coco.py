@@ -67,6 +67,16 @@ def test_objects_without_a_pixel_are_left_out(document: Document, write: Write) 
     assert CocoDataset(*write(document))[0].labels.tolist() == [0, 0]
 
 
+def test_masks_without_a_pixel_and_crowds_are_nothing_to_learn(document: Document, write: Write) -> None:
+    assert CocoDataset(*write(document)).has_objects()
+    for annotation in document["annotations"]:
+        if not annotation.get("iscrowd"):
+            annotation["segmentation"] = [[50, 50, 60, 50, 60, 60]]  # off the image
+    dataset = CocoDataset(*write(document))
+    assert [int((~sample.iscrowd).sum()) for sample in dataset] == [0] * len(dataset)
+    assert not dataset.has_objects()
+
+
 def test_an_empty_box_is_measured_on_the_mask(document: Document, write: Write) -> None:
     document["annotations"][0]["bbox"] = [2, 3, 0, 4]
     assert CocoDataset(*write(document))[0].boxes[0].tolist() == [2, 3, 6, 7]

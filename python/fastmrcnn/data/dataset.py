@@ -104,8 +104,8 @@ class InstanceDataset(Dataset[Sample]):
         ]
 
     def has_objects(self) -> bool:
-        """Whether any image has an object; crowds are none."""
-        return any(not item.iscrowd for record in self._images for item in self._objects_of(record))
+        """Whether any image has an object; crowds are none, nor are masks without a pixel."""
+        return any(self._has_object(record) for record in self._images)
 
     @property
     def keypoint_names(self) -> tuple[str, ...]:
@@ -167,6 +167,10 @@ class InstanceDataset(Dataset[Sample]):
     def _objects_of(self, record: ImageRecord) -> list[ObjectRecord]:
         """Those of the categories that are read."""
         return [item for item in self.content.objects.get(record.id, []) if item.category_id in self._label_of]
+
+    def _has_object(self, record: ImageRecord) -> bool:
+        segmentations = [item.segmentation for item in self._objects_of(record) if not item.iscrowd]
+        return bool((InstanceMasks.from_coco(segmentations, record.height, record.width).to_runs().areas() > 0).any())
 
     def _read_sample(self, record: ImageRecord) -> Sample:
         path = self.content.folder / record.file_name
