@@ -132,6 +132,14 @@ def test_padding_of_each_channel() -> None:
         torch.testing.assert_close(padded[:, 0], torch.tensor(expected).to(padded.dtype)[:, None].expand(2, 14))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_image_may_shrink_to_one_pixel(channels: int) -> None:
+    image = torch.arange(6 * channels, dtype=torch.uint8).reshape(channels, 2, 3)
+    found = resize(replace(make_sample(2, 3, 1), image=image), 1, 1).image
+    assert found.dtype == torch.uint8
+    torch.testing.assert_close(found.flatten().float(), image.float().mean((1, 2)), atol=1.0, rtol=0)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_images_of_any_depth_and_channels(channels: int) -> None:
     shallow = replace(make_sample(8, 8, 1), image=torch.randint(0, 256, (channels, 8, 8), dtype=torch.uint8))

@@ -48,12 +48,19 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
     keypoints = sample.keypoints
     return replace(
         sample,
-        image=F.interpolate(sample.image[None], (height, width), mode="bilinear", antialias=True)[0],
+        image=_resize_pixels(sample.image, height, width),
         boxes=sample.boxes * sample.boxes.new_tensor([x, y, x, y]),
         masks=_resize_masks(sample.masks, height, width),
         areas=sample.areas * (x * y),
         keypoints=None if keypoints is None else keypoints * keypoints.new_tensor([x, y, 1.0]),
     )
+
+
+def _resize_pixels(image: Tensor, height: int, width: int) -> Tensor:
+    by_channel = (height, width) == (1, 1)  # where torch fails for three channels of 8 bits at once
+    batch = image[:, None] if by_channel else image[None]
+    resized = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)
+    return resized[:, 0] if by_channel else resized[0]
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
