@@ -48,6 +48,16 @@ def test_the_threshold_drops_detections(pixels: np.ndarray) -> None:
     assert len(model.predict(pixels, score_threshold=threshold)) == int((everything.scores >= threshold).sum())
 
 
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_what_is_found_may_be_written_over_and_differentiated(pixels: np.ndarray, threshold: float | None) -> None:
+    found = small_model().predict(pixels, score_threshold=threshold)
+    assert found.mask_probs is not None
+    weight = torch.ones(4, requires_grad=True)
+    (found.boxes * weight).sum().backward()  # keeps the boxes
+    for tensor in (found.boxes, found.scores, found.labels, found.mask_probs):
+        tensor.zero_()
+
+
 def test_the_modes_of_all_modules_are_restored(pixels: np.ndarray) -> None:
     model = small_model().train()
     model.backbone.stem.eval()  # a user's choice, for example to freeze its statistics

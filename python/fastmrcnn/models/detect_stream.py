@@ -149,4 +149,5 @@ def _detect(model: Detector, loaded: Sequence[_Loaded], score_threshold: float |
         resized = [model.transform.prepare(image) if ready is None else ready for image, ready in loaded]
         found = model.detect_prepared(model.transform.collate(resized, images), images)
     here = [detections.to("cpu") for detections in found]  # before the choice by score, which would wait for a GPU
-    return here if score_threshold is None else [detections.filter(score=score_threshold) for detections in here]
+    # In any case, as this makes copies that may be written over, which tensors of inference mode may not.
+    return [detections.filter(score=score_threshold) for detections in here]
