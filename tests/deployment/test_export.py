@@ -95,7 +95,7 @@ def test_batches_and_sizes_of_all_kinds(shipped: tuple[MaskRCNN, Exported]) -> N
 
 def test_an_image_without_detections(shipped: tuple[MaskRCNN, Exported]) -> None:
     exported, photograph = load_exported(shipped[1].path), sample_images(3)[0]
-    found = exported.predict(torch.zeros(3, 50, 80))
+    found = exported.predict(torch.zeros(3, 50, 80, requires_grad=True))
     assert len(found) == 0
     assert found.masks.shape == (0, 50, 80)
     beside = exported.detect([torch.zeros_like(photograph), photograph])
@@ -227,7 +227,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert agreement is not None
     assert int(agreement[1]) > 20
     assert float(agreement[2]) < BOX
-    found = load_exported(path).predict(sample_images(3)[0])
+    photograph = sample_images(3)[0] / 255
+    found = load_exported(path).predict(photograph.requires_grad_())
+    assert not any(tensor.requires_grad for tensor in (found.boxes, found.scores, found.mask_probs))
     assert (found.scores > 0.6).all()
     assert main([*words, "--score-threshold", "1", "--check-images", PHOTOGRAPH]) == 0
     assert "checked only where nothing is found" in capsys.readouterr().out

@@ -40,7 +40,7 @@ class ExportedModel:
 
     def predict(self, image: ImageSource) -> Detections:
         """The detections of one image, of any form that :meth:`MaskRCNN.predict` takes."""
-        [found] = self.detect([as_image_tensor(image, self.config.input.pixel_format)])
+        [found] = self.detect([as_image_tensor(image, self.config.input.pixel_format).detach().cpu()])
         return found
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:

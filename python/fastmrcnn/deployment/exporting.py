@@ -104,7 +104,7 @@ def export(
             "for the format torch-export"
         )
     interface, start = Interface(model.config, inputs), time.perf_counter()
-    folded = copy.deepcopy(model).eval().to("cpu")
+    folded = copy.deepcopy(model).eval().to("cpu").requires_grad_(False)
     fold_norms(folded)
     program = torch_program.trace(folded, interface, compiled=format == "aotinductor")
     with atomic_path(path) as temporary:
