@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,27 @@ def test_a_run_is_not_resumed_on_other_classes(make_config: MakeConfig, tmp_path
         UserError, match=r"annotations.json: expected the categories of .*: ball \(1\), star \(2\); got"
     ):
         train(config, resume=True, progress=False)
+
+
+def test_other_images_of_a_resumed_run_are_noticed(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(make_config(steps=1), progress=False)
+    moved = tmp_path / "moved"
+    shutil.copytree(scenes / "images", moved)
+    train(make_config(steps=2, train_images=moved), resume=True, progress=False)
+    assert "never stopped" not in caplog.text
+    document = json.loads((scenes / "annotations.json").read_text())
+    document["images"].append(document["images"][0] | {"id": 77, "file_name": "another.jpg"})
+    shutil.copy(moved / document["images"][0]["file_name"], moved / "another.jpg")
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps(document))
+    train(make_config(steps=3, train_annotations=more, train_images=moved), resume=True, progress=False)
+    [warning] = [message for message in caplog.messages if "never stopped" in message]
+    assert warning.startswith(f"{more}: the images, their order or their sizes are not those of the first 2 steps")
+    caplog.clear()
+    train(make_config(steps=4, train_annotations=more, train_images=moved), resume=True, progress=False)
+    assert "never stopped" not in caplog.text
 
 
 def test_the_backbone_may_come_from_elsewhere(make_config: MakeConfig, tmp_path: Path) -> None:

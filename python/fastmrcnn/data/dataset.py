@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -92,6 +94,11 @@ class InstanceDataset(Dataset[Sample]):
     def image_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of the images by position, px."""
         return [(record.height, record.width) for record in self._images]
+
+    def digest_of_images(self) -> str:
+        """The same for the same names and sizes in the same order, wherever the folder is."""
+        images = [(Path(record.file_name).name, record.height, record.width) for record in self._images]
+        return hashlib.sha256(json.dumps(images).encode()).hexdigest()
 
     def image_labels(self) -> list[set[int]]:
         """The labels of the objects of each image, by position; crowds are no objects.

@@ -70,7 +70,13 @@ def _write(state: TrainState, folder: Path) -> None:
     path = folder / "optimizer.safetensors"
     write_tensors(optimizer_tensors(state.model, state.optimizer), path, shown=path)
     files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-    rest = {"format": FORMAT, "step": state.step, "scaler": state.scaler.state_dict(), "files": files}
+    rest = {
+        "format": FORMAT,
+        "step": state.step,
+        "images": state.images,
+        "scaler": state.scaler.state_dict(),
+        "files": files,
+    }
     write_json(folder / "state.json", rest | {"crc32": _own_checksum(rest)}, indent=2)
 
 
@@ -122,7 +128,7 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
             difference = "content" if same_size else "size"
             raise UserError(f"{folder / name}: expected the file of the checkpoint; its {difference} is another")
     state = TrainState.of(load_model(folder / "weights.safetensors", device=device), config, device)
-    state.step = rest["step"]
+    state.step, state.images = rest["step"], rest.get("images", "")
     if state.average is not None:
         state.average.model.load_state_dict(load_model(folder / "average.safetensors").state_dict())
     if state.scaler.is_enabled() and rest.get("scaler"):

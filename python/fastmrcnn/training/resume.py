@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from fastmrcnn import distributed
 from fastmrcnn.data import InstanceDataset
 from fastmrcnn.errors import UserError
 from fastmrcnn.files import read_json
@@ -44,7 +45,9 @@ def new_state(config: TrainConfig, data: InstanceDataset, device: torch.device) 
         raise UserError(f"{config.output}: expected a folder to write to; this is a file")
     if config.output is not None and checkpoint_folders(config.output):
         raise UserError(f"{config.output}: already holds a run; name another output, or resume this one")
-    return TrainState.of(starting_model(config, data, device), config, device)
+    state = TrainState.of(starting_model(config, data, device), config, device)
+    state.images = data.digest_of_images()
+    return state
 
 
 def resumed_state(config: TrainConfig, data: InstanceDataset, device: torch.device, *, total_steps: int) -> TrainState:
@@ -69,6 +72,7 @@ def resumed_state(config: TrainConfig, data: InstanceDataset, device: torch.devi
             f"{output}: has {state.step} finished steps already; expected a longer run to resume "
             f"than one of {total_steps} steps"
         )
+    _note_images(config, state, data)
     return state
 
 
@@ -88,6 +92,20 @@ def _check_categories(config: TrainConfig, output: Path, model: MaskRCNN, data: 
     before, now = _categories(model.config), _categories(data)
     if now != before:
         raise UserError(f"{config.train_annotations}: expected the categories of {output}: {before}; got {now}")
+
+
+def _note_images(config: TrainConfig, state: TrainState, data: InstanceDataset) -> None:
+    """Say so where the images of ``data`` are not those that ``state`` was trained on, and go on with them."""
+    before, now = state.images, data.digest_of_images()
+    if before not in ("", now) and distributed.is_first():
+        _log.warning(
+            "%s: the images, their order or their sizes are not those of the first %d steps; training goes on with "
+            "the %d that there are now, and differs from a run that never stopped",
+            config.train_annotations,
+            state.step,
+            len(data),
+        )
+    state.images = now
 
 
 def _categories(known: MaskRCNNConfig | InstanceDataset) -> str:

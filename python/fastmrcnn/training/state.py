@@ -32,6 +32,8 @@ class TrainState:
     average: WeightAverage | None
     # Finished optimizer steps.
     step: int = 0
+    # Of the data set (``digest_of_images``): with others the order of the images is another. Empty: not known.
+    images: str = ""
 
     @classmethod
     def of(cls, model: MaskRCNN, config: TrainConfig, device: torch.device) -> TrainState:
