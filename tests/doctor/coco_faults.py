@@ -153,6 +153,7 @@ FAULTS: dict[str, tuple[Plant, str, int | None, str, str]] = {
         "none of the 4 images has an object that is no crowd",
     ),
     "fractions": (fractions, "fractions-of-the-image", 1, "1.png", "all lie within 0..1"),
+    "nothing but fractions": (fractions, "no-object", None, "", "masks in 0..1 have no pixel"),
     "category twice": (
         appended("categories", {"id": 7, "name": "car"}),
         "duplicate-category",

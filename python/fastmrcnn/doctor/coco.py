@@ -23,6 +23,7 @@ from fastmrcnn.doctor.problem import (
     LEFT_OUT,
     MEASURED_BOX,
     MISSING_SEGMENTATION,
+    NO_OBJECT,
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     ZERO_AREA_BOX,
@@ -30,6 +31,9 @@ from fastmrcnn.doctor.problem import (
     Findings,
 )
 from fastmrcnn.errors import UserError
+from fastmrcnn.ops import InstanceMasks
+
+SCALED = "multiplied by the sides of the image"
 
 
 @dataclass
@@ -108,7 +112,21 @@ class _ObjectReader:
             if item is not None:
                 objects[image.id].append(item)
                 self.entries.annotations[identifier] = entry
+        if self.in_fractions and objects and not self._any_has_a_pixel(objects):
+            text = f"none of the {len(self.images)} images has an object: masks in 0..1 have no pixel"
+            self.findings.add(NO_OBJECT, text, repair=SCALED)
         return dict(objects)
+
+    def _any_has_a_pixel(self, objects: dict[int, list[ObjectRecord]]) -> bool:
+        """Whether training finds an object in the file as it is; one in the corner of an image may be in pixels."""
+        for number, items in objects.items():
+            written = [self.entries.annotations[item.id]["segmentation"] for item in items if not item.iscrowd]
+            small = [segmentation for segmentation in written if in_fractions(segmentation)]
+            image = self.images[number]
+            areas = InstanceMasks.from_coco(small, image.height, image.width).to_runs().areas()
+            if len(small) < len(written) or (areas > 0).any():
+                return True
+        return False
 
     def _identify(self, position: int, entry: Entry) -> int | None:
         """The id of an annotation, a new one where it has none of its own; None for a mere copy of another."""
@@ -190,7 +208,7 @@ class _ObjectReader:
             segmentation = mended.segmentation
         if segmentation is not None and self.in_fractions and in_fractions(segmentation):
             text = f"expected coordinates in pixels of {image.width} x {image.height}; all lie within 0..1"
-            self.findings.add(FRACTIONS, text, **where, repair="multiplied by the sides of the image")
+            self.findings.add(FRACTIONS, text, **where, repair=SCALED)
             segmentation = scaled(segmentation, image)
         return segmentation
 

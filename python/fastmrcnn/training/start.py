@@ -46,7 +46,8 @@ def open_datasets(config: TrainConfig) -> tuple[InstanceDataset, InstanceDataset
 
 def _require_objects(data: InstanceDataset, path: Path) -> None:
     if not data.has_objects():
-        raise UserError(f"{path}: expected images with objects; none of its {len(data)} has one that is no crowd")
+        aside = "crowds and masks without a pixel aside"
+        raise UserError(f"{path}: expected images with objects; {aside}, none of its {len(data)} has one")
 
 
 def starting_model(config: TrainConfig, data: InstanceDataset, device: torch.device) -> MaskRCNN:
